@@ -1,0 +1,126 @@
+# asaleed: one Makefile for everything. "make help" lists what it can do.
+#   SAN=1    address and undefined-behaviour sanitizers (its own build folder)
+#   DEBUG=1  no optimisation, no LTO (its own build folder)
+
+VERSION := 0.1.0
+MAKEFLAGS += --no-builtin-rules
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
+SHELL := /bin/bash
+
+B := build$(if $(SAN),/san)$(if $(DEBUG),/debug)
+ASALEED_SAMPLES ?= $(abspath ../shared/samples)
+export ASALEED_SAMPLES
+
+# ---- packages -------------------------------------------------------------------------------------------------------
+# What the programs link, what the tests add, what lint and the fuzzers add: all from Debian, by name.
+
+PACKAGES_BUILD := gcc make pkg-config libsystemd-dev libusb-1.0-0-dev libserialport-dev libsqlite3-dev \
+  libmicrohttpd-dev libjansson-dev libsodium-dev libseccomp-dev
+PACKAGES_TEST := libcmocka-dev libumockdev-dev umockdev locales sqlite3 curl python3-minimal
+PACKAGES_LINT := clang-format
+PACKAGES_FUZZ := clang libclang-rt-14-dev
+PACKAGES_PEERS := orthanc gpsd gpsd-clients python3-minimal
+
+# $(call install,LIST): installs what is missing of it, and says so.
+define install
+@missing=$$(for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+if [ -n "$$missing" ]; then \
+  sudo=$$([ $$(id -u) = 0 ] || echo sudo); \
+  echo "Installing from Debian:" $$missing; \
+  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing \
+    >/dev/null || { echo "Could not install:" $$missing >&2; exit 1; }; \
+fi
+endef
+
+build/.packages: Makefile
+	$(call install,$(PACKAGES_BUILD) $(PACKAGES_TEST))
+	@mkdir -p build && touch $@
+build/.packages-lint: Makefile
+	$(call install,$(PACKAGES_LINT))
+	@mkdir -p build && touch $@
+build/.packages-fuzz: Makefile
+	$(call install,$(PACKAGES_FUZZ))
+	@mkdir -p build && touch $@
+
+.PHONY: deps
+deps: ## installs the missing Debian packages (root or sudo) and says which
+	$(call install,$(PACKAGES_BUILD) $(PACKAGES_TEST) $(PACKAGES_LINT))
+	@mkdir -p build && touch build/.packages build/.packages-lint
+
+# ---- flags ----------------------------------------------------------------------------------------------------------
+
+WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Werror
+HARDENING := -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE
+OPTIMISE := $(if $(DEBUG),-O0,-O2)
+ifdef SAN
+  SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+else
+  HARDENING += $(if $(DEBUG),,-D_FORTIFY_SOURCE=2)
+  LTO := $(if $(DEBUG),,-flto=auto -ffat-lto-objects)
+endif
+CFLAGS_ALL = -std=gnu17 -D_GNU_SOURCE -DASALEED_VERSION='"$(VERSION)"' -g $(OPTIMISE) $(WARNINGS) $(HARDENING) \
+  $(SANITIZE) $(LTO) -MMD -MP -Iinclude $(CFLAGS)
+LDFLAGS_ALL = -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SANITIZE) $(LDFLAGS)
+LINK_LTO = $(LTO) $(OPTIMISE)
+libs = $(shell pkg-config --libs $(1))
+
+# Which folders a floor may include from: its own and lower ones (tests/lint.py checks the same).
+INCLUDE_base  := -Idaemon/base
+INCLUDE_model := $(INCLUDE_base) -Idaemon/model
+INCLUDE_core  := $(INCLUDE_model) -Idaemon/core
+INCLUDE_ctl   := $(INCLUDE_model) -Idaemon/ctl
+INCLUDE_worker := $(INCLUDE_model) -Idrivers/worker
+INCLUDE_tests := $(INCLUDE_core) $(INCLUDE_worker) -Idrivers/corscience_emi12 -Idaemon/ctl -Itests/unit -Itests/sim -Itests/fuzz
+
+# ---- objects --------------------------------------------------------------------------------------------------------
+
+obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
+DRIVERS := $(filter-out drivers/worker,$(patsubst %/driver.c,%,$(wildcard drivers/*/driver.c)))
+
+BASE   := $(call obj,$(wildcard daemon/base/*.c))
+MODEL  := $(call obj,$(wildcard daemon/model/*.c))
+CORE   := $(call obj,$(filter-out %/main.c,$(wildcard daemon/core/*.c)))
+CTL    := $(call obj,$(filter-out %/main.c,$(wildcard daemon/ctl/*.c)))
+DRIVER := $(call obj,$(wildcard $(addsuffix /*.c,$(DRIVERS))) drivers/table.c)
+WORKER := $(call obj,$(filter-out %/main.c,$(wildcard drivers/worker/*.c)))
+SIM    := $(call obj,$(filter-out %/emi12_main.c %/tty_shim.c tests/sim/test_%,$(wildcard tests/sim/*.c)))
+
+$(B)/obj/daemon/base/%.o:   INCLUDES = $(INCLUDE_base)
+$(B)/obj/daemon/model/%.o:  INCLUDES = $(INCLUDE_model)
+$(B)/obj/daemon/core/%.o:   INCLUDES = $(INCLUDE_core)
+$(B)/obj/daemon/ctl/%.o:    INCLUDES = $(INCLUDE_ctl)
+$(B)/obj/drivers/%.o:       INCLUDES = -Idrivers/worker
+$(B)/obj/drivers/worker/%.o: INCLUDES = $(INCLUDE_worker)
+$(B)/obj/tests/%.o:         INCLUDES = $(INCLUDE_tests)
+# umockdev's headers are not ours to warn about.
+UMOCKDEV_CFLAGS = $(shell pkg-config --cflags umockdev-1.0 libusb-1.0 | sed 's/-I/-isystem /g')
+$(B)/obj/tests/sim/%.o $(B)/obj/tests/unit/usb_%.o $(B)/obj/tests/unit/test_usb%.o \
+  $(B)/obj/tests/unit/test_worker_s%.o: INCLUDES = $(INCLUDE_tests) $(UMOCKDEV_CFLAGS)
+
+$(B)/obj/%.o: %.c | build/.packages
+	@mkdir -p $(@D)
+	@echo "  CC   $<"
+	@$(CC) $(CFLAGS_ALL) $(INCLUDES) -c -o $@ $<
+
+# ---- programs -------------------------------------------------------------------------------------------------------
+
+LIBS_CORE   = $(call libs,libsystemd libmicrohttpd jansson sqlite3 libsodium)
+LIBS_MODEL  = $(call libs,jansson libsodium)
+LIBS_WORKER = $(call libs,libusb-1.0 libserialport libseccomp jansson libsodium)
+
+PROGRAMS := $(B)/asaleed $(B)/asaleed-driver $(B)/asaleectl
+
+$(B)/asaleed: $(call obj,daemon/core/main.c) $(CORE) $(MODEL) $(BASE)
+	@echo "  LINK $@"
+	@$(CC) $(LDFLAGS_ALL) $(LINK_LTO) -o $@ $^ $(LIBS_CORE)
+$(B)/asaleed-driver: $(call obj,drivers/worker/main.c) $(WORKER) $(DRIVER) $(MODEL) $(BASE)
+	@echo "  LINK $@"
+	@$(CC) $(LDFLAGS_ALL) $(LINK_LTO) -o $@ $^ $(LIBS_WORKER)
+$(B)/asaleectl: $(call obj,daemon/ctl/main.c) $(CTL) $(MODEL) $(BASE)
+	@echo "  LINK $@"
+	@$(CC) $(LDFLAGS_ALL) $(LINK_LTO) -o $@ $^ $(LIBS_MODEL)
+
+.PHONY: all
+all: $(PROGRAMS) ## builds the three programs into build/

@@ -1,0 +1,110 @@
+#include "wall.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+uint64_t monotonic_us(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+struct wall wall_local(int64_t us) {
+  time_t seconds = (time_t)(us / WALL_SECOND);
+  struct tm tm;
+  struct wall w = {.us = us};
+  if (localtime_r(&seconds, &tm))
+    w.offset_minutes = (int16_t)(tm.tm_gmtoff / 60);
+  return w;
+}
+
+struct wall wall_now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_REALTIME, &t);
+  return wall_local((int64_t)t.tv_sec * WALL_SECOND + t.tv_nsec / 1000);
+}
+
+/* Days since 1970-01-01 of a proleptic Gregorian date. */
+static int64_t days_from_civil(int64_t y, int m, int d) {
+  y -= m <= 2;
+  int64_t era = y / 400;
+  int64_t yoe = y - era * 400;
+  int64_t doy = (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + d - 1;
+  return era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468;
+}
+
+void wall_format(struct wall w, char text[static WALL_TEXT_MAX]) {
+  if (w.us < WALL_MIN || w.us > WALL_MAX || w.offset_minutes < -1439 || w.offset_minutes > 1439)
+    w = (struct wall){0};
+  if (w.us / WALL_SECOND + w.offset_minutes * 60 > WALL_MAX / WALL_SECOND)
+    w.offset_minutes = 0; /* RFC 3339 has no year 10000 */
+  int64_t local = w.us / WALL_SECOND + w.offset_minutes * 60;
+  int64_t days = (local + 86400) / 86400 - 1; /* floors, as an early instant west of Greenwich is in 1969 */
+  int second = (int)(local - days * 86400);
+  int64_t z = days + 719468, era = z / 146097, doe = z - era * 146097;
+  int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
+  int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
+  int day = (int)(doy - (153 * mp + 2) / 5 + 1), month = (int)(mp < 10 ? mp + 3 : mp - 9);
+  int year = (int)(yoe + era * 400 + (month <= 2));
+  int offset = w.offset_minutes < 0 ? -w.offset_minutes : w.offset_minutes;
+  snprintf(text, WALL_TEXT_MAX, "%04d-%02d-%02dT%02d:%02d:%02d.%06d%c%02d:%02d", year % 10000, month, day,
+           second / 3600, second / 60 % 60, second % 60, (int)(w.us % WALL_SECOND), w.offset_minutes < 0 ? '-' : '+',
+           offset / 60, offset % 60);
+}
+
+/* n digits at *p as a number within [min, max]; moves *p. */
+static bool digits(const char **p, int n, int min, int max, int *ret) {
+  int v = 0;
+  for (int i = 0; i < n; i++, (*p)++) {
+    if (**p < '0' || **p > '9')
+      return false;
+    v = v * 10 + (**p - '0');
+  }
+  *ret = v;
+  return v >= min && v <= max;
+}
+
+static bool date(const char **p, int *y, int *m, int *d) {
+  static const int8_t days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+  if (!digits(p, 4, 0, 9999, y) || *(*p)++ != '-' || !digits(p, 2, 1, 12, m) || *(*p)++ != '-' ||
+      !digits(p, 2, 1, 31, d))
+    return false;
+  bool leap = (*y % 4 == 0 && *y % 100) || *y % 400 == 0;
+  return *d <= days[*m - 1] + (*m == 2 && leap);
+}
+
+int wall_parse(const char *text, struct wall *ret) {
+  int y, mo, d, h, mi, s, fraction = 0, scale = 100000, oh = 0, om = 0;
+  const char *p = text;
+  if (!date(&p, &y, &mo, &d) || *p++ != 'T' || !digits(&p, 2, 0, 23, &h) || *p++ != ':' || !digits(&p, 2, 0, 59, &mi) ||
+      *p++ != ':' || !digits(&p, 2, 0, 59, &s))
+    return -EINVAL;
+  if (*p == '.') {
+    for (p++; *p >= '0' && *p <= '9' && scale; p++, scale /= 10)
+      fraction += (*p - '0') * scale;
+    if (p[-1] == '.')
+      return -EINVAL;
+  }
+  int sign = *p == '-' ? -1 : 1;
+  if (*p == 'Z')
+    p++;
+  else if ((*p != '+' && *p != '-') || (p++, !digits(&p, 2, 0, 23, &oh)) || *p++ != ':' || !digits(&p, 2, 0, 59, &om))
+    return -EINVAL;
+  if (*p)
+    return -EINVAL;
+  int64_t seconds = days_from_civil(y, mo, d) * 86400 + h * 3600 + mi * 60 + s - sign * (oh * 3600 + om * 60);
+  int64_t us = seconds * WALL_SECOND + fraction;
+  if (us < WALL_MIN || us > WALL_MAX)
+    return -EINVAL;
+  *ret = (struct wall){us, (int16_t)(sign * (oh * 60 + om))};
+  return 0;
+}
+
+bool wall_is_date(const char *text) {
+  int y, m, d;
+  size_t n = strnlen(text, 11);
+  const char *p = text;
+  return n == 10 && date(&p, &y, &m, &d) && y >= 1850;
+}

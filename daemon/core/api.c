@@ -1,0 +1,487 @@
+#include "api.h"
+
+#include "log.h"
+#include "str.h"
+#include "wall.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ALIVE_US (15 * 1000000ull)
+#define ANSWERED_DAYS 7 /* how long an Idempotency-Key is remembered */
+
+enum { ANYONE = ~0 };
+#define NURSE ROLE_NURSE
+#define GP ROLE_GP
+#define ADMIN ROLE_ADMIN
+#define LGC ROLE_LGC
+
+/* How a route meets the store: not at all, reading, writing inside an act, or running its own acts. */
+enum mode { READ, WRITE, OWN };
+
+static const struct route {
+  const char *method, *path; /* {} stands for one segment */
+  api_handler handler;
+  unsigned roles;
+  enum mode mode;
+  const char *fields; /* the members a body may have */
+  const char *what;
+} routes[] = {
+    {"GET", "/v1/health", api_health, (unsigned)ANYONE, READ, NULL, "Is the service able to work. No authentication."},
+    {"GET", "/v1/drivers", api_drivers, NURSE | GP | ADMIN | LGC, READ, NULL, "The installed drivers."},
+    {"GET", "/v1/devices", api_devices, NURSE | GP | ADMIN | LGC, READ, NULL,
+     "The site's instruments, plugged in or not, and adapters that no device declares yet."},
+    {"PUT", "/v1/patients/{}", api_patient_put, NURSE | GP | LGC, WRITE, "family given birth_date sex",
+     "Creates a patient under the practice software's id, or changes it (If-Match)."},
+    {"GET", "/v1/patients/{}", api_patient_get, NURSE | GP | LGC, READ, NULL, "A patient."},
+    {"POST", "/v1/orders", api_order_add, NURSE | GP, WRITE, "patient act",
+     "Orders an act for a patient; makes its study."},
+    {"GET", "/v1/orders", api_orders, NURSE | GP | LGC, READ, NULL, "Orders, newest first (?patient=)."},
+    {"GET", "/v1/orders/{}", api_order_get, NURSE | GP | LGC, READ, NULL, "An order."},
+    {"GET", "/v1/studies/{}", api_study_get, NURSE | GP | ADMIN | LGC, READ, NULL, "A study and where it stands."},
+    {"POST", "/v1/studies/{}/acquire", api_study_acquire, NURSE | GP, WRITE, "device seconds",
+     "Starts an acquisition; follow it on the study's events."},
+    {"POST", "/v1/studies/{}/cancel", api_study_cancel, NURSE | GP, WRITE, "reason",
+     "While acquiring: cancels the acquisition. Otherwise, with a reason: cancels the study."},
+    {"POST", "/v1/studies/{}/repeat", api_study_repeat, NURSE | GP, WRITE, "reason",
+     "Sets the records aside and starts over."},
+    {"POST", "/v1/studies/{}/accept", api_study_accept, NURSE | GP, WRITE, "confirm comment",
+     "Sends the study to the reading queue; a record with points to check needs confirm."},
+    {"POST", "/v1/studies/{}/claim", api_study_claim, GP, WRITE, "",
+     "Takes the study for interpretation: a token, for a time."},
+    {"POST", "/v1/studies/{}/release", api_study_release, GP, WRITE, "token", "Gives the study back to the queue."},
+    {"POST", "/v1/studies/{}/sign", api_study_sign, GP, WRITE, "token conclusion text", "Signs the interpretation."},
+    {"POST", "/v1/studies/{}/redecode", api_study_redecode, GP | ADMIN, OWN, "",
+     "Decodes the newest capture again with the installed driver, into a new record."},
+    {"GET", "/v1/studies/{}/events", api_study_events, NURSE | GP | ADMIN | LGC, READ, NULL,
+     "Server-sent events: state, identity, progress, contacts, preview, failure. Resumes by Last-Event-ID."},
+    {"GET", "/v1/queue", api_queue, NURSE | GP, READ, NULL,
+     "The reading queue, oldest due first (?state=to_interpret|interpreting, ?act=)."},
+    {"GET", "/v1/records/{}", api_record_get, NURSE | GP | ADMIN | LGC, READ, NULL,
+     "A record, less what the caller's role does not get."},
+    {"GET", "/v1/records/{}/channels", api_record_channels, NURSE | GP | ADMIN | LGC, READ, NULL,
+     "Its samples: u32 length of a JSON header, the header, padding to 4, then int16; all little endian."},
+    {"GET", "/v1/changes", api_changes, GP | ADMIN | LGC, READ, NULL, "What changed after ?since=, in order."},
+    {"GET", "/v1/audit", api_audit, ADMIN, READ, NULL, "The audit trail, newest first."},
+    {"GET", "/v1/audit/verify", api_audit_verify, ADMIN, READ, NULL, "Recomputes the audit trail's hash chain."},
+    {"POST", "/v1/audit/archive", api_audit_archive, ADMIN, WRITE, "before",
+     "Moves older audit rows to an archive artefact; the chain goes on verifying."},
+    {"GET", "/v1/users", api_users, ADMIN, READ, NULL, "The accounts."},
+    {"POST", "/v1/users", api_user_add, ADMIN, WRITE, "name role display",
+     "Makes an account; its token is shown once."},
+    {"POST", "/v1/users/{}/token", api_user_token, ADMIN, WRITE, "", "A new token; the old one stops working."},
+    {"POST", "/v1/users/{}/disable", api_user_disable, ADMIN, WRITE, "", "Ends an account."},
+};
+#define ROUTES (sizeof routes / sizeof *routes)
+
+/* ---- pieces for the handlers ---- */
+
+enum problem api_text(struct api_call *call, const char *name, size_t max, bool required, const char **ret) {
+  const json_t *value = json_object_get(call->body, name);
+  call->field = name;
+  if (!value || json_is_null(value)) {
+    *ret = NULL;
+    return required ? P_missing_field : P_OK;
+  }
+  if (!json_is_string(value) || json_string_length(value) > max || (required && !json_string_length(value)))
+    return P_invalid_field;
+  *ret = json_string_value(value);
+  return P_OK;
+}
+
+enum problem api_number(struct api_call *call, const char *name, int64_t min, int64_t max, int64_t otherwise,
+                        int64_t *ret) {
+  call->field = name;
+  *ret = otherwise;
+  if (!json_object_get(call->body, name))
+    return P_OK;
+  return json_int(call->body, name, min, max, ret) < 0 ? P_invalid_field : P_OK;
+}
+
+enum problem api_bool(struct api_call *call, const char *name, bool *ret) {
+  const json_t *value = json_object_get(call->body, name);
+  call->field = name;
+  *ret = json_is_true(value);
+  return !value || json_is_boolean(value) ? P_OK : P_invalid_field;
+}
+
+enum problem api_limit(struct api_call *call, int *ret) {
+  const char *text = http_query(call->http, "limit");
+  uint64_t v = 50;
+  call->field = "limit";
+  if (text && str_to_u64(text, 1, 200, &v) < 0)
+    return P_invalid_field;
+  *ret = (int)v;
+  return P_OK;
+}
+
+bool api_id(const char *text, char letter, int64_t *ret) {
+  uint64_t v;
+  if (text[0] != letter || text[1] != '-' || text[2] == '0' || str_to_u64(text + 2, 1, INT64_MAX, &v) < 0)
+    return false;
+  *ret = (int64_t)v;
+  return true;
+}
+
+void api_ref(char letter, int64_t id, char ret[static 32]) {
+  snprintf(ret, 32, "%c-%lld", letter, (long long)id);
+}
+
+json_t *api_time(int64_t us) {
+  char text[WALL_TEXT_MAX];
+  if (!us)
+    return json_null();
+  wall_format(wall_local(us), text);
+  return json_string(text);
+}
+
+json_t *api_list(json_t *items, const char *next) {
+  return json_pack("{s:o, s:s?}", "items", items, "next", next);
+}
+
+void api_etag(struct api_call *call, int64_t version) {
+  snprintf(call->http->etag, sizeof call->http->etag, "\"%lld\"", (long long)version);
+}
+
+enum problem api_if_match(struct api_call *call, int64_t *ret) {
+  const char *text = http_header(call->http, "If-Match");
+  char digits[24];
+  uint64_t v;
+  *ret = 0;
+  if (!text)
+    return P_OK;
+  if (!strcmp(text, "*")) {
+    *ret = -1;
+    return P_OK;
+  }
+  size_t n = strlen(text);
+  if (n < 3 || n - 2 >= sizeof digits || text[0] != '"' || text[n - 1] != '"')
+    return P_precondition_failed; /* a tag that this service never gave */
+  memcpy(digits, text + 1, n - 2);
+  digits[n - 2] = 0;
+  if (str_to_u64(digits, 1, INT64_MAX, &v) < 0)
+    return P_precondition_failed;
+  *ret = (int64_t)v;
+  return P_OK;
+}
+
+/* ---- answering ---- */
+
+static void answer_json(struct http_request *q, int status, const char *type, json_t *value) {
+  size_t n;
+  char *text = json_canonical(value, &n);
+  buf_reset(&q->answer);
+  q->status = text ? status : 500;
+  q->type = text ? type : NULL;
+  if (text)
+    buf_add(&q->answer, text, n);
+  free(text);
+  json_decref(value);
+}
+
+static void answer_problem(struct http_request *q, enum problem p, const char *field) {
+  char type[80];
+  snprintf(type, sizeof type, "urn:asaleed:problem:%s", problem_code(p));
+  json_t *body = json_pack("{s:s, s:s, s:i, s:s, s:s}", "code", problem_code(p), "detail", problem_detail(p), "status",
+                           problem_status(p), "title", problem_title(p), "type", type);
+  if (body && field && problem_status(p) < 500 &&
+      (p == P_unknown_field || p == P_missing_field || p == P_invalid_field))
+    json_object_set_new(body, "field", json_string(field));
+  q->etag[0] = 0;
+  answer_json(q, problem_status(p), "application/problem+json", body);
+}
+
+static void on_durable(void *arg, int result) {
+  struct http_request *q = arg;
+  if (result < 0) {
+    if (q->stream.finish)
+      q->stream.finish(q->stream.arg);
+    q->stream = (struct http_stream){0};
+    q->replayed = false;
+    answer_problem(q, problem_of_errno(result), NULL);
+  }
+  http_answer(q);
+}
+
+/* ---- who calls ---- */
+
+static enum problem authenticate(struct api_call *call) {
+  const char *header = http_header(call->http, "Authorization");
+  enum problem p = P_unauthenticated;
+  if (header) {
+    if (!strncmp(header, "Bearer ", 7))
+      p = people_by_token(call->api->store, header + 7, &call->caller);
+  } else if (call->http->peer == 0 || call->http->peer == geteuid()) {
+    /* The machine's own administrator, by the kernel's word. */
+    call->caller = (struct caller){.name = "root", .role = ROLE_ADMIN};
+    p = P_OK;
+  }
+  const char *person = http_header(call->http, "Asaleed-Acting-For");
+  if (p == P_OK && person)
+    p = people_act_for(call->api->store, &call->caller, person);
+  return p;
+}
+
+/* ---- the body ---- */
+
+static enum problem read_body(struct api_call *call, const char *fields) {
+  struct http_request *q = call->http;
+  char reason[256];
+  const char *type = http_header(q, "Content-Type");
+  if (q->too_large)
+    return P_body_too_large;
+  if (q->body.len && type && strncmp(type, "application/json", 16))
+    return P_bad_request;
+  int r = q->body.len ? json_read((const char *)q->body.data, q->body.len, &call->body, reason) : 0;
+  if (r < 0)
+    return r == -ENOMEM ? P_overloaded : P_bad_request;
+  if (!call->body && !(call->body = json_object()))
+    return P_overloaded;
+  const char *key;
+  json_t *value;
+  json_object_foreach(call->body, key, value) {
+    size_t n = strlen(key);
+    const char *at = n ? strstr(fields, key) : NULL;
+    while (at && ((at != fields && at[-1] != ' ') || (at[n] && at[n] != ' ')))
+      at = strstr(at + 1, key);
+    if (!at) {
+      call->field = key;
+      return P_unknown_field;
+    }
+  }
+  return P_OK;
+}
+
+/* ---- idempotency ---- */
+
+/* Who asked, what, with which body: an answer is given again only to exactly the same request. */
+static int request_hash(struct api_call *call, uint8_t ret[static HASH_BYTES]) {
+  struct buf b = BUF_INIT(HTTP_BODY_MAX + 4096);
+  buf_format(&b, "%s %s\n%s\n%s\n", call->http->method, call->http->path, call->caller.name, call->caller.acting_for);
+  buf_add(&b, call->http->body.data, call->http->body.len);
+  int r = b.err;
+  if (r == 0)
+    hash_sha256(b.data, b.len, ret);
+  buf_finish(&b);
+  return r;
+}
+
+static const char *idempotency_key(struct api_call *call, enum problem *ret) {
+  const char *key = http_header(call->http, "Idempotency-Key");
+  size_t n = key ? strlen(key) : 0;
+  for (size_t i = 0; i < n; i++)
+    if (key[i] <= ' ' || key[i] > '~')
+      n = 0;
+  *ret = n >= 8 && n <= 64 ? P_OK : P_idempotency_key_missing;
+  return key;
+}
+
+/* P_OK and *ret_done when the same request was answered before: its answer is in call->http. */
+static enum problem answer_again(struct api_call *call, const char *key, const uint8_t hash[static HASH_BYTES],
+                                 bool *ret_done) {
+  struct http_request *q = call->http;
+  enum problem p = P_OK;
+  struct rows r =
+      store_query(call->api->store, "SELECT request, status, body FROM answered WHERE actor = ? AND key = ?", "tt",
+                  call->caller.name, key);
+  *ret_done = false;
+  if (rows_next(&r)) {
+    size_t n;
+    const void *before = rows_blob(&r, 0, &n);
+    if (n != HASH_BYTES || memcmp(before, hash, n))
+      p = P_idempotency_key_reused;
+    else {
+      q->status = (int)rows_int(&r, 1);
+      q->type = "application/json";
+      q->replayed = *ret_done = true;
+      buf_reset(&q->answer);
+      if (buf_text(&q->answer, rows_text(&r, 2)) < 0)
+        p = P_overloaded;
+    }
+  }
+  int err = rows_finish(&r);
+  return err < 0 ? problem_of_errno(err) : p;
+}
+
+/* ---- one call ---- */
+
+static bool path_fits(const char *pattern, const char *path, char id[static PATIENT_ID_MAX + 1]) {
+  const char *hole = strstr(pattern, "{}");
+  if (!hole)
+    return !strcmp(pattern, path);
+  size_t head = (size_t)(hole - pattern), tail = strlen(hole + 2);
+  if (strncmp(pattern, path, head))
+    return false;
+  size_t n = strcspn(path + head, "/");
+  if (n == 0 || n > PATIENT_ID_MAX || strcmp(path + head + n, hole + 2) || strlen(path + head + n) != tail)
+    return false;
+  memcpy(id, path + head, n);
+  id[n] = 0;
+  return true;
+}
+
+static enum problem find_route(struct api_call *call, const struct route **ret) {
+  static const char *const allows[] = {"GET", "POST", "GET, POST", "PUT", "GET, PUT"};
+  unsigned methods = 0;
+  for (size_t i = 0; i < ROUTES; i++) {
+    char id[PATIENT_ID_MAX + 1] = "";
+    if (!path_fits(routes[i].path, call->http->path, id))
+      continue;
+    if (!strcmp(routes[i].method, call->http->method)) {
+      str_copy(call->id, sizeof call->id, id);
+      *ret = &routes[i];
+      return P_OK;
+    }
+    methods |= routes[i].method[0] == 'G' ? 1 : routes[i].method[1] == 'O' ? 2 : 4;
+  }
+  if (!methods)
+    return P_not_found;
+  call->http->allow = allows[methods - 1];
+  return P_method_not_allowed;
+}
+
+/* The answer as it is kept for a repeated request. Secrets are shown once and kept nowhere: in a repeated answer the
+ * token is null, and its owner asks for a new one (a GP claims again, an administrator makes a new token). */
+static char *remembered(const json_t *answer) {
+  _json_cleanup_ json_t *copy = json_copy((json_t *)answer);
+  if (copy && json_object_get(copy, "token"))
+    json_object_set_new(copy, "token", json_null());
+  return json_canonical(copy, NULL);
+}
+
+/* Runs a writing route inside an act, with its answer remembered in the same act. */
+static enum problem run_act(struct api_call *call, const struct route *route, const char *key,
+                            const uint8_t hash[static HASH_BYTES]) {
+  struct store *store = call->api->store;
+  int r = store_begin(store);
+  if (r < 0)
+    return problem_of_errno(r);
+  enum problem p = route->handler(call);
+  _free_cleanup_ char *body = p == P_OK && key ? remembered(call->answer) : NULL;
+  if (p == P_OK && key) {
+    r = body ? store_run(store, "INSERT INTO answered VALUES(?,?,?,?,?,?)", "ttbiti", call->caller.name, key, hash,
+                         (size_t)HASH_BYTES, (int64_t)call->status, body, wall_now().us)
+             : -ENOMEM;
+    p = problem_of_errno(r);
+  }
+  if (p == P_OK)
+    p = problem_of_errno(store_keep(store));
+  if (p != P_OK)
+    store_undo(store);
+  return p;
+}
+
+static enum problem run(struct api_call *call) {
+  const struct route *route;
+  enum problem p = find_route(call, &route);
+  if (p == P_OK && route->roles != (unsigned)ANYONE) {
+    p = authenticate(call);
+    if (p == P_OK && !(route->roles & call->caller.role))
+      p = P_forbidden;
+  }
+  if (p == P_OK && route->fields)
+    p = read_body(call, route->fields);
+  const char *key = NULL;
+  uint8_t hash[HASH_BYTES] = {0};
+  bool done = false;
+  if (p == P_OK && !strcmp(route->method, "POST")) {
+    key = idempotency_key(call, &p);
+    if (p == P_OK)
+      p = problem_of_errno(request_hash(call, hash));
+    if (p == P_OK)
+      p = answer_again(call, key, hash, &done);
+  }
+  if (p != P_OK || done)
+    return p;
+  return route->mode == WRITE ? run_act(call, route, key, hash) : route->handler(call);
+}
+
+void api_handle(struct http_request *q, void *arg) {
+  struct api_call call = {.api = arg, .http = q, .status = 200};
+  enum problem p = run(&call);
+  if (p != P_OK)
+    answer_problem(q, p, call.field);
+  else if (call.answer)
+    answer_json(q, call.status, "application/json", json_incref(call.answer));
+  json_decref(call.body);
+  json_decref(call.answer);
+  /* A read may have seen what the same turn wrote and has not committed yet: it waits for that commit too. */
+  store_on_commit(call.api->store, on_durable, q);
+}
+
+/* ---- timers ---- */
+
+/* Claims end on time, and the keys of old requests are forgotten. Runs when the next claim ends, and on each claim. */
+static int on_claims(sd_event_source *source, uint64_t usec, void *arg) {
+  (void)usec;
+  struct api *a = arg;
+  int64_t now = wall_now().us, next = worklist_expire(a->store, now);
+  if (next < 0)
+    log_errno(LOG_ERROR, (int)next, "claims: cannot give back those that ran out");
+  if (next > 0) {
+    sd_event_source_set_time(source, (uint64_t)next);
+    sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+  }
+  return 0;
+}
+
+static int on_alive(sd_event_source *source, uint64_t usec, void *arg) {
+  (void)usec;
+  struct api *a = arg;
+  if (!hub_has_readers(a->hub))
+    return 0;
+  hub_keep_alive(a->hub);
+  sd_event_source_set_time_relative(source, ALIVE_US);
+  return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+int api_open(struct api *a) {
+  int r = sd_event_add_time(a->event, &a->claim_timer, CLOCK_REALTIME, 0, 1000000, on_claims, a);
+  if (r >= 0)
+    r = sd_event_add_time_relative(a->event, &a->alive_timer, CLOCK_MONOTONIC, ALIVE_US, 1000000, on_alive, a);
+  if (r >= 0)
+    r = sd_event_source_set_enabled(a->alive_timer, SD_EVENT_OFF);
+  if (r >= 0)
+    r = store_run(a->store, "DELETE FROM answered WHERE at < ?", "i",
+                  wall_now().us - ANSWERED_DAYS * 86400 * WALL_SECOND);
+  return r < 0 ? r : 0;
+}
+
+void api_close(struct api *a) {
+  sd_event_source_disable_unref(a->claim_timer);
+  sd_event_source_disable_unref(a->alive_timer);
+}
+
+/* ---- the reference page ---- */
+
+void api_print_reference(void) {
+  static const struct {
+    enum role role;
+    const char *name;
+  } names[] = {{ROLE_NURSE, "nurse"}, {ROLE_GP, "gp"}, {ROLE_ADMIN, "admin"}, {ROLE_LGC, "lgc"}};
+  printf(
+      "# asaleed API v1\n\n"
+      "JSON over HTTP/1.1 on a Unix socket or a loopback port. `Authorization: Bearer TOKEN`; on the Unix socket root\n"
+      "needs none. A practice software (`lgc`) names the person it acts for in `Asaleed-Acting-For`. Every POST "
+      "carries\n"
+      "an `Idempotency-Key` of 8 to 64 characters: the same request gives the same answer again. Errors are RFC 9457\n"
+      "problem details with a stable `code` and a French `detail`.\n\n"
+      "| method | path | roles | body | what |\n|---|---|---|---|---|\n");
+  for (size_t i = 0; i < ROUTES; i++) {
+    char path[64], roles[64] = "";
+    const char *hole = strstr(routes[i].path, "{}");
+    snprintf(path, sizeof path, "%.*s%s%s", hole ? (int)(hole - routes[i].path) : 64, routes[i].path,
+             hole ? "{id}" : "", hole ? hole + 2 : "");
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
+      if (routes[i].roles & names[k].role)
+        snprintf(roles + strlen(roles), sizeof roles - strlen(roles), "%s%s", roles[0] ? " " : "", names[k].name);
+    printf("| %s | `%s` | %s | %s | %s |\n", routes[i].method, path,
+           routes[i].roles == (unsigned)ANYONE ? "anyone" : roles, routes[i].fields ? routes[i].fields : "",
+           routes[i].what);
+  }
+  printf("\n## Problem codes\n\n| code | status | meaning |\n|---|---|---|\n");
+  for (int p = 1; p < P_LAST; p++)
+    printf("| `%s` | %d | %s |\n", problem_code((enum problem)p), problem_status((enum problem)p),
+           problem_title((enum problem)p));
+}

@@ -1,0 +1,74 @@
+/* API v1: the routes, who may use them, what they answer. api.c has the table and what every route shares
+ * (authentication, idempotency, problem details); api_*.c have the handlers. */
+#ifndef ASALEED_API_H
+#define ASALEED_API_H
+
+#include "events.h"
+#include "http.h"
+#include "session.h"
+#include "worklist.h"
+
+struct api {
+  sd_event *event;
+  struct store *store;
+  struct artefacts *artefacts;
+  struct devices *devices;
+  struct sessions *sessions;
+  struct hub *hub;
+  struct worklist_rules rules;
+  sd_event_source *claim_timer, *alive_timer;
+};
+
+int api_open(struct api *a); /* the parts above are set */
+void api_close(struct api *a);
+void api_handle(struct http_request *q, void *api); /* an http_handler */
+
+/* The reference page of the routes, Markdown, on standard output. */
+void api_print_reference(void);
+
+/* ---- for api_*.c ---- */
+
+struct api_call {
+  struct api *api;
+  struct http_request *http;
+  struct caller caller;
+  json_t *body;                /* of POST and PUT: an object */
+  char id[PATIENT_ID_MAX + 1]; /* the {id} of the path */
+  enum problem problem;
+  const char *field; /* the member the problem is about, or NULL */
+  int status;        /* 200 unless a handler says otherwise */
+  json_t *answer;    /* owned */
+};
+
+/* Every handler returns a problem; with P_OK its answer is in call->answer (or in call->http for other types). A
+ * handler of a route that writes runs inside an act. */
+typedef enum problem (*api_handler)(struct api_call *call);
+
+/* The members of the body: a text of 1..max bytes (0..max when empty_ok), or P_missing_field / P_invalid_field. */
+enum problem api_text(struct api_call *call, const char *name, size_t max, bool required, const char **ret);
+enum problem api_number(struct api_call *call, const char *name, int64_t min, int64_t max, int64_t otherwise,
+                        int64_t *ret);
+enum problem api_bool(struct api_call *call, const char *name, bool *ret);
+/* Query parameters of lists. */
+enum problem api_limit(struct api_call *call, int *ret);
+/* "S-12" with its letter checked. */
+bool api_id(const char *text, char letter, int64_t *ret);
+void api_ref(char letter, int64_t id, char ret[static 32]);
+json_t *api_time(int64_t us); /* null for 0 */
+json_t *api_list(json_t *items, const char *next);
+void api_etag(struct api_call *call, int64_t version);
+/* If-Match: 0 none given, -1 "*", else the version. */
+enum problem api_if_match(struct api_call *call, int64_t *ret);
+
+#define API_HANDLERS(X)                                                                                               \
+  X(health)                                                                                                           \
+  X(drivers)                                                                                                          \
+  X(devices) X(changes) X(audit) X(audit_verify) X(audit_archive) X(users) X(user_add) X(user_token) X(user_disable)  \
+      X(patient_put) X(patient_get) X(order_add) X(orders) X(order_get) X(study_get) X(study_acquire) X(study_cancel) \
+          X(study_repeat) X(study_accept) X(study_claim) X(study_release) X(study_sign) X(study_redecode)             \
+              X(study_events) X(queue) X(record_get) X(record_channels)
+#define X(name) enum problem api_##name(struct api_call *call);
+API_HANDLERS(X)
+#undef X
+
+#endif

@@ -1,0 +1,472 @@
+/* Patients, orders, studies, the reading queue. */
+#include "api.h"
+
+#include "mask.h"
+#include "str.h"
+#include "wall.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define REASON_MAX 500
+#define REPORT_MAX 20000
+
+/* ---- patients ---- */
+
+static json_t *patient_json(const struct patient *p) {
+  return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:I}", "birth_date", p->birth_date, "family", p->family, "given",
+                   p->given, "id", p->id, "sex", p->sex, "updated", api_time(p->updated), "version",
+                   (json_int_t)p->version);
+}
+
+static enum problem one_line(struct api_call *call, const char *name, size_t max, char *field) {
+  const char *text;
+  enum problem p = api_text(call, name, max, true, &text);
+  if (p == P_OK && (!str_is_clean_utf8(text, strlen(text)) || !str_copy(field, max + 1, text)))
+    p = P_invalid_field;
+  return p;
+}
+
+enum problem api_patient_put(struct api_call *call) {
+  struct patient patient = {0};
+  int64_t if_match;
+  bool created;
+  enum problem p = one_line(call, "family", PATIENT_NAME_MAX - 1, patient.family);
+  if (p == P_OK)
+    p = one_line(call, "given", PATIENT_NAME_MAX - 1, patient.given);
+  if (p == P_OK)
+    p = one_line(call, "sex", 1, patient.sex);
+  if (p == P_OK && !strchr("MFU", patient.sex[0]))
+    p = P_invalid_field;
+  if (p == P_OK)
+    p = one_line(call, "birth_date", 10, patient.birth_date);
+  if (p == P_OK && !wall_is_date(patient.birth_date))
+    p = P_invalid_field;
+  if (p == P_OK && (call->field = "id", !patient_id_ok(call->id) || !str_copy(patient.id, sizeof patient.id, call->id)))
+    p = P_invalid_field;
+  if (p == P_OK)
+    p = api_if_match(call, &if_match);
+  if (p != P_OK)
+    return p;
+  struct actor by = caller_actor(&call->caller);
+  p = patient_put(call->api->store, &by, &patient, if_match, &created);
+  if (p != P_OK)
+    return p;
+  call->status = created ? 201 : 200;
+  api_etag(call, patient.version);
+  call->answer = patient_json(&patient);
+  return call->answer ? P_OK : P_overloaded;
+}
+
+enum problem api_patient_get(struct api_call *call) {
+  struct patient patient;
+  enum problem p = patient_find(call->api->store, call->id, &patient);
+  if (p != P_OK)
+    return p;
+  api_etag(call, patient.version);
+  call->answer = patient_json(&patient);
+  return call->answer ? P_OK : P_overloaded;
+}
+
+/* ---- a study as JSON ---- */
+
+static int records_json(struct api_call *call, int64_t study, json_t *list) {
+  struct rows r = store_query(call->api->store,
+                              "SELECT r.id, r.driver, r.driver_version, r.complete, r.clean, r.at, r.sha256,"
+                              " s.record IS NOT NULL FROM record r LEFT JOIN supersession s ON s.record = r.id"
+                              " WHERE r.study = ? ORDER BY r.id",
+                              "i", study);
+  int err = list ? 0 : -ENOMEM;
+  while (err == 0 && rows_next(&r)) {
+    char ref[32];
+    api_ref('R', rows_int(&r, 0), ref);
+    json_t *item = json_pack("{s:b, s:b, s:o, s:s, s:s, s:s, s:s, s:b}", "clean", (int)rows_int(&r, 4), "complete",
+                             (int)rows_int(&r, 3), "created", api_time(rows_int(&r, 5)), "driver", rows_text(&r, 1),
+                             "driver_version", rows_text(&r, 2), "id", ref, "sha256", rows_text(&r, 6), "superseded",
+                             (int)rows_int(&r, 7));
+    err = item && json_array_append_new(list, item) == 0 ? 0 : -ENOMEM;
+  }
+  int query_err = rows_finish(&r);
+  return err < 0 ? err : query_err;
+}
+
+static int interpretation_json(struct api_call *call, int64_t study, json_t **ret) {
+  struct rows r = store_query(call->api->store,
+                              "SELECT id, version, by, at, conclusion, text, records FROM interpretation"
+                              " WHERE study = ? ORDER BY version DESC LIMIT 1",
+                              "i", study);
+  *ret = NULL;
+  if (rows_next(&r)) {
+    char ref[32];
+    api_ref('I', rows_int(&r, 0), ref);
+    *ret = json_pack("{s:s, s:s, s:s, s:s, s:o, s:s, s:I}", "by", rows_text(&r, 2), "conclusion", rows_text(&r, 4),
+                     "id", ref, "records_sha256", rows_text(&r, 6), "signed", api_time(rows_int(&r, 3)), "text",
+                     rows_text(&r, 5), "version", (json_int_t)rows_int(&r, 1));
+  }
+  return rows_finish(&r);
+}
+
+static int comment_json(struct api_call *call, int64_t study, json_t **ret) {
+  struct rows r = store_query(call->api->store, "SELECT comment FROM study WHERE id = ?", "i", study);
+  *ret = rows_next(&r) && !rows_is_null(&r, 0) ? json_string(rows_text(&r, 0)) : json_null();
+  return rows_finish(&r);
+}
+
+static enum problem study_json(struct api_call *call, const struct study *y, json_t **ret) {
+  struct patient patient;
+  char ref[32], order[32];
+  enum problem p = patient_find(call->api->store, y->patient, &patient);
+  if (p != P_OK)
+    return p;
+  api_ref('S', y->id, ref);
+  api_ref('O', y->order, order);
+  json_t *records = json_array(), *interpretation = NULL, *comment = NULL;
+  int r = records_json(call, y->id, records);
+  if (r >= 0)
+    r = comment_json(call, y->id, &comment);
+  if (r >= 0 && mask_shows(call->caller.role, PART_INTERPRETATION))
+    r = interpretation_json(call, y->id, &interpretation);
+  json_t *failure = y->failure ? json_pack("{s:o, s:s, s:s}", "at", api_time(y->failed), "code",
+                                           problem_code(y->failure), "detail", problem_detail(y->failure))
+                               : json_null();
+  json_t *claim =
+      y->claim_by[0] ? json_pack("{s:s, s:o}", "by", y->claim_by, "expires", api_time(y->claim_expires)) : json_null();
+  json_t *acquisition = session_json(call->api->sessions, y->id);
+  json_t *who = mask_shows(call->caller.role, PART_IDENTITY)
+                    ? json_pack("{s:s, s:s, s:s, s:s, s:s}", "birth_date", patient.birth_date, "family", patient.family,
+                                "given", patient.given, "id", patient.id, "sex", patient.sex)
+                    : json_pack("{s:s}", "id", patient.id);
+  json_t *study = json_pack(
+      "{s:o, s:s, s:I, s:o, s:o, s:o, s:o, s:s, s:o, s:s, s:o, s:o, s:s, s:o, s:I}", "acquisition",
+      acquisition ? acquisition : json_null(), "act", y->act, "attempts", (json_int_t)y->attempts, "claim", claim,
+      "comment", comment ? comment : json_null(), "created", api_time(y->created), "due", api_time(y->due), "id", ref,
+      "last_failure", failure, "order", order, "patient", who, "records", records, "state", study_state_name(y->state),
+      "updated", api_time(y->updated), "version", (json_int_t)y->version);
+  if (study && interpretation)
+    json_object_set_new(study, "interpretation", interpretation);
+  if (r < 0 || !study) {
+    json_decref(study);
+    return r < 0 ? problem_of_errno(r) : P_overloaded;
+  }
+  *ret = study;
+  return P_OK;
+}
+
+static enum problem find(struct api_call *call, struct study *y) {
+  int64_t id, if_match;
+  if (!api_id(call->id, 'S', &id))
+    return P_not_found;
+  enum problem p = study_find(call->api->store, id, y);
+  if (p == P_OK)
+    p = api_if_match(call, &if_match);
+  if (p == P_OK && if_match > 0 && if_match != y->version && strcmp(call->http->method, "GET"))
+    p = P_precondition_failed;
+  return p;
+}
+
+/* The study as it stands after the act. */
+static enum problem answer_study(struct api_call *call, const struct study *y) {
+  api_etag(call, y->version);
+  return study_json(call, y, &call->answer);
+}
+
+/* Everyone who watches the study learns of its new state once it is durable. */
+struct state_news {
+  struct api *api;
+  int64_t study;
+};
+
+static void on_news(void *arg, int result) {
+  struct state_news *n = arg;
+  struct study y;
+  if (result == 0 && study_find(n->api->store, n->study, &y) == P_OK) {
+    char ref[32];
+    api_ref('S', y.id, ref);
+    hub_publish(n->api->hub, y.id, "state",
+                json_pack("{s:s, s:s, s:I}", "state", study_state_name(y.state), "study", ref, "version",
+                          (json_int_t)y.version));
+    if (y.state != ACQUIRING)
+      hub_rest(n->api->hub, y.id);
+  }
+  free(n);
+}
+
+static enum problem moved(struct api_call *call, const struct study *y) {
+  struct state_news *n = malloc(sizeof *n);
+  if (n) {
+    *n = (struct state_news){call->api, y->id};
+    store_on_commit(call->api->store, on_news, n);
+  }
+  return answer_study(call, y);
+}
+
+/* ---- orders ---- */
+
+static enum problem order_json(struct api_call *call, const struct rows *r, json_t **ret) {
+  char ref[32], study[32];
+  api_ref('O', rows_int(r, 0), ref);
+  api_ref('S', rows_int(r, 5), study);
+  *ret = json_pack("{s:s, s:s, s:o, s:s, s:s, s:{s:s, s:s}}", "act", rows_text(r, 2), "id", ref, "ordered",
+                   api_time(rows_int(r, 4)), "ordered_by", rows_text(r, 3), "patient", rows_text(r, 1), "study", "id",
+                   study, "state", rows_text(r, 6));
+  (void)call;
+  return *ret ? P_OK : P_overloaded;
+}
+
+#define ORDER_COLUMNS                                                              \
+  "SELECT o.id, o.patient, o.act, o.ordered_by, o.at, y.id, y.state FROM orders o" \
+  " JOIN study y ON y.id = (SELECT max(id) FROM study WHERE orders = o.id)"
+
+static enum problem order_find(struct api_call *call, int64_t id) {
+  struct rows r = store_query(call->api->store, ORDER_COLUMNS " WHERE o.id = ?", "i", id);
+  enum problem p = rows_next(&r) ? order_json(call, &r, &call->answer) : P_not_found;
+  int err = rows_finish(&r);
+  return err < 0 ? problem_of_errno(err) : p;
+}
+
+enum problem api_order_add(struct api_call *call) {
+  const char *patient, *act;
+  int64_t order, study;
+  enum problem p = api_text(call, "act", 32, true, &act);
+  if (p == P_OK && !act_is_known(act))
+    p = P_invalid_field;
+  if (p == P_OK)
+    p = api_text(call, "patient", PATIENT_ID_MAX, true, &patient);
+  if (p == P_OK)
+    p = worklist_order(call->api->store, &call->caller, patient, act, &order, &study);
+  if (p != P_OK)
+    return p;
+  call->status = 201;
+  return order_find(call, order);
+}
+
+enum problem api_order_get(struct api_call *call) {
+  int64_t id;
+  return api_id(call->id, 'O', &id) ? order_find(call, id) : P_not_found;
+}
+
+enum problem api_orders(struct api_call *call) {
+  const char *patient = http_query(call->http, "patient"), *cursor = http_query(call->http, "cursor");
+  int64_t before = INT64_MAX;
+  int limit, n = 0;
+  enum problem p = api_limit(call, &limit);
+  if (p == P_OK && cursor && !api_id(cursor, 'O', &before)) {
+    call->field = "cursor";
+    p = P_invalid_field;
+  }
+  if (p != P_OK)
+    return p;
+  json_t *items = json_array();
+  char next[32] = "";
+  struct rows r = patient ? store_query(call->api->store,
+                                        ORDER_COLUMNS " WHERE o.patient = ? AND o.id < ? ORDER BY o.id DESC LIMIT ?",
+                                        "tii", patient, before, (int64_t)limit)
+                          : store_query(call->api->store, ORDER_COLUMNS " WHERE o.id < ? ORDER BY o.id DESC LIMIT ?",
+                                        "ii", before, (int64_t)limit);
+  while (p == P_OK && rows_next(&r)) {
+    json_t *item = NULL;
+    p = order_json(call, &r, &item);
+    if (p == P_OK && json_array_append_new(items, item) < 0)
+      p = P_overloaded;
+    if (++n == limit)
+      api_ref('O', rows_int(&r, 0), next);
+  }
+  int err = rows_finish(&r);
+  call->answer = api_list(items, next[0] ? next : NULL);
+  return p != P_OK ? p : err < 0 ? problem_of_errno(err) : call->answer ? P_OK : P_overloaded;
+}
+
+/* ---- studies ---- */
+
+enum problem api_study_get(struct api_call *call) {
+  struct study y;
+  enum problem p = find(call, &y);
+  return p == P_OK ? answer_study(call, &y) : p;
+}
+
+enum problem api_study_acquire(struct api_call *call) {
+  struct study y;
+  const char *device;
+  int64_t seconds;
+  enum problem p = find(call, &y);
+  if (p == P_OK)
+    p = api_text(call, "device", 63, true, &device);
+  if (p == P_OK)
+    p = api_number(call, "seconds", 1, 86400, 0, &seconds);
+  if (p == P_OK)
+    p = session_start(call->api->sessions, &call->caller, &y, device, (uint32_t)seconds);
+  if (p != P_OK)
+    return p;
+  call->status = 202;
+  return answer_study(call, &y);
+}
+
+enum problem api_study_cancel(struct api_call *call) {
+  struct study y;
+  const char *reason;
+  enum problem p = find(call, &y);
+  if (p == P_OK && y.state == ACQUIRING) {
+    p = session_cancel(call->api->sessions, &call->caller, &y);
+    return p == P_OK ? answer_study(call, &y) : p;
+  }
+  if (p == P_OK)
+    p = api_text(call, "reason", REASON_MAX, true, &reason);
+  if (p == P_OK)
+    p = study_cancel(call->api->store, &call->caller, &y, reason);
+  return p == P_OK ? moved(call, &y) : p;
+}
+
+enum problem api_study_repeat(struct api_call *call) {
+  struct study y;
+  const char *reason;
+  enum problem p = find(call, &y);
+  if (p == P_OK)
+    p = api_text(call, "reason", REASON_MAX, true, &reason);
+  if (p == P_OK)
+    p = study_repeat(call->api->store, &call->caller, &y, reason);
+  return p == P_OK ? moved(call, &y) : p;
+}
+
+enum problem api_study_accept(struct api_call *call) {
+  struct study y;
+  const char *comment;
+  bool confirmed;
+  enum problem p = find(call, &y);
+  if (p == P_OK)
+    p = api_text(call, "comment", REASON_MAX, false, &comment);
+  if (p == P_OK)
+    p = api_bool(call, "confirm", &confirmed);
+  if (p == P_OK)
+    p = study_accept(call->api->store, &call->caller, &call->api->rules, &y, confirmed, comment);
+  return p == P_OK ? moved(call, &y) : p;
+}
+
+enum problem api_study_claim(struct api_call *call) {
+  struct study y;
+  char token[CLAIM_DIGITS + 1];
+  json_t *study = NULL;
+  enum problem p = find(call, &y);
+  if (p == P_OK)
+    p = study_claim(call->api->store, &call->caller, &call->api->rules, &y, token);
+  if (p == P_OK)
+    p = moved(call, &y);
+  if (p != P_OK)
+    return p;
+  study = call->answer;
+  call->answer = json_pack("{s:o, s:o, s:s}", "expires", api_time(y.claim_expires), "study", study, "token", token);
+  sd_event_source_set_time(call->api->claim_timer, 0); /* looks at once, and then when the next claim ends */
+  sd_event_source_set_enabled(call->api->claim_timer, SD_EVENT_ONESHOT);
+  return call->answer ? P_OK : P_overloaded;
+}
+
+enum problem api_study_release(struct api_call *call) {
+  struct study y;
+  const char *token;
+  enum problem p = find(call, &y);
+  if (p == P_OK)
+    p = api_text(call, "token", CLAIM_DIGITS, true, &token);
+  if (p == P_OK)
+    p = study_release(call->api->store, &call->caller, &y, token);
+  return p == P_OK ? moved(call, &y) : p;
+}
+
+enum problem api_study_sign(struct api_call *call) {
+  struct study y;
+  const char *token, *conclusion, *text;
+  enum problem p = find(call, &y);
+  if (p == P_OK)
+    p = api_text(call, "token", CLAIM_DIGITS, true, &token);
+  if (p == P_OK)
+    p = api_text(call, "text", REPORT_MAX, true, &text);
+  if (p == P_OK)
+    p = api_text(call, "conclusion", 32, true, &conclusion);
+  if (p == P_OK && strcmp(conclusion, "normal") && strcmp(conclusion, "abnormal") &&
+      strcmp(conclusion, "uninterpretable"))
+    p = P_invalid_field;
+  if (p == P_OK)
+    p = study_sign(call->api->store, &call->caller, &y, token, conclusion, text);
+  return p == P_OK ? moved(call, &y) : p;
+}
+
+enum problem api_study_redecode(struct api_call *call) {
+  struct study y;
+  enum problem p = find(call, &y);
+  if (p == P_OK)
+    p = session_redecode(call->api->sessions, &call->caller, &y);
+  if (p != P_OK)
+    return p;
+  call->status = 202;
+  return answer_study(call, &y);
+}
+
+enum problem api_queue(struct api_call *call) {
+  const char *state_text = http_query(call->http, "state"), *cursor = http_query(call->http, "cursor");
+  enum study_state state = TO_INTERPRET;
+  int limit;
+  enum problem p = api_limit(call, &limit);
+  if (p != P_OK)
+    return p;
+  if (state_text && (!study_state_find(state_text, &state) || (state != TO_INTERPRET && state != INTERPRETING))) {
+    call->field = "state";
+    return P_invalid_field;
+  }
+  call->field = "cursor";
+  return worklist_queue(call->api->store, state, http_query(call->http, "act"), limit, cursor ? cursor : "",
+                        &call->answer);
+}
+
+/* ---- events ---- */
+
+struct watch {
+  struct http_request *http;
+  struct hub_reader *reader;
+};
+
+static void watch_wake(void *arg) {
+  struct watch *w = arg;
+  http_wake(w->http);
+}
+
+static size_t watch_read(void *arg, char *bytes, size_t max) {
+  struct watch *w = arg;
+  return hub_read(w->reader, bytes, max);
+}
+
+static void watch_finish(void *arg) {
+  struct watch *w = arg;
+  hub_unsubscribe(w->reader);
+  free(w);
+}
+
+enum problem api_study_events(struct api_call *call) {
+  struct study y;
+  enum problem p = find(call, &y);
+  if (p != P_OK)
+    return p;
+  const char *last_text = http_header(call->http, "Last-Event-ID");
+  uint64_t last = 0;
+  if (last_text && str_to_u64(last_text, 0, UINT64_MAX - 1, &last) < 0)
+    last = 0; /* not an id of ours: as if new */
+  char ref[32];
+  api_ref('S', y.id, ref);
+  struct watch *w = calloc(1, sizeof *w);
+  if (!w)
+    return P_overloaded;
+  w->http = call->http;
+  int r = hub_subscribe(
+      call->api->hub, y.id, last,
+      json_pack("{s:s, s:s, s:I}", "state", study_state_name(y.state), "study", ref, "version", (json_int_t)y.version),
+      watch_wake, w, &w->reader);
+  if (r < 0) {
+    free(w);
+    return P_overloaded;
+  }
+  call->http->status = 200;
+  call->http->type = "text/event-stream";
+  call->http->stream = (struct http_stream){.read = watch_read, .finish = watch_finish, .arg = w};
+  if (sd_event_source_get_enabled(call->api->alive_timer, NULL) == 0) {
+    sd_event_source_set_time_relative(call->api->alive_timer, 15 * 1000000ull);
+    sd_event_source_set_enabled(call->api->alive_timer, SD_EVENT_ONESHOT);
+  }
+  return P_OK;
+}

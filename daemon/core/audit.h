@@ -1,0 +1,34 @@
+/* The audit trail: who did what to which subject, when, as a hash chain. Each row's hash covers the hash before it
+ * and its own contents in canonical JSON, so that a row changed, removed or slipped in is found by audit_verify().
+ * Archived rows leave an anchor (the last archived row's number and hash) from which verification starts. */
+#ifndef ASALEED_AUDIT_H
+#define ASALEED_AUDIT_H
+
+#include "artefact.h"
+#include "json.h"
+#include "store.h"
+
+struct actor {
+  const char *name;       /* a user, "root" for the local administrator, "asaleed" for the daemon itself */
+  const char *acting_for; /* NULL, or the person the practice software acts for */
+};
+
+/* Adds a row inside the caller's act. Steals detail (NULL = {}), which carries ids and codes, no patient identity. */
+int audit_add(struct store *s, const struct actor *actor, const char *action, const char *subject, json_t *detail);
+
+struct audit_check {
+  bool ok;
+  int64_t rows, first, last;
+  int64_t broken_at; /* the first row that does not fit; 0 when ok */
+  char head[HASH_TEXT];
+};
+int audit_verify(struct store *s, struct audit_check *ret);
+
+/* The newest rows first, numbers below `before` (0 = all), at most limit, as a JSON array of rows. */
+int audit_list(struct store *s, int64_t before, int limit, json_t **ret);
+
+/* Moves the rows older than `before` into an artefact (one canonical JSON row a line) inside the caller's act.
+ * Returns how many; -ENODATA when there are none. */
+int64_t audit_archive(struct store *s, struct artefacts *a, int64_t before, char ret_sha256[static HASH_TEXT]);
+
+#endif

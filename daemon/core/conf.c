@@ -1,0 +1,275 @@
+#include "conf.h"
+
+#include "log.h"
+#include "str.h"
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LINE_MAX_BYTES 1024
+
+enum kind { TEXT, PATH, NUMBER, LEVEL, LISTEN };
+
+struct key {
+  const char *section, *name;
+  enum kind kind;
+  size_t at, size; /* within struct conf or struct conf_device */
+  uint32_t min, max;
+};
+
+#define FIELD(type, member) offsetof(type, member), sizeof(((type *)0)->member)
+
+static const struct key keys[] = {
+    {"daemon", "store", PATH, FIELD(struct conf, store), 0, 0},
+    {"daemon", "socket", PATH, FIELD(struct conf, socket), 0, 0},
+    {"daemon", "listen", LISTEN, FIELD(struct conf, listen), 0, 0},
+    {"daemon", "driver-program", PATH, FIELD(struct conf, driver_program), 0, 0},
+    {"daemon", "devices", PATH, FIELD(struct conf, devices_dir), 0, 0},
+    {"daemon", "messages", PATH, FIELD(struct conf, messages), 0, 0},
+    {"daemon", "log-level", LEVEL, FIELD(struct conf, log_level), 0, 0},
+    {"queue", "claim-minutes", NUMBER, FIELD(struct conf, claim_minutes), 1, 24 * 60},
+    {"queue", "due-hours-ecg", NUMBER, FIELD(struct conf, due_hours_ecg), 1, 24 * 365},
+    {"device", "driver", TEXT, FIELD(struct conf_device, driver), 0, 0},
+    {"device", "label", TEXT, FIELD(struct conf_device, label), 0, 0},
+    {"device", "usb-serial", TEXT, FIELD(struct conf_device, usb_serial), 0, 0},
+    {"device", "port", TEXT, FIELD(struct conf_device, port), 0, 0},
+    {"device", "node", PATH, FIELD(struct conf_device, node), 0, 0},
+};
+#define KEYS (sizeof keys / sizeof *keys)
+
+struct reader {
+  struct conf *conf;
+  const char *path;
+  unsigned line, errors;
+  char section[64];
+  struct conf_device *device; /* of the section, or NULL */
+  bool seen[KEYS];
+};
+
+void conf_defaults(struct conf *c) {
+  *c = (struct conf){.log_level = LOG_INFO, .claim_minutes = 30, .due_hours_ecg = 24};
+  str_copy(c->store, sizeof c->store, "/var/lib/asaleed");
+  str_copy(c->socket, sizeof c->socket, "/run/asaleed/api.sock");
+  str_copy(c->driver_program, sizeof c->driver_program, "/usr/libexec/asaleed/asaleed-driver");
+  str_copy(c->devices_dir, sizeof c->devices_dir, "/etc/asaleed/devices.d");
+  str_copy(c->messages, sizeof c->messages, "/usr/share/asaleed/messages.fr");
+}
+
+__attribute__((format(printf, 2, 3))) static void wrong(struct reader *r, const char *format, ...) {
+  char text[512];
+  va_list ap;
+  va_start(ap, format);
+  vsnprintf(text, sizeof text, format, ap);
+  va_end(ap);
+  fprintf(stderr, "%s:%u: %s\n", r->path, r->line, text);
+  r->errors++;
+}
+
+bool conf_is_loopback(const char *listen) {
+  char host[64];
+  const char *colon = strrchr(listen, ':');
+  uint64_t port;
+  if (!colon || (size_t)(colon - listen) >= sizeof host || str_to_u64(colon + 1, 0, 65535, &port) < 0)
+    return false;
+  memcpy(host, listen, (size_t)(colon - listen));
+  host[colon - listen] = 0;
+  struct in_addr v4;
+  if (inet_pton(AF_INET, host, &v4) == 1)
+    return (ntohl(v4.s_addr) >> 24) == 127;
+  return !strcmp(host, "[::1]");
+}
+
+static void take(struct reader *r, const struct key *k, const char *value) {
+  char *base = r->device ? (char *)r->device : (char *)r->conf;
+  uint64_t number;
+  switch (k->kind) {
+  case PATH:
+    if (*value && *value != '/')
+      wrong(r, "%s: an absolute path is expected", k->name);
+    /* fallthrough */
+  case TEXT:
+    if (!str_copy(base + k->at, k->size, value))
+      wrong(r, "%s: longer than %zu bytes", k->name, k->size - 1);
+    break;
+  case LISTEN:
+    if (*value && !conf_is_loopback(value))
+      wrong(r, "%s: a loopback address and port is expected, as 127.0.0.1:8430", k->name);
+    else if (!str_copy(base + k->at, k->size, value))
+      wrong(r, "%s: longer than %zu bytes", k->name, k->size - 1);
+    break;
+  case NUMBER:
+    if (str_to_u64(value, k->min, k->max, &number) < 0)
+      wrong(r, "%s: a whole number from %u to %u is expected", k->name, k->min, k->max);
+    else
+      *(uint32_t *)(void *)(base + k->at) = (uint32_t)number;
+    break;
+  case LEVEL: {
+    static const char *const levels[] = {"error", "warning", "notice", "info", "debug"};
+    for (int i = 0; i < 5; i++)
+      if (!strcmp(value, levels[i])) {
+        *(int *)(void *)(base + k->at) = LOG_ERROR + i;
+        return;
+      }
+    wrong(r, "%s: error, warning, notice, info or debug is expected", k->name);
+    break;
+  }
+  }
+}
+
+static void end_section(struct reader *r) {
+  const struct conf_device *d = r->device;
+  if (!d)
+    return;
+  if (!d->driver[0])
+    wrong(r, "[device %s] has no driver: add \"driver = NAME\" (asaleed-driver list)", d->id);
+  if (!d->usb_serial[0] && !d->port[0] && !d->node[0])
+    wrong(r, "[device %s] has no usb-serial, port or node: one is needed to find the instrument", d->id);
+  for (unsigned i = 0; i + 1 < r->conf->n_devices; i++) {
+    const struct conf_device *other = &r->conf->devices[i];
+    if (!strcmp(d->usb_serial, other->usb_serial) && !strcmp(d->port, other->port) && !strcmp(d->node, other->node))
+      wrong(r, "[device %s] names the same adapter as [device %s] (%s)", d->id, other->id, other->where);
+  }
+}
+
+static void begin_device(struct reader *r, const char *id) {
+  if (strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != strlen(id) || !*id) {
+    wrong(r, "a device's name has letters, digits, - and _ only");
+    return;
+  }
+  for (unsigned i = 0; i < r->conf->n_devices; i++)
+    if (!strcmp(r->conf->devices[i].id, id)) {
+      wrong(r, "device %s is already described at %s", id, r->conf->devices[i].where);
+      return;
+    }
+  if (r->conf->n_devices == CONF_DEVICES_MAX) {
+    wrong(r, "more than %d devices", CONF_DEVICES_MAX);
+    return;
+  }
+  struct conf_device *d = &r->conf->devices[r->conf->n_devices++];
+  *d = (struct conf_device){0};
+  if (!str_copy(d->id, sizeof d->id, id))
+    wrong(r, "a device's name has at most %zu characters", sizeof d->id - 1);
+  str_copy(d->label, sizeof d->label, id);
+  snprintf(d->where, sizeof d->where, "%s:%u", r->path, r->line);
+  r->device = d;
+}
+
+static void begin_section(struct reader *r, char *name) {
+  end_section(r);
+  r->device = NULL;
+  memset(r->seen, 0, sizeof r->seen);
+  char *space = strchr(name, ' ');
+  if (space)
+    *space = 0;
+  bool known = false;
+  for (size_t i = 0; i < KEYS; i++)
+    known |= !strcmp(keys[i].section, name);
+  if (!known || !str_copy(r->section, sizeof r->section, name) || !space != (strcmp(name, "device") != 0)) {
+    wrong(r, "unknown section [%s]", name);
+    r->section[0] = 0;
+    return;
+  }
+  if (space)
+    begin_device(r, space + 1);
+}
+
+static char *trim(char *text) {
+  text += strspn(text, " \t");
+  size_t n = strlen(text);
+  while (n && strchr(" \t\r\n", text[n - 1]))
+    text[--n] = 0;
+  return text;
+}
+
+static void read_line(struct reader *r, char *text) {
+  char *line = trim(text);
+  size_t n = strlen(line);
+  if (!n || *line == '#' || *line == ';')
+    return;
+  if (!str_is_clean_utf8(line, n)) {
+    wrong(r, "not UTF-8 text");
+    return;
+  }
+  if (*line == '[') {
+    if (line[n - 1] != ']') {
+      wrong(r, "a section ends with ]");
+      return;
+    }
+    line[n - 1] = 0;
+    begin_section(r, line + 1);
+    return;
+  }
+  char *equals = strchr(line, '=');
+  if (!equals) {
+    wrong(r, "\"key = value\" is expected");
+    return;
+  }
+  *equals = 0;
+  char *name = trim(line), *value = trim(equals + 1);
+  if (!r->section[0]) {
+    wrong(r, "%s stands in no known section", name);
+    return;
+  }
+  if (!strcmp(r->section, "device") && !r->device)
+    return; /* its section was refused already */
+  for (size_t i = 0; i < KEYS; i++) {
+    if (strcmp(keys[i].section, r->section) || strcmp(keys[i].name, name))
+      continue;
+    if (r->seen[i])
+      wrong(r, "%s is given twice", name);
+    r->seen[i] = true;
+    take(r, &keys[i], value);
+    return;
+  }
+  wrong(r, "unknown key %s in [%s]", name, r->section);
+}
+
+int conf_read(struct conf *c, const char *path, bool missing_ok) {
+  FILE *f = fopen(path, "re");
+  if (!f) {
+    int r = -errno;
+    if (r == -ENOENT && missing_ok)
+      return 0;
+    fprintf(stderr, "%s: %s\n", path, strerrordesc_np(-r));
+    return r;
+  }
+  struct reader r = {.conf = c, .path = path};
+  char line[LINE_MAX_BYTES];
+  while (fgets(line, sizeof line, f)) {
+    r.line++;
+    size_t n = strlen(line);
+    if (n == sizeof line - 1 && line[n - 1] != '\n') {
+      wrong(&r, "a line has at most %d bytes", LINE_MAX_BYTES - 2);
+      break;
+    }
+    read_line(&r, line);
+  }
+  end_section(&r);
+  fclose(f);
+  return r.errors ? -EINVAL : 0;
+}
+
+static int is_conf(const struct dirent *e) {
+  size_t n = strlen(e->d_name);
+  return e->d_name[0] != '.' && n > 5 && !strcmp(e->d_name + n - 5, ".conf");
+}
+
+int conf_read_devices(struct conf *c) {
+  struct dirent **list;
+  int n = scandir(c->devices_dir, &list, is_conf, alphasort), r = 0;
+  if (n < 0)
+    return errno == ENOENT ? 0 : -errno;
+  for (int i = 0; i < n; i++) {
+    char path[CONF_PATH_MAX + 272];
+    snprintf(path, sizeof path, "%s/%s", c->devices_dir, list[i]->d_name);
+    int one = conf_read(c, path, false);
+    r = r < 0 ? r : one;
+    free(list[i]);
+  }
+  free(list);
+  return r;
+}

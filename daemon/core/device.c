@@ -1,0 +1,426 @@
+#include "device.h"
+
+#include "buf.h"
+#include "log.h"
+#include "str.h"
+#include <asalee/record.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <systemd/sd-device.h>
+#include <unistd.h>
+
+#define CATALOGUE_MAX (1u << 20)
+
+/* A tty that is plugged in now, declared or not. */
+struct adapter {
+  char syspath[CONF_PATH_MAX];
+  char node[CONF_TEXT_MAX], serial[CONF_TEXT_MAX], port[CONF_TEXT_MAX], id_path[CONF_TEXT_MAX];
+  uint16_t vendor, product; /* 0 when it is no USB adapter */
+};
+
+struct devices {
+  struct device *list;
+  unsigned n;
+  struct driver_info drivers[DRIVERS_MAX];
+  unsigned n_drivers;
+  json_t *catalogue; /* as the worker program printed it */
+  struct adapter adapters[ADAPTERS_MAX];
+  unsigned n_adapters;
+  sd_device_monitor *monitor;
+  char driver_program[CONF_PATH_MAX];
+  struct buf output; /* of the running "asaleed-driver list" */
+  sd_event_source *output_source;
+  int output_fd;
+  pid_t pid;
+};
+
+/* ---- hot-plug ---- */
+
+static void text_of(char *field, size_t size, const char *value) {
+  if (!value || !str_copy(field, size, value) || !str_is_clean_utf8(field, strlen(field)))
+    field[0] = 0;
+}
+
+static uint16_t usb_id(sd_device *parent, const char *name) {
+  const char *text;
+  uint8_t id[2];
+  if (sd_device_get_sysattr_value(parent, name, &text) < 0 || strlen(text) != 4 || !str_unhex(text, id, 2))
+    return 0;
+  return (uint16_t)(id[0] << 8 | id[1]);
+}
+
+static bool adapter_read(sd_device *dev, struct adapter *ret) {
+  struct adapter a = {0};
+  const char *syspath, *node, *value = NULL;
+  sd_device *parent;
+  if (sd_device_get_syspath(dev, &syspath) < 0 || sd_device_get_devname(dev, &node) < 0 ||
+      !str_copy(a.syspath, sizeof a.syspath, syspath) || !str_copy(a.node, sizeof a.node, node))
+    return false;
+  if (sd_device_get_property_value(dev, "ID_PATH", &value) >= 0)
+    text_of(a.id_path, sizeof a.id_path, value);
+  if (sd_device_get_parent_with_subsystem_devtype(dev, "usb", "usb_device", &parent) >= 0) {
+    a.vendor = usb_id(parent, "idVendor");
+    a.product = usb_id(parent, "idProduct");
+    if (sd_device_get_sysattr_value(parent, "serial", &value) >= 0)
+      text_of(a.serial, sizeof a.serial, value);
+    if (sd_device_get_sysname(parent, &value) >= 0)
+      text_of(a.port, sizeof a.port, value);
+  }
+  *ret = a;
+  return true;
+}
+
+/* Every part that the declaration gives must fit. */
+static bool adapter_is(const struct adapter *a, const struct conf_device *c) {
+  return (!c->usb_serial[0] || !strcmp(c->usb_serial, a->serial)) &&
+         (!c->port[0] || !strcmp(c->port, a->port) || !strcmp(c->port, a->id_path)) &&
+         (!c->node[0] || !strcmp(c->node, a->node));
+}
+
+static void devices_bind(struct devices *d) {
+  for (unsigned i = 0; i < d->n; i++) {
+    struct device *dev = &d->list[i];
+    const struct adapter *found = NULL;
+    for (unsigned k = 0; k < d->n_adapters && !found; k++)
+      if (adapter_is(&d->adapters[k], &dev->conf))
+        found = &d->adapters[k];
+    bool was = dev->node[0] != 0;
+    text_of(dev->node, sizeof dev->node, found ? found->node : "");
+    if (found) {
+      text_of(dev->serial, sizeof dev->serial, found->serial);
+      text_of(dev->port, sizeof dev->port, found->port);
+    }
+    if (was != (found != NULL))
+      log_notice("device %s: %s%s", dev->conf.id, found ? "plugged in at " : "unplugged", dev->node);
+  }
+}
+
+static void adapter_remove(struct devices *d, const char *syspath) {
+  for (unsigned i = 0; i < d->n_adapters; i++)
+    if (!strcmp(d->adapters[i].syspath, syspath)) {
+      d->adapters[i] = d->adapters[--d->n_adapters];
+      return;
+    }
+}
+
+static void adapter_add(struct devices *d, const struct adapter *a) {
+  adapter_remove(d, a->syspath);
+  if (d->n_adapters == ADAPTERS_MAX)
+    log_warning("devices: more than %d serial ports, %s is not watched", ADAPTERS_MAX, a->node);
+  else
+    d->adapters[d->n_adapters++] = *a;
+}
+
+static int on_uevent(sd_device_monitor *monitor, sd_device *dev, void *arg) {
+  (void)monitor;
+  struct devices *d = arg;
+  sd_device_action_t action;
+  struct adapter a;
+  const char *syspath;
+  if (sd_device_get_action(dev, &action) < 0 || sd_device_get_syspath(dev, &syspath) < 0)
+    return 0;
+  if (action == SD_DEVICE_REMOVE)
+    adapter_remove(d, syspath);
+  else if (adapter_read(dev, &a))
+    adapter_add(d, &a);
+  devices_bind(d);
+  return 0;
+}
+
+static int devices_scan(struct devices *d) {
+  sd_device_enumerator *e = NULL;
+  int r = sd_device_enumerator_new(&e);
+  if (r >= 0)
+    r = sd_device_enumerator_allow_uninitialized(e);
+  if (r >= 0)
+    r = sd_device_enumerator_add_match_subsystem(e, "tty", true);
+  /* Only ports with a device behind them: /sys/class/tty lists 64 virtual consoles too. */
+  for (sd_device *dev = r < 0 ? NULL : sd_device_enumerator_get_device_first(e); dev;
+       dev = sd_device_enumerator_get_device_next(e)) {
+    struct adapter a;
+    sd_device *parent;
+    if (sd_device_get_parent(dev, &parent) >= 0 && adapter_read(dev, &a))
+      adapter_add(d, &a);
+  }
+  sd_device_enumerator_unref(e);
+  devices_bind(d);
+  return r < 0 ? r : 0;
+}
+
+int devices_open(sd_event *event, const struct conf *conf, struct devices **ret) {
+  struct devices *d = calloc(1, sizeof *d);
+  if (!d)
+    return -ENOMEM;
+  d->output_fd = -1;
+  d->n = conf->n_devices;
+  d->list = calloc(d->n ? d->n : 1, sizeof *d->list);
+  if (!d->list) {
+    free(d);
+    return -ENOMEM;
+  }
+  str_copy(d->driver_program, sizeof d->driver_program, conf->driver_program);
+  for (unsigned i = 0; i < d->n; i++)
+    d->list[i].conf = conf->devices[i];
+  int r = 0;
+  if (event) {
+    /* The monitor runs before the scan, so that nothing plugged in between is missed. */
+    r = sd_device_monitor_new(&d->monitor);
+    if (r >= 0)
+      r = sd_device_monitor_filter_add_match_subsystem_devtype(d->monitor, "tty", NULL);
+    if (r >= 0)
+      r = sd_device_monitor_attach_event(d->monitor, event);
+    if (r >= 0)
+      r = sd_device_monitor_start(d->monitor, on_uevent, d);
+    if (r >= 0)
+      r = devices_scan(d);
+  }
+  if (r < 0) {
+    devices_close(d);
+    return log_errno(LOG_ERROR, r, "devices: cannot watch for instruments");
+  }
+  *ret = d;
+  return 0;
+}
+
+void devices_close(struct devices *d) {
+  if (!d)
+    return;
+  sd_device_monitor_unref(d->monitor);
+  sd_event_source_disable_unref(d->output_source);
+  fd_finish(&d->output_fd);
+  if (d->pid > 0)
+    kill(d->pid, SIGKILL);
+  buf_finish(&d->output);
+  json_decref(d->catalogue);
+  free(d->list);
+  free(d);
+}
+
+/* ---- the drivers ---- */
+
+static int driver_read(const json_t *j, struct driver_info *ret) {
+  struct driver_info i = {0};
+  int64_t max, normal, grace, v;
+  const json_t *matches = json_object_get(j, "match"), *m;
+  const struct {
+    const char *key;
+    char *field;
+    size_t size;
+  } texts[] = {
+      {"name", i.name, sizeof i.name},
+      {"version", i.version, sizeof i.version},
+      {"label", i.label, sizeof i.label},
+      {"modality", i.modality, sizeof i.modality},
+      {"maturity", i.maturity, sizeof i.maturity},
+      {"integrity", i.integrity, sizeof i.integrity},
+  };
+  for (size_t k = 0; k < sizeof texts / sizeof *texts; k++) {
+    const char *text = json_text(j, texts[k].key);
+    if (!text || !str_copy(texts[k].field, texts[k].size, text))
+      return -EPROTO;
+  }
+  const json_t *limits = json_object_get(j, "limits");
+  if (json_int(limits, "max_seconds", 1, 86400, &max) < 0 || json_int(limits, "default_seconds", 1, max, &normal) < 0 ||
+      json_int(limits, "grace_ms", 1, 600000, &grace) < 0 || json_array_size(matches) > MATCHES_MAX)
+    return -EPROTO;
+  i.max_seconds = (uint32_t)max;
+  i.default_seconds = (uint32_t)normal;
+  i.grace_ms = (uint32_t)grace;
+  size_t k;
+  json_array_foreach(matches, k, m) {
+    const char *bus = json_text(m, "bus");
+    for (enum acq_bus b = ACQ_SERIAL; bus && b <= ACQ_FILE; b++)
+      if (!strcmp(bus, acq_bus_name(b)))
+        i.match[k].bus = b;
+    i.match[k].generic = json_is_true(json_object_get(m, "generic"));
+    if (json_int(m, "vendor", 0, UINT16_MAX, &v) == 0)
+      i.match[k].vendor = (uint16_t)v;
+    if (json_int(m, "product", 0, UINT16_MAX, &v) == 0)
+      i.match[k].product = (uint16_t)v;
+    if (!i.match[k].bus)
+      return -EPROTO;
+    i.n_match++;
+  }
+  *ret = i;
+  return 0;
+}
+
+static int catalogue_read(struct devices *d) {
+  json_error_t error;
+  _json_cleanup_ json_t *list = json_loadb((const char *)d->output.data, d->output.len, JSON_REJECT_DUPLICATES, &error);
+  if (!json_is_array(list) || json_array_size(list) > DRIVERS_MAX) {
+    log_error("drivers: %s list --json does not answer with a list", d->driver_program);
+    return -EPROTO;
+  }
+  size_t k;
+  json_t *item;
+  d->n_drivers = 0;
+  json_array_foreach(list, k, item) {
+    if (driver_read(item, &d->drivers[d->n_drivers]) < 0) {
+      log_error("drivers: %s is of another version: row %zu is not understood", d->driver_program, k);
+      return -EPROTO;
+    }
+    d->n_drivers++;
+  }
+  json_decref(d->catalogue);
+  d->catalogue = json_incref(list);
+  return 0;
+}
+
+/* 1 while there may be more, 0 when the catalogue is read. */
+static int catalogue_more(struct devices *d) {
+  char bytes[16384];
+  ssize_t n = read(d->output_fd, bytes, sizeof bytes);
+  if (n < 0)
+    return errno == EAGAIN || errno == EINTR ? 1 : -errno;
+  if (n > 0)
+    return buf_add(&d->output, bytes, (size_t)n) < 0 ? d->output.err : 1;
+  fd_finish(&d->output_fd);
+  siginfo_t info = {0};
+  waitid(P_PID, (id_t)d->pid, &info, WEXITED); /* it has closed its output: it is ending */
+  d->pid = 0;
+  int r = catalogue_read(d);
+  buf_finish(&d->output);
+  return r;
+}
+
+static int on_catalogue(sd_event_source *source, int fd, uint32_t revents, void *arg) {
+  (void)fd;
+  (void)revents;
+  struct devices *d = arg;
+  int r = catalogue_more(d);
+  if (r <= 0) {
+    d->output_source = sd_event_source_disable_unref(source);
+    if (r == 0)
+      devices_check(d);
+    else
+      log_errno(LOG_ERROR, r, "drivers: cannot read the list of drivers; no acquisition is possible");
+  }
+  return 0;
+}
+
+int devices_load_drivers(struct devices *d, sd_event *event) {
+  int pipe_fd[2];
+  if (pipe2(pipe_fd, O_CLOEXEC | (event ? O_NONBLOCK : 0)) < 0)
+    return -errno;
+  d->output = BUF_INIT(CATALOGUE_MAX);
+  d->output_fd = pipe_fd[0];
+  _fd_cleanup_ int out = pipe_fd[1];
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_t attr;
+  sigset_t none;
+  sigemptyset(&none);
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
+  posix_spawnattr_init(&attr);
+  posix_spawnattr_setsigmask(&attr, &none);
+  posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+  char *const argv[] = {d->driver_program, (char[]){"list"}, (char[]){"--json"}, NULL};
+  int r = -posix_spawn(&d->pid, d->driver_program, &actions, &attr, argv, environ);
+  posix_spawnattr_destroy(&attr);
+  posix_spawn_file_actions_destroy(&actions);
+  fd_finish(&out);
+  if (r < 0) {
+    d->pid = 0;
+    return log_errno(LOG_ERROR, r, "drivers: cannot run %s", d->driver_program);
+  }
+  if (event) {
+    r = sd_event_add_io(event, &d->output_source, d->output_fd, EPOLLIN, on_catalogue, d);
+    return r < 0 ? r : 0;
+  }
+  while ((r = catalogue_more(d)) > 0)
+    ;
+  return r;
+}
+
+const struct driver_info *devices_driver(const struct devices *d, const char *name) {
+  for (unsigned i = 0; i < d->n_drivers; i++)
+    if (!strcmp(d->drivers[i].name, name))
+      return &d->drivers[i];
+  return NULL;
+}
+
+int devices_check(const struct devices *d) {
+  int r = 0;
+  for (unsigned i = 0; i < d->n; i++)
+    if (!devices_driver(d, d->list[i].conf.driver)) {
+      log_error("%s: [device %s] names the driver %s, which does not exist (asaleed-driver list)",
+                d->list[i].conf.where, d->list[i].conf.id, d->list[i].conf.driver);
+      r = -EINVAL;
+    }
+  return r;
+}
+
+struct device *devices_find(struct devices *d, const char *id) {
+  for (unsigned i = 0; i < d->n; i++)
+    if (!strcmp(d->list[i].conf.id, id))
+      return &d->list[i];
+  return NULL;
+}
+
+enum acq_bus device_bus(const struct devices *d, const struct device *device) {
+  const struct driver_info *driver = devices_driver(d, device->conf.driver);
+  return driver && driver->n_match ? driver->match[0].bus : ACQ_SERIAL;
+}
+
+unsigned devices_count(const struct devices *d, unsigned *ret_present) {
+  *ret_present = 0;
+  for (unsigned i = 0; i < d->n; i++)
+    *ret_present += d->list[i].node[0] != 0;
+  return d->n;
+}
+
+/* A plugged-in adapter that no device declares but a driver could speak through. */
+static json_t *unbound_json(const struct devices *d, const struct adapter *a) {
+  for (unsigned i = 0; i < d->n; i++)
+    if (!strcmp(d->list[i].node, a->node))
+      return NULL;
+  for (unsigned i = 0; i < d->n_drivers; i++)
+    for (unsigned k = 0; k < d->drivers[i].n_match; k++) {
+      if (!a->vendor || d->drivers[i].match[k].vendor != a->vendor || d->drivers[i].match[k].product != a->product)
+        continue;
+      char hint[1024];
+      snprintf(hint, sizeof hint, "[device NOM]\ndriver = %s\n%s = %s\n", d->drivers[i].name,
+               a->serial[0] ? "usb-serial" : "port", a->serial[0] ? a->serial : a->port);
+      return json_pack("{s:b, s:s, s:b, s:s, s:s, s:n, s:s, s:s, s:s, s:s, s:b, s:s?, s:s?}", "bound", 0, "bus",
+                       "serial", "busy", 0, "driver", d->drivers[i].name, "hint", hint, "id", "label",
+                       d->drivers[i].label, "maturity", d->drivers[i].maturity, "modality", d->drivers[i].modality,
+                       "node", a->node, "present", 1, "port", a->port[0] ? a->port : NULL, "serial",
+                       a->serial[0] ? a->serial : NULL);
+    }
+  return NULL;
+}
+
+int devices_json(const struct devices *d, json_t **ret) {
+  _json_cleanup_ json_t *items = json_array();
+  for (unsigned i = 0; i < d->n; i++) {
+    const struct device *dev = &d->list[i];
+    const struct driver_info *driver = devices_driver(d, dev->conf.driver);
+    json_t *item = json_pack("{s:b, s:s, s:b, s:s, s:s, s:s, s:s?, s:s?, s:s?, s:b, s:s?, s:s?}", "bound", 1, "bus",
+                             acq_bus_name(device_bus(d, dev)), "busy", dev->acquisition != 0, "driver",
+                             dev->conf.driver, "id", dev->conf.id, "label", dev->conf.label, "maturity",
+                             driver ? driver->maturity : NULL, "modality", driver ? driver->modality : NULL, "node",
+                             dev->node[0] ? dev->node : NULL, "present", dev->node[0] != 0, "port",
+                             dev->port[0] ? dev->port : NULL, "serial", dev->serial[0] ? dev->serial : NULL);
+    if (!item || json_array_append_new(items, item) < 0)
+      return -ENOMEM;
+  }
+  for (unsigned i = 0; i < d->n_adapters; i++) {
+    json_t *item = unbound_json(d, &d->adapters[i]);
+    if (item && json_array_append_new(items, item) < 0)
+      return -ENOMEM;
+  }
+  *ret = json_incref(items);
+  return items ? 0 : -ENOMEM;
+}
+
+int devices_drivers_json(const struct devices *d, json_t **ret) {
+  *ret = d->catalogue ? json_incref(d->catalogue) : json_array();
+  return *ret ? 0 : -ENOMEM;
+}

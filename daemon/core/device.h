@@ -1,0 +1,58 @@
+/* The instruments of the site: which are declared (devices.d, or ids of a driver that need no declaration), which are
+ * plugged in now (sd-device, live), which driver speaks to each. Nothing here opens a node: only a worker does, for an
+ * order. */
+#ifndef ASALEED_DEVICE_H
+#define ASALEED_DEVICE_H
+
+#include "conf.h"
+#include "json.h"
+#include <asalee/driver.h>
+#include <systemd/sd-event.h>
+
+#define DRIVERS_MAX 64
+#define ADAPTERS_MAX 64
+#define MATCHES_MAX 8
+
+/* A row of "asaleed-driver list --json". */
+struct driver_info {
+  char name[ACQ_TEXT_MAX], version[ACQ_TEXT_MAX], label[128];
+  char modality[16], maturity[16], integrity[16];
+  uint32_t max_seconds, default_seconds, grace_ms;
+  struct {
+    enum acq_bus bus;
+    uint16_t vendor, product;
+    bool generic;
+  } match[MATCHES_MAX];
+  unsigned n_match;
+};
+
+struct device {
+  struct conf_device conf;
+  char node[CONF_TEXT_MAX];   /* "" = not plugged in */
+  char serial[CONF_TEXT_MAX]; /* of the adapter, as plugged in last */
+  char port[CONF_TEXT_MAX];
+  int64_t acquisition; /* what it is busy with, 0 = free */
+};
+
+struct devices;
+
+int devices_open(sd_event *event, const struct conf *conf, struct devices **ret);
+void devices_close(struct devices *d);
+
+/* Runs "asaleed-driver list --json". Without `event` waits for it (--check-config); with it, returns at once: start-up
+ * never waits for a driver, and until the answer is there devices_driver() finds nothing. */
+int devices_load_drivers(struct devices *d, sd_event *event);
+
+struct device *devices_find(struct devices *d, const char *id);
+const struct driver_info *devices_driver(const struct devices *d, const char *name);
+/* The bus the worker opens the device by. */
+enum acq_bus device_bus(const struct devices *d, const struct device *device);
+
+unsigned devices_count(const struct devices *d, unsigned *ret_present);
+int devices_json(const struct devices *d, json_t **ret);         /* an array: GET /v1/devices */
+int devices_drivers_json(const struct devices *d, json_t **ret); /* an array: GET /v1/drivers */
+
+/* Each declared device names a driver that exists; prints "file:line: message" for those that do not. */
+int devices_check(const struct devices *d);
+
+#endif

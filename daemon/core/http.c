@@ -1,0 +1,263 @@
+#include "http.h"
+
+#include "log.h"
+#include "str.h"
+#include <errno.h>
+#include <microhttpd.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define CONNECTIONS_MAX 128
+#define CONNECTION_IDLE_S 60
+#define CONNECTION_MEMORY (24u << 10)
+#define STREAM_BLOCK 8192
+
+struct http {
+  struct MHD_Daemon *daemon;
+  sd_event_source *io, *timer, *run;
+  http_handler handler;
+  void *arg;
+  struct http_request *suspended;
+  bool closing;
+};
+
+/* After anything that may have moved a connection: let the library work, then sleep as long as it allows. */
+static void http_run(struct http *h) {
+  MHD_UNSIGNED_LONG_LONG ms;
+  MHD_run(h->daemon);
+  if (MHD_get_timeout(h->daemon, &ms) == MHD_YES) {
+    sd_event_source_set_time_relative(h->timer, ms * 1000);
+    sd_event_source_set_enabled(h->timer, SD_EVENT_ONESHOT);
+  } else
+    sd_event_source_set_enabled(h->timer, SD_EVENT_OFF);
+}
+
+static int on_io(sd_event_source *source, int fd, uint32_t revents, void *arg) {
+  (void)source;
+  (void)fd;
+  (void)revents;
+  http_run(arg);
+  return 0;
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *arg) {
+  (void)source;
+  (void)usec;
+  http_run(arg);
+  return 0;
+}
+
+static int on_run(sd_event_source *source, void *arg) {
+  (void)source;
+  http_run(arg);
+  return 0;
+}
+
+static void suspend(struct http_request *q) {
+  q->suspended = true;
+  q->next_suspended = q->http->suspended;
+  q->http->suspended = q;
+  MHD_suspend_connection(q->connection);
+}
+
+static void resume(struct http_request *q) {
+  struct http_request **at = &q->http->suspended;
+  while (*at != q)
+    at = &(*at)->next_suspended;
+  *at = q->next_suspended;
+  q->suspended = false;
+  MHD_resume_connection(q->connection);
+  sd_event_source_set_enabled(q->http->run, SD_EVENT_ONESHOT);
+}
+
+void http_answer(struct http_request *q) {
+  q->answered = true;
+  if (q->suspended)
+    resume(q);
+}
+
+void http_wake(struct http_request *q) {
+  if (q->suspended && q->given)
+    resume(q);
+}
+
+static ssize_t stream_read(void *arg, uint64_t at, char *bytes, size_t max) {
+  (void)at;
+  struct http_request *q = arg;
+  size_t n = q->stream.read(q->stream.arg, bytes, max);
+  if (n)
+    return (ssize_t)n;
+  if (q->http->closing)
+    return MHD_CONTENT_READER_END_OF_STREAM;
+  suspend(q);
+  return 0;
+}
+
+static struct MHD_Response *make_response(struct http_request *q) {
+  struct MHD_Response *r;
+  if (q->stream.read)
+    r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, stream_read, q, NULL);
+  else {
+    /* The bytes stay in the request, which lives until the connection has sent them. */
+    r = MHD_create_response_from_buffer(q->answer.len, q->answer.data, MHD_RESPMEM_PERSISTENT);
+  }
+  if (!r)
+    return NULL;
+  MHD_add_response_header(r, "Cache-Control", "no-store");
+  MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+  if (q->type)
+    MHD_add_response_header(r, "Content-Type", q->type);
+  if (q->etag[0])
+    MHD_add_response_header(r, "ETag", q->etag);
+  if (q->allow)
+    MHD_add_response_header(r, "Allow", q->allow);
+  if (q->replayed)
+    MHD_add_response_header(r, "Idempotency-Replayed", "true");
+  if (q->status == 401)
+    MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
+  return r;
+}
+
+static enum MHD_Result give(struct http_request *q) {
+  struct MHD_Response *r = make_response(q);
+  if (!r)
+    return MHD_NO;
+  q->given = true;
+  enum MHD_Result done = MHD_queue_response(q->connection, (unsigned)q->status, r);
+  MHD_destroy_response(r);
+  return done;
+}
+
+static struct http_request *request_new(struct http *h, struct MHD_Connection *connection, const char *method) {
+  struct http_request *q = calloc(1, sizeof *q);
+  if (!q)
+    return NULL;
+  *q = (struct http_request){.method = method,
+                             .http = h,
+                             .connection = connection,
+                             .peer = (uid_t)-1,
+                             .body = BUF_INIT(HTTP_BODY_MAX),
+                             .answer = BUF_INIT(80u << 20),
+                             .status = 500};
+  const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+  struct ucred peer;
+  socklen_t n = sizeof peer;
+  int domain = 0;
+  socklen_t dn = sizeof domain;
+  if (info && getsockopt(info->connect_fd, SOL_SOCKET, SO_DOMAIN, &domain, &dn) == 0 && domain == AF_UNIX &&
+      getsockopt(info->connect_fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) == 0)
+    q->peer = peer.uid;
+  return q;
+}
+
+static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *url, const char *method,
+                                  const char *version, const char *upload, size_t *upload_n, void **context) {
+  (void)version;
+  struct http *h = arg;
+  struct http_request *q = *context;
+  if (!q) {
+    *context = request_new(h, connection, method);
+    return *context ? MHD_YES : MHD_NO;
+  }
+  if (*upload_n) {
+    if (!q->too_large && buf_add(&q->body, upload, *upload_n) < 0)
+      q->too_large = true;
+    *upload_n = 0;
+    return MHD_YES;
+  }
+  if (!q->answered) {
+    q->path = url;
+    h->handler(q, h->arg);
+  }
+  if (q->answered)
+    return give(q);
+  suspend(q);
+  return MHD_YES;
+}
+
+static void on_completed(void *arg, struct MHD_Connection *connection, void **context,
+                         enum MHD_RequestTerminationCode code) {
+  (void)arg;
+  (void)connection;
+  (void)code;
+  struct http_request *q = *context;
+  if (!q)
+    return;
+  if (q->stream.finish)
+    q->stream.finish(q->stream.arg);
+  buf_finish(&q->body);
+  buf_finish(&q->answer);
+  free(q);
+  *context = NULL;
+}
+
+static void on_library_log(void *arg, const char *format, va_list ap) {
+  (void)arg;
+  (void)format;
+  (void)
+      ap; /* its lines may quote what a client sent, a patient's id in a path among it: they are not for the journal */
+}
+
+const char *http_query(const struct http_request *q, const char *name) {
+  return MHD_lookup_connection_value(q->connection, MHD_GET_ARGUMENT_KIND, name);
+}
+
+const char *http_header(const struct http_request *q, const char *name) {
+  return MHD_lookup_connection_value(q->connection, MHD_HEADER_KIND, name);
+}
+
+int http_open(sd_event *event, int listen_fd, http_handler handler, void *arg, struct http **ret) {
+  struct http *h = calloc(1, sizeof *h);
+  if (!h) {
+    close(listen_fd);
+    return -ENOMEM;
+  }
+  h->handler = handler;
+  h->arg = arg;
+  h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request,
+                               h, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL, MHD_OPTION_LISTEN_SOCKET, listen_fd,
+                               MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_CONNECTION_LIMIT,
+                               (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)CONNECTION_IDLE_S,
+                               MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+                               MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+  if (!h->daemon) {
+    close(listen_fd);
+    free(h);
+    return log_errno(LOG_ERROR, -EIO, "http: cannot serve the socket");
+  }
+  int fd = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+  int r = sd_event_add_io(event, &h->io, fd, EPOLLIN, on_io, h);
+  if (r >= 0)
+    r = sd_event_add_time(event, &h->timer, CLOCK_MONOTONIC, UINT64_MAX, 1000, on_timer, h);
+  if (r >= 0)
+    r = sd_event_source_set_enabled(h->timer, SD_EVENT_OFF);
+  if (r >= 0)
+    r = sd_event_add_defer(event, &h->run, on_run, h);
+  if (r >= 0)
+    r = sd_event_source_set_enabled(h->run, SD_EVENT_OFF);
+  if (r < 0) {
+    http_close(h);
+    return r;
+  }
+  *ret = h;
+  return 0;
+}
+
+void http_close(struct http *h) {
+  if (!h)
+    return;
+  /* The library does not stop with a suspended connection: streams end, and whoever still waits for a commit gets
+   * what was prepared for a failure. */
+  h->closing = true;
+  while (h->suspended) {
+    h->suspended->answered = true;
+    resume(h->suspended);
+  }
+  MHD_run(h->daemon);
+  sd_event_source_disable_unref(h->io);
+  sd_event_source_disable_unref(h->timer);
+  sd_event_source_disable_unref(h->run);
+  MHD_stop_daemon(h->daemon);
+  free(h);
+}

@@ -1,0 +1,50 @@
+#include "mask.h"
+
+#include <string.h>
+
+/* The policy. Acquisition is the nurse's, interpretation the reader's; the practice software receives what was
+ * signed; the administrator looks after instruments and sees neither names nor conclusions. */
+static const struct {
+  enum role role;
+  bool shows[PARTS];
+} policy[] = {
+    {ROLE_NURSE, {[PART_IDENTITY] = true, [PART_ACQUIRED] = true}},
+    {ROLE_GP,
+     {[PART_IDENTITY] = true,
+      [PART_ACQUIRED] = true,
+      [PART_STATEMENTS] = true,
+      [PART_DERIVED] = true,
+      [PART_INTERPRETATION] = true}},
+    {ROLE_ADMIN, {[PART_ACQUIRED] = true}},
+    {ROLE_LGC, {[PART_IDENTITY] = true, [PART_ACQUIRED] = true, [PART_INTERPRETATION] = true}},
+};
+
+bool mask_shows(enum role role, enum part part) {
+  for (size_t i = 0; i < sizeof policy / sizeof *policy; i++)
+    if (policy[i].role == role)
+      return policy[i].shows[part];
+  return false;
+}
+
+/* Which members of a record belong to which part; a member that is not listed here is shown to nobody. */
+static const struct {
+  const char *member;
+  enum part part;
+} members[] = {
+    {"acquired", PART_ACQUIRED}, {"complete", PART_ACQUIRED},     {"device", PART_ACQUIRED},
+    {"driver", PART_ACQUIRED},   {"end", PART_ACQUIRED},          {"integrity", PART_ACQUIRED},
+    {"modality", PART_ACQUIRED}, {"quality", PART_ACQUIRED},      {"schema", PART_ACQUIRED},
+    {"started", PART_ACQUIRED},  {"statements", PART_STATEMENTS}, {"derived", PART_DERIVED},
+};
+
+json_t *mask_record(const json_t *record, enum role role) {
+  json_t *shown = json_object();
+  for (size_t i = 0; shown && i < sizeof members / sizeof *members; i++) {
+    json_t *value = json_object_get(record, members[i].member);
+    if (value && mask_shows(role, members[i].part) && json_object_set(shown, members[i].member, value) < 0) {
+      json_decref(shown);
+      return NULL;
+    }
+  }
+  return shown;
+}

@@ -1,0 +1,576 @@
+#include "session.h"
+
+#include "capture.h"
+#include "log.h"
+#include "record.h"
+#include "str.h"
+#include "wall.h"
+#include "worker.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PROGRAM ASALEED_VERSION
+#define STORE_RETRY_US (5 * 1000000ull)
+#define DEADLINE_MARGIN_S 5 /* for decoding, on top of the order and the driver's grace */
+#define REDECODE_S 60
+
+struct session {
+  struct sessions *all;
+  struct session *next;
+  int64_t id, study; /* acquisition row, study row */
+  bool redecode;
+  struct wire_order order;
+  struct driver_info driver;
+  char device_id[64];
+  struct device *device; /* NULL for a redecode */
+  struct worker *worker;
+  struct worker_end end; /* once ended, until it is stored */
+  bool ended;
+  char serial[ACQ_TEXT_MAX];
+  struct wire_progress progress;
+  char *capture; /* of a redecode: owned until the worker has it */
+  size_t capture_bytes;
+  char capture_sha[HASH_TEXT];
+  sd_event_source *retry;
+  char by[PERSON_NAME_MAX], acting_for[PERSON_NAME_MAX];
+};
+
+struct sessions {
+  struct sessions_parts parts;
+  struct session *list;
+};
+
+static void study_ref(int64_t study, char ref[static 32]) {
+  snprintf(ref, 32, "S-%lld", (long long)study);
+}
+
+static void session_free(struct session *x) {
+  struct session **at = &x->all->list;
+  while (*at != x)
+    at = &(*at)->next;
+  *at = x->next;
+  if (x->device)
+    x->device->acquisition = 0;
+  sd_event_source_disable_unref(x->retry);
+  worker_free(x->worker);
+  free(x->capture);
+  free(x);
+}
+
+static struct session *session_new(struct sessions *s, int64_t study) {
+  struct session *x = calloc(1, sizeof *x);
+  if (!x)
+    return NULL;
+  x->all = s;
+  x->study = study;
+  x->next = s->list;
+  s->list = x;
+  return x;
+}
+
+static struct session *session_of(const struct sessions *s, int64_t study) {
+  struct session *x = s->list;
+  while (x && (x->study != study || x->redecode))
+    x = x->next;
+  return x;
+}
+
+/* ---- what people see while it runs ---- */
+
+static void publish_state(struct sessions *s, const struct study *study) {
+  char ref[32];
+  study_ref(study->id, ref);
+  hub_publish(s->parts.hub, study->id, "state",
+              json_pack("{s:s, s:s, s:I}", "state", study_state_name(study->state), "study", ref, "version",
+                        (json_int_t)study->version));
+}
+
+static void publish_contacts(struct session *x, const struct wire_contacts *c) {
+  json_t *known = json_array(), *off = json_array(), *text = json_array();
+  const struct electrode *e;
+  for (unsigned i = 0; (e = electrode_row(i)); i++) {
+    if (!(c->known >> i & 1))
+      continue;
+    json_array_append_new(known, json_string(e->code));
+    if (c->on >> i & 1)
+      continue;
+    char sentence[256];
+    snprintf(sentence, sizeof sentence, "L'électrode %s (%s, %s) ne touche pas la peau.", e->colour, e->code, e->place);
+    json_array_append_new(off, json_string(e->code));
+    json_array_append_new(text, json_string(sentence));
+  }
+  hub_publish(x->all->parts.hub, x->study, "contacts",
+              json_pack("{s:o, s:o, s:o}", "known", known, "off", off, "text", text));
+}
+
+static void publish_preview(struct session *x, const struct wire_preview *p) {
+  json_t *channels = json_array();
+  char scale[DEC_TEXT_MAX];
+  dec_format(p->scale, scale);
+  const char *unit = "";
+  for (unsigned c = 0; c < p->channels; c++) {
+    const struct nomenclature *row = nomenclature_row(p->code[c]);
+    json_t *values = json_array();
+    unit = row->unit;
+    for (unsigned i = 0; i < p->samples; i++)
+      json_array_append_new(values, p->values[c][i] == ACQ_GAP ? json_null() : json_integer(p->values[c][i]));
+    json_array_append_new(channels,
+                          json_pack("{s:s, s:s, s:o}", "code", row->code, "label", row->label, "values", values));
+  }
+  hub_publish(x->all->parts.hub, x->study, "preview",
+              json_pack("{s:o, s:I, s:I, s:s, s:s}", "channels", channels, "first", (json_int_t)p->first, "rate",
+                        (json_int_t)p->rate_hz, "scale", scale, "unit", unit));
+}
+
+static void on_said(void *arg, const struct wire_message *m) {
+  struct session *x = arg;
+  switch (m->type) {
+  case WIRE_IDENTITY:
+    str_copy(x->serial, sizeof x->serial, m->identity.serial);
+    hub_publish(x->all->parts.hub, x->study, "identity",
+                json_pack("{s:s, s:s, s:s, s:s}", "firmware", m->identity.firmware, "make", m->identity.make, "model",
+                          m->identity.model, "serial", m->identity.serial));
+    worker_begin(x->worker);
+    break;
+  case WIRE_PROGRESS:
+    x->progress = m->progress;
+    hub_publish(x->all->parts.hub, x->study, "progress",
+                json_pack("{s:I, s:I}", "done", (json_int_t)m->progress.done, "total", (json_int_t)m->progress.total));
+    break;
+  case WIRE_CONTACTS:
+    publish_contacts(x, &m->contacts);
+    break;
+  case WIRE_PREVIEW:
+    publish_preview(x, &m->preview);
+    break;
+  default:
+    break;
+  }
+}
+
+/* ---- the end ---- */
+
+/* The record the worker made passes the strict reader, was made by the driver that was asked, and from this order. */
+static enum problem record_check(const struct session *x, json_t **ret) {
+  char reason[256];
+  json_t *record;
+  int r = record_read(x->end.json, x->end.json_bytes, x->end.data, x->end.data_bytes, &record, reason);
+  if (r < 0) {
+    log_error("acquisition A-%lld: record refused: %s", (long long)x->id, reason);
+    return P_record_refused;
+  }
+  const json_t *driver = json_object_get(record, "driver");
+  if (strcmp(json_text(driver, "name"), x->driver.name) || strcmp(json_text(driver, "version"), x->driver.version) ||
+      strcmp(json_text(record, "modality"), x->driver.modality)) {
+    json_decref(record);
+    log_error("acquisition A-%lld: record refused: made by another driver", (long long)x->id);
+    return P_record_refused;
+  }
+  *ret = record;
+  return P_OK;
+}
+
+static enum problem end_problem(const struct session *x) {
+  switch (x->end.outcome) {
+  case WORKER_CRASH:
+    return P_worker_crashed;
+  case WORKER_DEADLINE:
+    return P_worker_deadline;
+  case WORKER_FAIL:
+    return problem_of_device(x->end.fail.err, x->end.fail.step);
+  default:
+    return P_OK;
+  }
+}
+
+static int store_record(struct session *x, const json_t *record, int64_t now) {
+  struct store *store = x->all->parts.store;
+  struct artefacts *artefacts = x->all->parts.artefacts;
+  char json_sha[HASH_TEXT], data_sha[HASH_TEXT], ref[32];
+  bool complete = json_is_true(json_object_get(record, "complete")), clean = record_is_clean(record);
+  int r = artefact_put(artefacts, store, "record", x->end.json, x->end.json_bytes, now, json_sha);
+  if (r >= 0 && x->end.data_bytes)
+    r = artefact_put(artefacts, store, "samples", x->end.data, x->end.data_bytes, now, data_sha);
+  if (r >= 0)
+    r = store_run(store,
+                  "INSERT INTO record(study, acquisition, sha256, samples, driver, driver_version, program, complete,"
+                  " clean, at) VALUES(?,?,?,?,?,?,?,?,?,?)",
+                  "iitttttiii", x->study, x->id, json_sha, x->end.data_bytes ? data_sha : NULL, x->driver.name,
+                  x->driver.version, PROGRAM, (int64_t)complete, (int64_t)clean, now);
+  if (r < 0)
+    return r;
+  snprintf(ref, sizeof ref, "R-%lld", (long long)store_last_id(store));
+  if ((r = store_run(store, "UPDATE study SET clean = ? WHERE id = ?", "ii", (int64_t)clean, x->study)) >= 0)
+    r = change_add(store, "record", ref, NULL);
+  return r;
+}
+
+static int store_capture(struct session *x, int64_t now) {
+  if (!x->end.capture_bytes)
+    return 0;
+  return artefact_put(x->all->parts.artefacts, x->all->parts.store, "capture", x->end.capture, x->end.capture_bytes,
+                      now, x->capture_sha);
+}
+
+static bool study_has_records(struct store *store, int64_t study) {
+  struct rows r =
+      store_query(store, "SELECT 1 FROM record WHERE study = ? AND id NOT IN (SELECT record FROM supersession) LIMIT 1",
+                  "i", study);
+  bool has = rows_next(&r);
+  rows_finish(&r);
+  return has;
+}
+
+/* The whole end of an acquisition, inside one act. */
+static enum problem store_end(struct session *x, struct study *study, enum problem *ret_failure) {
+  struct store *store = x->all->parts.store;
+  struct actor system = {.name = "asaleed"};
+  int64_t now = wall_now().us;
+  json_t *record = NULL;
+  enum problem failure = end_problem(x);
+  if (failure == P_OK)
+    failure = record_check(x, &record);
+  _json_cleanup_ json_t *owned = record;
+  int r = store_capture(x, now);
+  if (r >= 0 && record)
+    r = store_record(x, record, now);
+  if (r >= 0)
+    r = store_run(store,
+                  "UPDATE acquisition SET ended = ?, outcome = ?, reason = ?, device_serial = ?, capture = ?"
+                  " WHERE id = ?",
+                  "itttti", now, problem_code(failure), x->end.outcome == WORKER_FAIL ? x->end.fail.text : NULL,
+                  x->serial, x->capture_sha[0] ? x->capture_sha : NULL, x->id);
+  if (r >= 0)
+    r = store_run(store, "UPDATE study SET failure = ?, failed = ? WHERE id = ?", "tii",
+                  failure ? problem_code(failure) : NULL, now, x->study);
+  if (r < 0)
+    return problem_of_errno(r);
+  *ret_failure = failure;
+  enum problem p = study_find(store, x->study, study);
+  if (p != P_OK)
+    return p;
+  enum study_event event = !failure ? EV_RECORD : study_has_records(store, x->study) ? EV_FAIL_AGAIN : EV_FAIL;
+  return study_move(store, &system, ROLE_SYSTEM, study, event,
+                    json_pack("{s:I, s:s, s:s?}", "acquisition", (json_int_t)x->id, "outcome", problem_code(failure),
+                              "capture", x->capture_sha[0] ? x->capture_sha : NULL));
+}
+
+/* A redecode adds its record beside the others and moves nothing; it supersedes the record of the same capture. */
+static enum problem store_redecode(struct session *x) {
+  struct store *store = x->all->parts.store;
+  struct actor by = {.name = x->by, .acting_for = x->acting_for[0] ? x->acting_for : NULL};
+  int64_t now = wall_now().us;
+  json_t *record = NULL;
+  enum problem failure = end_problem(x);
+  if (failure == P_OK)
+    failure = record_check(x, &record);
+  _json_cleanup_ json_t *owned = record;
+  char ref[32];
+  study_ref(x->study, ref);
+  int r = 0;
+  if (record) {
+    r = store_run(store,
+                  "INSERT INTO supersession SELECT id, ?, ?, 'redecode' FROM record WHERE study = ? AND acquisition = ?"
+                  " AND id NOT IN (SELECT record FROM supersession)",
+                  "itii", now, x->by, x->study, x->id);
+    if (r >= 0)
+      r = store_record(x, record, now);
+  }
+  if (r >= 0)
+    r = audit_add(store, &by, "study.redecode", ref,
+                  json_pack("{s:I, s:s}", "acquisition", (json_int_t)x->id, "outcome", problem_code(failure)));
+  return problem_of_errno(r);
+}
+
+static void session_store(struct session *x);
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *arg) {
+  (void)source;
+  (void)usec;
+  session_store(arg);
+  return 0;
+}
+
+static void session_retry(struct session *x, const char *code) {
+  int r = 0;
+  if (!x->retry) {
+    log_error("acquisition A-%lld: cannot be stored (%s): kept in memory, tried again every %llu s", (long long)x->id,
+              code, STORE_RETRY_US / 1000000);
+    r = sd_event_add_time_relative(x->all->parts.event, &x->retry, CLOCK_MONOTONIC, STORE_RETRY_US, 0, on_retry, x);
+  } else {
+    sd_event_source_set_time_relative(x->retry, STORE_RETRY_US);
+    r = sd_event_source_set_enabled(x->retry, SD_EVENT_ONESHOT);
+  }
+  if (r < 0)
+    log_errno(LOG_ERROR, r, "acquisition A-%lld: no timer", (long long)x->id);
+}
+
+/* Called when the commit that holds the session's end is durable, or failed. */
+static void on_stored(void *arg, int result) {
+  struct session *x = arg;
+  struct sessions *s = x->all;
+  struct study study;
+  if (result < 0)
+    return session_retry(x, problem_code(problem_of_errno(result)));
+  if (study_find(s->parts.store, x->study, &study) == P_OK) {
+    if (!x->redecode && study.failure && study.state != ACQUIRING)
+      hub_publish(
+          s->parts.hub, x->study, "failure",
+          json_pack("{s:s, s:s}", "code", problem_code(study.failure), "detail", problem_detail(study.failure)));
+    publish_state(s, &study);
+  }
+  if (!x->redecode)
+    log_info("acquisition A-%lld: ended, %s", (long long)x->id, problem_code(study.failure));
+  int64_t id = x->study;
+  session_free(x);
+  hub_rest(s->parts.hub, id);
+}
+
+static void session_store(struct session *x) {
+  struct study study;
+  enum problem failure = P_OK, p;
+  int r = store_begin(x->all->parts.store);
+  if (r < 0)
+    return session_retry(x, problem_code(problem_of_errno(r)));
+  p = x->redecode ? store_redecode(x) : store_end(x, &study, &failure);
+  if (p == P_OK)
+    p = problem_of_errno(store_keep(x->all->parts.store));
+  if (p != P_OK) {
+    store_undo(x->all->parts.store);
+    return session_retry(x, problem_code(p));
+  }
+  store_on_commit(x->all->parts.store, on_stored, x);
+}
+
+static void on_ended(void *arg, const struct worker_end *end) {
+  struct session *x = arg;
+  x->end = *end;
+  x->ended = true;
+  if (x->device) { /* free for the next order, whatever the store says */
+    x->device->acquisition = 0;
+    x->device = NULL;
+  }
+  if (end->outcome == WORKER_FAIL)
+    log_notice("acquisition A-%lld: %s: %s", (long long)x->id, problem_code(end_problem(x)), end->fail.text);
+  session_store(x);
+}
+
+static const struct worker_calls calls = {.said = on_said, .ended = on_ended};
+
+/* A worker that cannot even start ends like one that crashed. */
+static void session_spawn(struct session *x, uint32_t seconds) {
+  int r = worker_start(x->all->parts.event, x->all->parts.driver_program, &x->order, x->capture, x->capture_bytes,
+                       seconds, &calls, x, &x->worker);
+  if (r < 0)
+    on_ended(x, &(struct worker_end){.outcome = WORKER_CRASH});
+}
+
+static void on_start_durable(void *arg, int result) {
+  struct session *x = arg;
+  struct sessions *s = x->all;
+  if (result < 0) { /* nothing was acknowledged, nothing began */
+    session_free(x);
+    return;
+  }
+  struct study study;
+  /* The act may have been undone after session_start(): then the row is not there and nothing begins. */
+  struct rows r = store_query(s->parts.store, "SELECT 1 FROM acquisition WHERE id = ? AND study = ? AND ended IS NULL",
+                              "ii", x->id, x->study);
+  bool stands = rows_next(&r);
+  if (rows_finish(&r) < 0 || !stands || study_find(s->parts.store, x->study, &study) != P_OK) {
+    session_free(x);
+    return;
+  }
+  publish_state(s, &study);
+  session_spawn(x, x->order.order.seconds + x->driver.grace_ms / 1000 + DEADLINE_MARGIN_S);
+}
+
+/* ---- the beginning ---- */
+
+enum problem session_start(struct sessions *s, const struct caller *c, struct study *study, const char *device_id,
+                           uint32_t seconds) {
+  struct device *device = devices_find(s->parts.devices, device_id);
+  const struct driver_info *driver = device ? devices_driver(s->parts.devices, device->conf.driver) : NULL;
+  enum study_state to;
+  enum problem p = study_next(study->state, EV_START, c->role, &to);
+  if (p == P_OK && !device)
+    p = P_device_unknown;
+  if (p == P_OK && (!driver || !device->node[0]))
+    p = P_device_absent;
+  if (p == P_OK && (strcmp(driver->modality, act_modality(study->act)) || seconds > driver->max_seconds))
+    p = P_invalid_field;
+  if (p == P_OK && device->acquisition)
+    p = P_device_busy;
+  if (p != P_OK)
+    return p;
+  struct session *x = session_new(s, study->id);
+  if (!x)
+    return P_overloaded;
+  struct wall now = wall_now();
+  x->driver = *driver;
+  x->order = (struct wire_order){.bus = device_bus(s->parts.devices, device),
+                                 .order = {.seconds = seconds ? seconds : driver->default_seconds,
+                                           .started_us = now.us,
+                                           .offset_minutes = now.offset_minutes}};
+  str_copy(x->order.driver, sizeof x->order.driver, driver->name);
+  str_copy(x->order.node, sizeof x->order.node, device->node);
+  str_copy(x->device_id, sizeof x->device_id, device_id);
+  struct actor by = caller_actor(c);
+  int r = store_run(s->parts.store,
+                    "INSERT INTO acquisition(study, device, driver, driver_version, program, node, seconds, started,"
+                    " offset_minutes, by) VALUES(?,?,?,?,?,?,?,?,?,?)",
+                    "itttttiiit", study->id, device_id, driver->name, driver->version, PROGRAM, device->node,
+                    (int64_t)x->order.order.seconds, now.us, (int64_t)now.offset_minutes, caller_person(c));
+  x->id = r < 0 ? 0 : store_last_id(s->parts.store);
+  p = r < 0 ? problem_of_errno(r)
+            : study_move(s->parts.store, &by, c->role, study, EV_START,
+                         json_pack("{s:I, s:s}", "acquisition", (json_int_t)x->id, "device", device_id));
+  if (p != P_OK) {
+    session_free(x);
+    return p;
+  }
+  x->device = device;
+  device->acquisition = x->id;
+  store_on_commit(s->parts.store, on_start_durable, x);
+  return P_OK;
+}
+
+enum problem session_cancel(struct sessions *s, const struct caller *c, struct study *study) {
+  struct session *x = session_of(s, study->id);
+  char ref[32];
+  if (!(c->role & (ROLE_NURSE | ROLE_GP)))
+    return P_forbidden;
+  if (study->state != ACQUIRING || !x)
+    return P_wrong_state;
+  struct actor by = caller_actor(c);
+  study_ref(study->id, ref);
+  int r =
+      audit_add(s->parts.store, &by, "acquisition.cancel", ref, json_pack("{s:I}", "acquisition", (json_int_t)x->id));
+  if (r >= 0 && x->worker && !x->ended)
+    worker_cancel(x->worker, x->driver.grace_ms);
+  return problem_of_errno(r);
+}
+
+enum problem session_redecode(struct sessions *s, const struct caller *c, const struct study *study) {
+  if (!(c->role & (ROLE_ADMIN | ROLE_GP)))
+    return P_forbidden;
+  if (study->state != ACQUIRED && study->state != TO_INTERPRET)
+    return P_wrong_state;
+  struct session *x = session_new(s, study->id);
+  if (!x)
+    return P_overloaded;
+  x->redecode = true;
+  enum problem p = P_not_found;
+  struct rows r =
+      store_query(s->parts.store,
+                  "SELECT a.id, a.driver, a.seconds, a.started, a.offset_minutes, a.capture FROM acquisition a"
+                  " JOIN record r ON r.acquisition = a.id AND r.id NOT IN (SELECT record FROM supersession)"
+                  " WHERE a.study = ? AND a.capture IS NOT NULL ORDER BY a.id DESC LIMIT 1",
+                  "i", study->id);
+  if (rows_next(&r)) {
+    const struct driver_info *driver = devices_driver(s->parts.devices, rows_text(&r, 1));
+    x->id = rows_int(&r, 0);
+    x->order.order = (struct acq_order){.seconds = (uint32_t)rows_int(&r, 2),
+                                        .started_us = rows_int(&r, 3),
+                                        .offset_minutes = (int16_t)rows_int(&r, 4)};
+    p = driver && str_copy(x->capture_sha, sizeof x->capture_sha, rows_text(&r, 5)) ? P_OK : P_device_absent;
+    if (driver)
+      x->driver = *driver;
+  }
+  int err = rows_finish(&r);
+  if (err < 0)
+    p = problem_of_errno(err);
+  if (p == P_OK) {
+    uint8_t *capture;
+    err = artefact_get(s->parts.artefacts, x->capture_sha, CAPTURE_TEXT_MAX, &capture, &x->capture_bytes);
+    x->capture = err < 0 ? NULL : (char *)capture;
+    p = problem_of_errno(err);
+  }
+  if (p != P_OK) {
+    session_free(x);
+    return p;
+  }
+  str_copy(x->order.driver, sizeof x->order.driver, x->driver.name);
+  str_copy(x->by, sizeof x->by, c->name);
+  str_copy(x->acting_for, sizeof x->acting_for, c->acting_for);
+  session_spawn(x, REDECODE_S);
+  return P_OK;
+}
+
+/* ---- all of them ---- */
+
+int sessions_open(const struct sessions_parts *parts, struct sessions **ret) {
+  struct sessions *s = calloc(1, sizeof *s);
+  if (!s)
+    return -ENOMEM;
+  s->parts = *parts;
+  *ret = s;
+  return 0;
+}
+
+void sessions_stop(struct sessions *s) {
+  for (struct session *x = s->list; x; x = x->next)
+    if (x->worker && !x->ended)
+      worker_cancel(x->worker, x->driver.grace_ms);
+}
+
+void sessions_close(struct sessions *s) {
+  if (!s)
+    return;
+  while (s->list)
+    session_free(s->list);
+  free(s);
+}
+
+int sessions_recover(struct sessions *s) {
+  struct store *store = s->parts.store;
+  struct actor system = {.name = "asaleed"};
+  for (;;) {
+    int64_t id = 0, study_id = 0;
+    struct rows r = store_query(store, "SELECT id, study FROM acquisition WHERE ended IS NULL ORDER BY id LIMIT 1", "");
+    if (rows_next(&r)) {
+      id = rows_int(&r, 0);
+      study_id = rows_int(&r, 1);
+    }
+    int err = rows_finish(&r);
+    if (err < 0 || !id)
+      return err;
+    struct study study;
+    int64_t now = wall_now().us;
+    const char *code = problem_code(P_acquisition_interrupted);
+    err = store_begin(store);
+    if (err >= 0)
+      err = store_run(store, "UPDATE acquisition SET ended = ?, outcome = ? WHERE id = ?", "iti", now, code, id);
+    if (err >= 0)
+      err = store_run(store, "UPDATE study SET failure = ?, failed = ? WHERE id = ?", "tii", code, now, study_id);
+    if (err < 0 || study_find(store, study_id, &study) != P_OK ||
+        study_move(store, &system, ROLE_SYSTEM, &study, study_has_records(store, study_id) ? EV_FAIL_AGAIN : EV_FAIL,
+                   json_pack("{s:I, s:s}", "acquisition", (json_int_t)id, "outcome", code)) != P_OK) {
+      store_undo(store);
+      return err < 0 ? err : -EIO;
+    }
+    if ((err = store_keep(store)) < 0 || (err = store_commit(store)) < 0)
+      return err;
+    log_notice("acquisition A-%lld: interrupted by the end of the last run", (long long)id);
+  }
+}
+
+unsigned sessions_running(const struct sessions *s) {
+  unsigned n = 0;
+  for (const struct session *x = s->list; x; x = x->next)
+    n++;
+  return n;
+}
+
+json_t *session_json(const struct sessions *s, int64_t study) {
+  const struct session *x = session_of(s, study);
+  if (!x)
+    return NULL;
+  char id[32], started[WALL_TEXT_MAX];
+  snprintf(id, sizeof id, "A-%lld", (long long)x->id);
+  wall_format((struct wall){x->order.order.started_us, x->order.order.offset_minutes}, started);
+  return json_pack("{s:s, s:I, s:s, s:I, s:s, s:s}", "device", x->device_id, "done", (json_int_t)x->progress.done, "id",
+                   id, "seconds", (json_int_t)x->order.order.seconds, "started", started, "state",
+                   x->ended ? "storing" : "running");
+}

@@ -1,0 +1,43 @@
+/* Acquisitions: one session is one worker process working for one study. It begins once its row is durable and ends
+ * with its capture, its record and the study's next state in one act. When the store cannot take them (disk full) the
+ * session keeps them in memory and tries again until it can: a reading is given up only with the process. */
+#ifndef ASALEED_SESSION_H
+#define ASALEED_SESSION_H
+
+#include "artefact.h"
+#include "device.h"
+#include "events.h"
+#include "worklist.h"
+
+struct sessions;
+
+struct sessions_parts {
+  sd_event *event;
+  struct store *store;
+  struct artefacts *artefacts;
+  struct devices *devices;
+  struct hub *hub;
+  const char *driver_program;
+};
+int sessions_open(const struct sessions_parts *parts, struct sessions **ret);
+/* Tells every worker to put its instrument at rest and end; sessions_running() comes down to 0 as they do. */
+void sessions_stop(struct sessions *s);
+void sessions_close(struct sessions *s); /* kills what still runs */
+
+/* Acquisitions that an earlier run left open become interrupted. At start, before anything else. */
+int sessions_recover(struct sessions *s);
+
+/* Inside the caller's act; the worker starts when that act is durable. seconds 0 = the driver's default. */
+enum problem session_start(struct sessions *s, const struct caller *c, struct study *study, const char *device,
+                           uint32_t seconds);
+/* Cancels the study's running acquisition; its end comes as an event. */
+enum problem session_cancel(struct sessions *s, const struct caller *c, struct study *study);
+/* Decodes the study's newest capture again with the driver that is installed now, into a new record. Not inside an
+ * act. */
+enum problem session_redecode(struct sessions *s, const struct caller *c, const struct study *study);
+
+unsigned sessions_running(const struct sessions *s);
+/* The study's running acquisition as JSON, or NULL. */
+json_t *session_json(const struct sessions *s, int64_t study);
+
+#endif

@@ -1,0 +1,58 @@
+/* The store: one SQLite database, one writer (this process), and group commit.
+ *
+ * An act (an API call, a finished acquisition) runs between store_begin() and store_keep() or store_undo(): all of it
+ * or nothing. Acts of one loop turn share one transaction; store_commit() makes them durable (WAL, synchronous=FULL)
+ * and then calls back whoever waits with store_on_commit(). Nothing may be told to anyone before that callback.
+ *
+ * SQL is written where its noun lives; store.c alone talks to SQLite. A statement is prepared once, keyed by the
+ * address of its text: pass string constants. Values are always bound, never printed into SQL.
+ *
+ * Errors: -ENOSPC full, -EROFS read only, -EIO, -EUCLEAN damaged, -EEXIST a unique row is there already, -EPERM an
+ * append-only or check rule refuses, -ENOMEM, -EBUSY another process holds the store.
+ */
+#ifndef ASALEED_STORE_H
+#define ASALEED_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct store;
+
+/* Opens or creates <dir>/asaleed.db and brings its schema up to date. */
+int store_open(const char *dir, struct store **ret);
+void store_close(struct store *s);
+
+/* `types` has one letter a parameter: i int64_t, t const char * (NULL = NULL), b const void * then size_t.
+ * store_run() returns how many rows changed. */
+int store_run(struct store *s, const char *sql, const char *types, ...);
+int64_t store_last_id(const struct store *s);
+
+/* A query's rows: for (rows r = ...; rows_next(&r);) ...; then rows_finish(), which returns 0 or the error met.
+ * Texts and blobs are valid until the next call on the same rows. */
+struct rows {
+  struct store *store;
+  void *statement;
+  int err;
+};
+struct rows store_query(struct store *s, const char *sql, const char *types, ...);
+bool rows_next(struct rows *r);
+int64_t rows_int(const struct rows *r, int column);
+const char *rows_text(const struct rows *r, int column); /* NULL for NULL */
+const void *rows_blob(const struct rows *r, int column, size_t *ret_n);
+bool rows_is_null(const struct rows *r, int column);
+int rows_finish(struct rows *r);
+
+int store_begin(struct store *s);
+int store_keep(struct store *s);
+void store_undo(struct store *s);
+
+bool store_is_dirty(const struct store *s); /* something waits for store_commit() */
+int store_commit(struct store *s);
+/* Calls back with the result of the commit that covers everything kept so far; at once (0) when nothing waits. */
+void store_on_commit(struct store *s, void (*done)(void *arg, int result), void *arg);
+
+/* 0, or why nothing can be written: set by the last failed commit, cleared by the next that works. */
+int store_health(const struct store *s);
+
+#endif

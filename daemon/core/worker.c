@@ -1,0 +1,261 @@
+#include "worker.h"
+
+#include "buf.h"
+#include "capture.h"
+#include "log.h"
+#include "str.h"
+#include <asalee/record.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MESSAGES_A_TURN 64 /* a worker that babbles does not keep the loop from the others */
+
+struct worker {
+  struct worker_calls calls;
+  void *arg;
+  pid_t pid;
+  int control, capture, record;
+  sd_event_source *io, *child, *timer;
+  bool late;
+  struct wire_message last; /* RECORD or FAIL, once it came; type 0 before */
+  void *maps[2];
+  size_t map_bytes[2];
+};
+
+static int memory_file(const char *name) {
+  int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  return fd < 0 ? -errno : fd;
+}
+
+void worker_free(struct worker *w) {
+  if (!w)
+    return;
+  sd_event_source_disable_unref(w->io);
+  sd_event_source_disable_unref(w->child);
+  sd_event_source_disable_unref(w->timer);
+  if (w->pid > 0) {
+    kill(w->pid, SIGKILL);
+    waitpid(w->pid, NULL, 0);
+  }
+  for (int i = 0; i < 2; i++)
+    if (w->maps[i])
+      munmap(w->maps[i], w->map_bytes[i]);
+  fd_finish(&w->control);
+  fd_finish(&w->capture);
+  fd_finish(&w->record);
+  free(w);
+}
+
+/* Nobody writes any more: seals the file against everyone and maps it. NULL when empty or over the bound. */
+static const void *worker_map(struct worker *w, int i, int fd, size_t max) {
+  struct stat st;
+  fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
+  if (fstat(fd, &st) < 0 || st.st_size <= 0 || (uint64_t)st.st_size > max)
+    return NULL;
+  void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+  if (map == MAP_FAILED)
+    return NULL;
+  w->maps[i] = map;
+  w->map_bytes[i] = (size_t)st.st_size;
+  return map;
+}
+
+/* A worker that was killed or crashed left no end line, perhaps half an event: the line is dropped, the end added. */
+static void capture_close(int fd) {
+  struct stat st;
+  char tail[16];
+  if (fstat(fd, &st) < 0 || st.st_size == 0)
+    return;
+  off_t size = st.st_size;
+  char block[4096];
+  bool whole = false;
+  while (size > 0 && !whole) {
+    size_t n = size < (off_t)sizeof block ? (size_t)size : sizeof block;
+    if (pread(fd, block, n, size - (off_t)n) != (ssize_t)n)
+      return;
+    while (n && block[n - 1] != '\n')
+      n--, size--;
+    whole = n > 0;
+  }
+  if (size != st.st_size && ftruncate(fd, size) < 0)
+    return;
+  /* "end ok\n" is the shortest end line, "end cancel\n" the longest; no event line starts with e. */
+  ssize_t got = size < (off_t)sizeof tail - 1 ? pread(fd, tail, (size_t)size, 0)
+                                              : pread(fd, tail, sizeof tail - 1, size - (off_t)sizeof tail + 1);
+  if (got <= 0)
+    return;
+  tail[got] = 0;
+  const char *end = strstr(tail, "\nend ");
+  if (end)
+    return;
+  struct capture_writer writer;
+  capture_writer_init(&writer, fd, CAPTURE_TEXT_MAX);
+  if (lseek(fd, 0, SEEK_END) >= 0)
+    capture_write_end(&writer, CAPTURE_CRASH);
+}
+
+static void worker_say(struct worker *w, const struct wire_message *m) {
+  if (m->type == WIRE_RECORD || m->type == WIRE_FAIL)
+    w->last = *m;
+  else if (!w->last.type && m->type >= WIRE_OPENED && w->calls.said)
+    w->calls.said(w->arg, m);
+}
+
+static void worker_ended(struct worker *w, const siginfo_t *info) {
+  struct wire_message m;
+  int r = 0;
+  while (w->control >= 0 && (r = wire_receive(w->control, &m)) == 0)
+    worker_say(w, &m);
+  w->pid = 0;
+  w->io = sd_event_source_disable_unref(w->io);
+  w->timer = sd_event_source_disable_unref(w->timer);
+  capture_close(w->capture);
+  struct worker_end end = {.outcome = w->late ? WORKER_DEADLINE : WORKER_CRASH};
+  bool clean = info->si_code == CLD_EXITED && !w->late && r == -ENODATA;
+  if (!clean)
+    log_warning("worker: ended by %s %d", info->si_code == CLD_EXITED ? "exit" : "signal", info->si_status);
+  end.capture = worker_map(w, 0, w->capture, CAPTURE_TEXT_MAX);
+  end.capture_bytes = end.capture ? w->map_bytes[0] : 0;
+  if (clean && w->last.type == WIRE_FAIL) {
+    end.outcome = WORKER_FAIL;
+    end.fail = w->last.fail;
+  } else if (clean && w->last.type == WIRE_RECORD) {
+    const struct wire_record *said = &w->last.record;
+    const char *map = worker_map(w, 1, w->record, RECORD_JSON_MAX + RECORD_DATA_MAX + 1);
+    if (map && (size_t)said->json_bytes + said->data_bytes == w->map_bytes[1]) {
+      end.outcome = WORKER_RECORD;
+      end.json = map;
+      end.json_bytes = said->json_bytes;
+      end.data = map + said->json_bytes;
+      end.data_bytes = said->data_bytes;
+    }
+  }
+  w->calls.ended(w->arg, &end);
+}
+
+static int on_child(sd_event_source *source, const siginfo_t *info, void *arg) {
+  (void)source;
+  worker_ended(arg, info);
+  return 0;
+}
+
+static int on_control(sd_event_source *source, int fd, uint32_t revents, void *arg) {
+  (void)revents;
+  struct worker *w = arg;
+  struct wire_message m;
+  int r = 0;
+  for (int i = 0; i < MESSAGES_A_TURN && (r = wire_receive(fd, &m)) == 0; i++)
+    worker_say(w, &m);
+  if (r < 0 && r != -EAGAIN) {
+    sd_event_source_set_enabled(source, SD_EVENT_OFF); /* its exit comes next */
+    if (r != -ENODATA) {
+      log_errno(LOG_ERROR, r, "worker: does not speak the daemon's language, killed");
+      fd_finish(&w->control);
+      kill(w->pid, SIGKILL);
+    }
+  }
+  return 0;
+}
+
+static int on_late(sd_event_source *source, uint64_t usec, void *arg) {
+  (void)source;
+  (void)usec;
+  struct worker *w = arg;
+  log_warning("worker: out of time, killed");
+  w->late = true;
+  kill(w->pid, SIGKILL);
+  return 0;
+}
+
+static int worker_spawn(struct worker *w, const char *program, int control) {
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_t attr;
+  sigset_t none, all;
+  sigemptyset(&none);
+  sigfillset(&all);
+  posix_spawn_file_actions_init(&actions);
+  posix_spawnattr_init(&attr);
+  /* In two steps, so that none of the three is overwritten before it has been moved. */
+  const int from[] = {control, w->capture, w->record};
+  int r = 0;
+  for (int i = 0; i < 3; i++)
+    r |= posix_spawn_file_actions_adddup2(&actions, from[i], 100 + i);
+  for (int i = 0; i < 3; i++)
+    r |= posix_spawn_file_actions_adddup2(&actions, 100 + i, WIRE_FD_CONTROL + i);
+  r |= posix_spawn_file_actions_addclosefrom_np(&actions, WIRE_FD_RECORD + 1);
+  posix_spawnattr_setsigmask(&attr, &none);
+  posix_spawnattr_setsigdefault(&attr, &all);
+  posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  char *const argv[] = {(char *)program, (char[]){"run"}, NULL};
+  if (r == 0)
+    r = posix_spawn(&w->pid, program, &actions, &attr, argv, environ);
+  posix_spawnattr_destroy(&attr);
+  posix_spawn_file_actions_destroy(&actions);
+  if (r)
+    w->pid = 0;
+  return -r;
+}
+
+static int write_capture(int fd, const char *capture, size_t n) {
+  while (n) {
+    ssize_t done = write(fd, capture, n);
+    if (done < 0)
+      return -errno;
+    capture += done;
+    n -= (size_t)done;
+  }
+  return lseek(fd, 0, SEEK_SET) < 0 ? -errno : 0;
+}
+
+int worker_start(sd_event *event, const char *program, const struct wire_order *order, const char *capture,
+                 size_t capture_bytes, uint32_t seconds, const struct worker_calls *calls, void *arg,
+                 struct worker **ret) {
+  struct worker *w = calloc(1, sizeof *w);
+  if (!w)
+    return -ENOMEM;
+  *w = (struct worker){.calls = *calls, .arg = arg, .control = -1, .capture = -1, .record = -1};
+  int pair[2] = {-1, -1};
+  struct wire_message m = {.type = WIRE_ORDER, .order = *order};
+  int r = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0 ? -errno : 0;
+  w->control = pair[0];
+  _fd_cleanup_ int theirs = pair[1];
+  if (r == 0 && (r = w->capture = memory_file("capture")) >= 0 && (r = w->record = memory_file("record")) >= 0)
+    r = write_capture(w->capture, capture, capture_bytes);
+  if (r == 0 && fcntl(w->control, F_SETFL, O_NONBLOCK) < 0)
+    r = -errno;
+  if (r == 0)
+    r = wire_send(w->control, &m);
+  if (r == 0)
+    r = worker_spawn(w, program, theirs);
+  if (r == 0)
+    r = sd_event_add_child(event, &w->child, w->pid, WEXITED, on_child, w);
+  if (r >= 0)
+    r = sd_event_add_io(event, &w->io, w->control, EPOLLIN, on_control, w);
+  if (r >= 0)
+    r = sd_event_add_time_relative(event, &w->timer, CLOCK_MONOTONIC, (uint64_t)seconds * 1000000, 100000, on_late, w);
+  if (r < 0) {
+    worker_free(w);
+    return log_errno(LOG_ERROR, r, "worker: cannot start %s", program);
+  }
+  *ret = w;
+  return 0;
+}
+
+int worker_begin(struct worker *w) {
+  return wire_send(w->control, &(struct wire_message){.type = WIRE_START});
+}
+
+void worker_cancel(struct worker *w, uint32_t grace_ms) {
+  if (w->control < 0 || wire_send(w->control, &(struct wire_message){.type = WIRE_CANCEL}) < 0)
+    return; /* it is ending already */
+  sd_event_source_set_time_relative(w->timer, (uint64_t)grace_ms * 1000);
+}

@@ -1,0 +1,41 @@
+/* One worker process (asaleed-driver run): born with a control socket and two memory files, watched, bounded in time,
+ * killed when it does not end. What it wrote survives it. */
+#ifndef ASALEED_WORKER_H
+#define ASALEED_WORKER_H
+
+#include <asalee/wire.h>
+#include <stdbool.h>
+#include <systemd/sd-event.h>
+
+struct worker;
+
+enum worker_outcome { WORKER_RECORD, WORKER_FAIL, WORKER_CRASH, WORKER_DEADLINE };
+
+/* Bytes belong to the worker and live until worker_free(). */
+struct worker_end {
+  enum worker_outcome outcome;
+  struct wire_fail fail; /* of WORKER_FAIL */
+  const char *capture;   /* whole, with its end line; NULL when nothing was captured */
+  size_t capture_bytes;
+  const char *json; /* of WORKER_RECORD */
+  size_t json_bytes;
+  const void *data;
+  size_t data_bytes;
+};
+
+struct worker_calls {
+  void (*said)(void *arg, const struct wire_message *message); /* OPENED .. CONTACTS */
+  void (*ended)(void *arg, const struct worker_end *end);      /* once, last; may worker_free() */
+};
+
+/* Starts the program with this order. `capture` (may be NULL) is what a decode-only order decodes. The worker is
+ * killed once `seconds` have passed. */
+int worker_start(sd_event *event, const char *program, const struct wire_order *order, const char *capture,
+                 size_t capture_bytes, uint32_t seconds, const struct worker_calls *calls, void *arg,
+                 struct worker **ret);
+int worker_begin(struct worker *w); /* sends START */
+/* Sends CANCEL; the worker has grace_ms to put the instrument back and end. */
+void worker_cancel(struct worker *w, uint32_t grace_ms);
+void worker_free(struct worker *w); /* kills it when it runs */
+
+#endif

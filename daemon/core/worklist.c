@@ -1,0 +1,390 @@
+#include "worklist.h"
+
+#include "str.h"
+#include "wall.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *const state_names[STATES] = {"ordered",      "acquiring",   "acquired", "to_interpret",
+                                                "interpreting", "interpreted", "cancelled"};
+static const char *const event_names[EVENTS] = {"start", "record",  "fail",   "fail_again", "repeat", "accept",
+                                                "claim", "release", "expire", "sign",       "cancel"};
+
+/* What may happen to a study, and to whom it is left. Nothing else may. */
+static const struct {
+  enum study_state from;
+  enum study_event event;
+  unsigned roles;
+  enum study_state to;
+} table[] = {
+    {ORDERED, EV_START, ROLE_NURSE | ROLE_GP, ACQUIRING},   {ORDERED, EV_CANCEL, ROLE_NURSE | ROLE_GP, CANCELLED},
+    {ACQUIRING, EV_RECORD, ROLE_SYSTEM, ACQUIRED},          {ACQUIRING, EV_FAIL, ROLE_SYSTEM, ORDERED},
+    {ACQUIRING, EV_FAIL_AGAIN, ROLE_SYSTEM, ACQUIRED},      {ACQUIRED, EV_START, ROLE_NURSE | ROLE_GP, ACQUIRING},
+    {ACQUIRED, EV_REPEAT, ROLE_NURSE | ROLE_GP, ORDERED},   {ACQUIRED, EV_ACCEPT, ROLE_NURSE | ROLE_GP, TO_INTERPRET},
+    {ACQUIRED, EV_CANCEL, ROLE_NURSE | ROLE_GP, CANCELLED}, {TO_INTERPRET, EV_CLAIM, ROLE_GP, INTERPRETING},
+    {TO_INTERPRET, EV_CANCEL, ROLE_GP, CANCELLED},          {INTERPRETING, EV_RELEASE, ROLE_GP, TO_INTERPRET},
+    {INTERPRETING, EV_EXPIRE, ROLE_SYSTEM, TO_INTERPRET},   {INTERPRETING, EV_SIGN, ROLE_GP, INTERPRETED},
+};
+
+const char *study_state_name(enum study_state s) {
+  return state_names[s];
+}
+
+bool study_state_find(const char *name, enum study_state *ret) {
+  for (int i = 0; i < STATES; i++)
+    if (!strcmp(state_names[i], name)) {
+      *ret = (enum study_state)i;
+      return true;
+    }
+  return false;
+}
+
+const char *study_event_name(enum study_event e) {
+  return event_names[e];
+}
+
+enum problem study_next(enum study_state from, enum study_event event, enum role role, enum study_state *ret) {
+  enum problem p = P_wrong_state;
+  for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+    if (table[i].event == event && !(table[i].roles & role))
+      p = P_forbidden; /* whoever may never do this is told so in every state */
+    if (table[i].from != from || table[i].event != event)
+      continue;
+    if (!(table[i].roles & role))
+      return P_forbidden;
+    *ret = table[i].to;
+    return P_OK;
+  }
+  return p;
+}
+
+static const struct { const char *act, *modality; } acts[] = {{"ecg", "ecg"}};
+
+const char *act_modality(const char *act) {
+  for (size_t i = 0; i < sizeof acts / sizeof *acts; i++)
+    if (!strcmp(acts[i].act, act))
+      return acts[i].modality;
+  return NULL;
+}
+
+bool act_is_known(const char *act) {
+  return act_modality(act) != NULL;
+}
+
+enum problem worklist_order(struct store *s, const struct caller *c, const char *patient, const char *act,
+                            int64_t *ret_order, int64_t *ret_study) {
+  struct patient known;
+  enum problem p = patient_find(s, patient, &known);
+  if (p != P_OK)
+    return p;
+  struct actor by = caller_actor(c);
+  int64_t now = wall_now().us;
+  char ref[32];
+  int r = store_run(s, "INSERT INTO orders(patient, act, ordered_by, at) VALUES(?,?,?,?)", "ttti", patient, act,
+                    caller_person(c), now);
+  if (r >= 0) {
+    *ret_order = store_last_id(s);
+    r = store_run(s, "INSERT INTO study(orders, state, created, updated) VALUES(?,'ordered',?,?)", "iii", *ret_order,
+                  now, now);
+  }
+  if (r >= 0) {
+    *ret_study = store_last_id(s);
+    snprintf(ref, sizeof ref, "S-%lld", (long long)*ret_study);
+    r = audit_add(s, &by, "order", ref,
+                  json_pack("{s:s, s:I, s:s}", "act", act, "order", *ret_order, "patient", patient));
+  }
+  if (r >= 0)
+    r = change_add(s, "study", ref, "ordered");
+  return problem_of_errno(r);
+}
+
+enum problem study_find(struct store *s, int64_t id, struct study *ret) {
+  struct rows r = store_query(s,
+                              "SELECT y.id, y.orders, y.version, y.attempts, y.created, y.updated, y.accepted, y.due,"
+                              " y.failed, y.claim_expires, y.state, o.patient, o.act, y.clean, y.failure, y.claim_by"
+                              " FROM study y JOIN orders o ON o.id = y.orders WHERE y.id = ?",
+                              "i", id);
+  enum problem p = P_not_found;
+  if (rows_next(&r)) {
+    struct study y = {.id = rows_int(&r, 0),
+                      .order = rows_int(&r, 1),
+                      .version = rows_int(&r, 2),
+                      .attempts = rows_int(&r, 3),
+                      .created = rows_int(&r, 4),
+                      .updated = rows_int(&r, 5),
+                      .accepted = rows_int(&r, 6),
+                      .due = rows_int(&r, 7),
+                      .failed = rows_int(&r, 8),
+                      .claim_expires = rows_int(&r, 9),
+                      .clean = rows_is_null(&r, 13) ? -1 : (int)rows_int(&r, 13),
+                      .failure = rows_is_null(&r, 14) ? P_OK : problem_find(rows_text(&r, 14))};
+    p = study_state_find(rows_text(&r, 10), &y.state) && str_copy(y.patient, sizeof y.patient, rows_text(&r, 11)) &&
+                str_copy(y.act, sizeof y.act, rows_text(&r, 12)) &&
+                str_copy(y.claim_by, sizeof y.claim_by, rows_is_null(&r, 15) ? "" : rows_text(&r, 15))
+            ? P_OK
+            : P_internal;
+    if (p == P_OK)
+      *ret = y;
+  }
+  int err = rows_finish(&r);
+  return err < 0 ? problem_of_errno(err) : p;
+}
+
+enum problem study_move(struct store *s, const struct actor *by, enum role role, struct study *study,
+                        enum study_event event, json_t *detail) {
+  _json_cleanup_ json_t *owned = detail ? detail : json_object();
+  enum study_state to;
+  enum problem p = study_next(study->state, event, role, &to);
+  if (p != P_OK)
+    return p;
+  char ref[32], action[32];
+  snprintf(ref, sizeof ref, "S-%lld", (long long)study->id);
+  snprintf(action, sizeof action, "study.%s", event_names[event]);
+  /* Leaving interpreting ends the claim, whichever way. */
+  int r = store_run(s,
+                    "UPDATE study SET state = ?1, version = version + 1, updated = ?2,"
+                    " attempts = attempts + (?1 = 'acquiring'),"
+                    " claim = iif(?1 = 'interpreting', claim, NULL),"
+                    " claim_by = iif(?1 = 'interpreting', claim_by, NULL),"
+                    " claim_expires = iif(?1 = 'interpreting', claim_expires, NULL)"
+                    " WHERE id = ?3 AND version = ?4",
+                    "tiii", state_names[to], wall_now().us, study->id, study->version);
+  if (r == 0)
+    return P_precondition_failed;
+  if (r > 0 && (!owned || json_object_set_new(owned, "from", json_string(state_names[study->state])) < 0 ||
+                json_object_set_new(owned, "to", json_string(state_names[to])) < 0))
+    r = -ENOMEM;
+  if (r > 0)
+    r = audit_add(s, by, action, ref, json_incref(owned));
+  if (r >= 0)
+    r = change_add(s, "study", ref, state_names[to]);
+  return r < 0 ? problem_of_errno(r) : study_find(s, study->id, study);
+}
+
+enum problem study_accept(struct store *s, const struct caller *c, const struct worklist_rules *rules,
+                          struct study *study, bool confirmed, const char *comment) {
+  enum study_state to;
+  enum problem p = study_next(study->state, EV_ACCEPT, c->role, &to);
+  if (p == P_OK && study->clean == 0 && !confirmed)
+    p = P_confirmation_needed;
+  if (p != P_OK)
+    return p;
+  int64_t now = wall_now().us;
+  int r =
+      store_run(s, "UPDATE study SET accepted = ?, due = ?, comment = ?, failure = NULL, failed = NULL WHERE id = ?",
+                "iiti", now, now + (int64_t)rules->due_hours_ecg * 3600 * WALL_SECOND, comment, study->id);
+  struct actor by = caller_actor(c);
+  return r < 0 ? problem_of_errno(r)
+               : study_move(s, &by, c->role, study, EV_ACCEPT,
+                            json_pack("{s:b, s:b}", "clean", study->clean == 1, "confirmed", confirmed));
+}
+
+enum problem study_repeat(struct store *s, const struct caller *c, struct study *study, const char *reason) {
+  struct actor by = caller_actor(c);
+  enum problem p = study_move(s, &by, c->role, study, EV_REPEAT, json_pack("{s:s}", "reason", reason));
+  if (p != P_OK)
+    return p;
+  int r = store_run(s,
+                    "INSERT INTO supersession SELECT id, ?, ?, ? FROM record"
+                    " WHERE study = ? AND id NOT IN (SELECT record FROM supersession)",
+                    "itti", wall_now().us, caller_person(c), reason, study->id);
+  if (r >= 0)
+    r = store_run(s, "UPDATE study SET clean = NULL WHERE id = ?", "i", study->id);
+  study->clean = -1;
+  return problem_of_errno(r);
+}
+
+enum problem study_cancel(struct store *s, const struct caller *c, struct study *study, const char *reason) {
+  struct actor by = caller_actor(c);
+  return study_move(s, &by, c->role, study, EV_CANCEL, json_pack("{s:s}", "reason", reason));
+}
+
+/* ---- the queue ---- */
+
+enum problem study_claim(struct store *s, const struct caller *c, const struct worklist_rules *rules,
+                         struct study *study, char ret_token[static CLAIM_DIGITS + 1]) {
+  uint8_t raw[CLAIM_DIGITS / 2], hash[HASH_BYTES];
+  int64_t now = wall_now().us;
+  if (study->state == INTERPRETING && (c->role & ROLE_GP)) {
+    /* Whoever holds the claim may take it anew: the new token ends the old one (a page that was closed, an answer
+     * that never arrived). */
+    bool own = !strcmp(study->claim_by, caller_person(c));
+    if (!own && study->claim_expires > now)
+      return P_already_claimed;
+    struct actor system = {.name = "asaleed"}, self = caller_actor(c);
+    enum problem p = own ? study_move(s, &self, c->role, study, EV_RELEASE, NULL)
+                         : study_move(s, &system, ROLE_SYSTEM, study, EV_EXPIRE, NULL);
+    if (p != P_OK)
+      return p;
+  }
+  random_bytes(raw, sizeof raw);
+  hash_sha256(raw, sizeof raw, hash);
+  struct actor by = caller_actor(c);
+  enum problem p = study_move(s, &by, c->role, study, EV_CLAIM, NULL);
+  if (p != P_OK)
+    return p;
+  int r = store_run(s, "UPDATE study SET claim = ?, claim_by = ?, claim_expires = ? WHERE id = ?", "btii", hash,
+                    sizeof hash, caller_person(c), now + (int64_t)rules->claim_minutes * 60 * WALL_SECOND, study->id);
+  if (r < 0)
+    return problem_of_errno(r);
+  str_hex(raw, sizeof raw, ret_token);
+  return study_find(s, study->id, study);
+}
+
+/* The caller holds the claim: its token, its name, its time. */
+static enum problem claim_check(struct store *s, const struct caller *c, const struct study *study, const char *token) {
+  uint8_t raw[CLAIM_DIGITS / 2], hash[HASH_BYTES];
+  if (strlen(token) != CLAIM_DIGITS || !str_unhex(token, raw, sizeof raw))
+    return P_stale_token;
+  hash_sha256(raw, sizeof raw, hash);
+  enum problem p = P_stale_token;
+  struct rows r = store_query(s, "SELECT claim FROM study WHERE id = ? AND claim IS NOT NULL", "i", study->id);
+  if (rows_next(&r)) {
+    size_t n;
+    const void *kept = rows_blob(&r, 0, &n);
+    if (n == sizeof hash && equal_secret(kept, hash, n) && !strcmp(study->claim_by, caller_person(c)) &&
+        study->claim_expires > wall_now().us)
+      p = P_OK;
+  }
+  int err = rows_finish(&r);
+  return err < 0 ? problem_of_errno(err) : p;
+}
+
+static enum problem claim_end(struct store *s, const struct caller *c, struct study *study, const char *token,
+                              enum study_event event, json_t *detail) {
+  enum study_state to;
+  enum problem p = study_next(study->state, event, c->role, &to);
+  if (p == P_wrong_state && study->state != CANCELLED)
+    p = P_stale_token; /* the claim this token was for has ended, whatever came after */
+  if (p == P_OK)
+    p = claim_check(s, c, study, token);
+  if (p != P_OK) {
+    json_decref(detail);
+    return p;
+  }
+  struct actor by = caller_actor(c);
+  return study_move(s, &by, c->role, study, event, detail);
+}
+
+enum problem study_release(struct store *s, const struct caller *c, struct study *study, const char *token) {
+  return claim_end(s, c, study, token, EV_RELEASE, NULL);
+}
+
+/* What the signature covers: the hash over the hashes of the records that stand, oldest first. */
+static int records_hash(struct store *s, int64_t study, char ret[static HASH_TEXT]) {
+  _json_cleanup_ json_t *list = json_array();
+  struct rows r = store_query(s,
+                              "SELECT sha256 FROM record WHERE study = ? AND id NOT IN"
+                              " (SELECT record FROM supersession) ORDER BY id",
+                              "i", study);
+  while (rows_next(&r))
+    json_array_append_new(list, json_string(rows_text(&r, 0)));
+  int err = rows_finish(&r);
+  size_t n;
+  _free_cleanup_ char *text = json_canonical(list, &n);
+  if (err < 0 || !text)
+    return err < 0 ? err : -ENOMEM;
+  hash_sha256_text(text, n, ret);
+  return 0;
+}
+
+enum problem study_sign(struct store *s, const struct caller *c, struct study *study, const char *token,
+                        const char *conclusion, const char *text) {
+  enum problem p = claim_end(s, c, study, token, EV_SIGN, json_pack("{s:s}", "by", caller_person(c)));
+  if (p != P_OK)
+    return p;
+  char records[HASH_TEXT], ref[32];
+  int r = records_hash(s, study->id, records);
+  if (r >= 0)
+    r = store_run(s,
+                  "INSERT INTO interpretation(study, version, by, at, conclusion, text, records) SELECT ?1,"
+                  " 1 + coalesce((SELECT max(version) FROM interpretation WHERE study = ?1), 0), ?2, ?3, ?4, ?5, ?6",
+                  "itittt", study->id, caller_person(c), wall_now().us, conclusion, text, records);
+  if (r >= 0) {
+    snprintf(ref, sizeof ref, "I-%lld", (long long)store_last_id(s));
+    r = change_add(s, "interpretation", ref, NULL);
+  }
+  return problem_of_errno(r);
+}
+
+int64_t worklist_expire(struct store *s, int64_t now) {
+  struct actor system = {.name = "asaleed"};
+  for (;;) {
+    struct rows r = store_query(
+        s, "SELECT id, claim_expires FROM study WHERE claim_expires IS NOT NULL ORDER BY claim_expires LIMIT 1", "");
+    int64_t id = 0, expires = 0;
+    if (rows_next(&r)) {
+      id = rows_int(&r, 0);
+      expires = rows_int(&r, 1);
+    }
+    int err = rows_finish(&r);
+    if (err < 0 || !id || expires > now)
+      return err < 0 ? err : expires;
+    struct study study;
+    err = store_begin(s);
+    if (err < 0)
+      return err;
+    if (study_find(s, id, &study) != P_OK || study_move(s, &system, ROLE_SYSTEM, &study, EV_EXPIRE, NULL) != P_OK) {
+      store_undo(s);
+      return -EIO;
+    }
+    store_keep(s);
+  }
+}
+
+/* A cursor is "<due>.<id>" of the last row seen: a page is one seek in the index (state, due, id) however long the
+ * queue is. */
+enum problem worklist_queue(struct store *s, enum study_state state, const char *act, int limit, const char *cursor,
+                            json_t **ret) {
+  static const char all[] = "SELECT y.id, y.due, y.accepted, y.clean, y.claim_by, y.claim_expires, o.act, o.patient,"
+                            " v.family, v.given, v.birth_date, v.sex FROM study y JOIN orders o ON o.id = y.orders"
+                            " JOIN patient p ON p.id = o.patient"
+                            " JOIN patient_version v ON v.patient = p.id AND v.version = p.version"
+                            " WHERE y.state = ?1 AND (y.due, y.id) > (?2, ?3) AND (?5 IS NULL OR o.act = ?5)"
+                            " ORDER BY y.due, y.id LIMIT ?4";
+  uint64_t due = 0, id = 0;
+  if (*cursor) {
+    char text[64], *dot;
+    if (!str_copy(text, sizeof text, cursor) || !(dot = strchr(text, '.')))
+      return P_invalid_field;
+    *dot = 0;
+    if (str_to_u64(text, 0, INT64_MAX, &due) < 0 || str_to_u64(dot + 1, 0, INT64_MAX, &id) < 0)
+      return P_invalid_field;
+  }
+  _json_cleanup_ json_t *items = json_array();
+  int64_t now = wall_now().us, last_due = 0, last_id = 0;
+  int n = 0, err = items ? 0 : -ENOMEM;
+  struct rows r = store_query(s, all, "tiiit", state_names[state], (int64_t)due, (int64_t)id, (int64_t)limit + 1, act);
+  while (err == 0 && n < limit && rows_next(&r)) {
+    char due_text[WALL_TEXT_MAX], accepted[WALL_TEXT_MAX], expires[WALL_TEXT_MAX], ref[32];
+    last_id = rows_int(&r, 0);
+    last_due = rows_int(&r, 1);
+    wall_format(wall_local(last_due), due_text);
+    wall_format(wall_local(rows_int(&r, 2)), accepted);
+    snprintf(ref, sizeof ref, "S-%lld", (long long)last_id);
+    json_t *claim = json_null();
+    if (!rows_is_null(&r, 5)) {
+      wall_format(wall_local(rows_int(&r, 5)), expires);
+      claim = json_pack("{s:s, s:s}", "by", rows_text(&r, 4), "expires", expires);
+    }
+    int64_t age = (now - rows_int(&r, 2)) / WALL_SECOND;
+    json_t *item =
+        json_pack("{s:s, s:s, s:I, s:o, s:b, s:s, s:b, s:{s:s, s:s, s:s, s:s, s:s}, s:s, s:s}", "accepted", accepted,
+                  "act", rows_text(&r, 6), "age_seconds", (json_int_t)(age < 0 ? 0 : age), "claim", claim, "clean",
+                  (int)rows_int(&r, 3), "due", due_text, "overdue", last_due < now, "patient", "birth_date",
+                  rows_text(&r, 10), "family", rows_text(&r, 8), "given", rows_text(&r, 9), "id", rows_text(&r, 7),
+                  "sex", rows_text(&r, 11), "state", state_names[state], "study", ref);
+    err = item && json_array_append_new(items, item) == 0 ? 0 : -ENOMEM;
+    n++;
+  }
+  bool more = err == 0 && n == limit && rows_next(&r);
+  int query_err = rows_finish(&r);
+  if (err == 0)
+    err = query_err;
+  char next[64];
+  snprintf(next, sizeof next, "%lld.%lld", (long long)last_due, (long long)last_id);
+  if (err == 0 && !(*ret = json_pack("{s:O, s:s?}", "items", items, "next", more ? next : NULL)))
+    err = -ENOMEM;
+  return problem_of_errno(err);
+}

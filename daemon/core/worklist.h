@@ -1,0 +1,78 @@
+/* Orders, studies and the reading queue. A study moves only along the rows of one table (worklist.c): state, event,
+ * who may, next state. Everything here runs inside the caller's act (store.h). */
+#ifndef ASALEED_WORKLIST_H
+#define ASALEED_WORKLIST_H
+
+#include "people.h"
+
+enum study_state { ORDERED, ACQUIRING, ACQUIRED, TO_INTERPRET, INTERPRETING, INTERPRETED, CANCELLED, STATES };
+
+enum study_event {
+  EV_START,      /* an acquisition begins; from acquired: one more trial */
+  EV_RECORD,     /* it made a record */
+  EV_FAIL,       /* it made none and the study has none: back to ordered */
+  EV_FAIL_AGAIN, /* it made none, the study keeps those it has */
+  EV_REPEAT,     /* the records are superseded, the study starts over */
+  EV_ACCEPT,     /* goes to the queue */
+  EV_CLAIM,      /* a reader takes it */
+  EV_RELEASE,    /* gives it back */
+  EV_EXPIRE,     /* the claim ran out */
+  EV_SIGN,       /* the interpretation is signed */
+  EV_CANCEL,     /* the study ends without one */
+  EVENTS
+};
+
+const char *study_state_name(enum study_state s);
+bool study_state_find(const char *name, enum study_state *ret);
+const char *study_event_name(enum study_event e);
+
+/* The table: the next state, or P_wrong_state when the event is not possible there for anyone, P_forbidden when it is
+ * not for this role. */
+enum problem study_next(enum study_state from, enum study_event event, enum role role, enum study_state *ret);
+
+struct study {
+  int64_t id, order, version, attempts, created, updated;
+  int64_t accepted, due, failed, claim_expires; /* 0 = none */
+  enum study_state state;
+  char patient[PATIENT_ID_MAX + 1], act[32];
+  int clean; /* of the newest record: 1, 0, -1 = no record */
+  enum problem failure;
+  char claim_by[PERSON_NAME_MAX];
+};
+
+struct worklist_rules {
+  uint32_t claim_minutes, due_hours_ecg;
+};
+
+bool act_is_known(const char *act); /* "ecg" */
+const char *act_modality(const char *act);
+
+enum problem worklist_order(struct store *s, const struct caller *c, const char *patient, const char *act,
+                            int64_t *ret_order, int64_t *ret_study);
+enum problem study_find(struct store *s, int64_t id, struct study *ret);
+
+/* Moves the study (checked against the table), writes audit and change rows, and refreshes *study. Steals detail. */
+enum problem study_move(struct store *s, const struct actor *by, enum role role, struct study *study,
+                        enum study_event event, json_t *detail);
+
+enum problem study_accept(struct store *s, const struct caller *c, const struct worklist_rules *rules,
+                          struct study *study, bool confirmed, const char *comment);
+enum problem study_repeat(struct store *s, const struct caller *c, struct study *study, const char *reason);
+enum problem study_cancel(struct store *s, const struct caller *c, struct study *study, const char *reason);
+
+/* A claim is a lock: whoever holds its token, and nobody else, may sign or release until it expires. */
+#define CLAIM_DIGITS 64
+enum problem study_claim(struct store *s, const struct caller *c, const struct worklist_rules *rules,
+                         struct study *study, char ret_token[static CLAIM_DIGITS + 1]);
+enum problem study_release(struct store *s, const struct caller *c, struct study *study, const char *token);
+enum problem study_sign(struct store *s, const struct caller *c, struct study *study, const char *token,
+                        const char *conclusion, const char *text);
+
+/* Gives back the claims that have run out; returns the time of the next that will (0 = none) or a negative errno. */
+int64_t worklist_expire(struct store *s, int64_t now);
+
+/* One page of the queue, the oldest due time first; cursor "" or what the last page gave. *ret = {"items","next"}. */
+enum problem worklist_queue(struct store *s, enum study_state state, const char *act, int limit, const char *cursor,
+                            json_t **ret);
+
+#endif

@@ -1,0 +1,321 @@
+#include "capture.h"
+
+#include "buf.h"
+#include "str.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *const end_names[] = {"none", "ok", "error", "cancel", "crash"};
+
+const char *capture_end_name(enum capture_end end) {
+  return end_names[end];
+}
+
+/* ---- writing ---- */
+
+void capture_writer_init(struct capture_writer *w, int fd, size_t max_text_bytes) {
+  *w = (struct capture_writer){.fd = fd, .max = max_text_bytes};
+}
+
+static int capture_put(struct capture_writer *w, const void *line, size_t n) {
+  if (w->err)
+    return w->err;
+  if (n > w->max - w->written)
+    return w->err = -EFBIG;
+  for (const uint8_t *p = line; n;) {
+    ssize_t done = write(w->fd, p, n);
+    if (done < 0 && errno == EINTR)
+      continue;
+    if (done < 0)
+      return w->err = -errno;
+    p += done;
+    n -= (size_t)done;
+    w->written += (size_t)done;
+  }
+  return 0;
+}
+
+static uint32_t capture_time(struct capture_writer *w, uint32_t ms) {
+  if (ms > w->last_ms)
+    w->last_ms = ms;
+  return w->last_ms;
+}
+
+int capture_write_header(struct capture_writer *w, const struct capture_header *h) {
+  _buf_cleanup_ struct buf b = BUF_INIT(1024);
+  char start[WALL_TEXT_MAX];
+  wall_format(h->start, start);
+  buf_format(&b, "asaleed-capture 1\ndriver %s %s\nbus %s\norder %u\nstart %s\n", h->driver, h->version,
+             acq_bus_name(h->bus), h->seconds, start);
+  return b.err ? (w->err = b.err) : capture_put(w, b.data, b.len);
+}
+
+int capture_write_event(struct capture_writer *w, enum acq_event_kind kind, uint32_t ms, const void *bytes, size_t n) {
+  char line[16 + 2 * CAPTURE_LINE_BYTES + 1];
+  ms = capture_time(w, ms);
+  for (const uint8_t *p = bytes; n;) {
+    size_t part = n < CAPTURE_LINE_BYTES ? n : CAPTURE_LINE_BYTES;
+    int at = snprintf(line, sizeof line, "%c %u ", (char)kind, ms);
+    str_hex(p, part, line + at);
+    line[(size_t)at + 2 * part] = '\n';
+    int r = capture_put(w, line, (size_t)at + 2 * part + 1);
+    if (r < 0)
+      return r;
+    p += part;
+    n -= part;
+  }
+  return w->err;
+}
+
+int capture_write_note(struct capture_writer *w, uint32_t ms, const char *format, ...) {
+  char line[512];
+  int at = snprintf(line, sizeof line, "! %u ", capture_time(w, ms));
+  va_list ap;
+  va_start(ap, format);
+  int n = vsnprintf(line + at, sizeof line - (size_t)at - 1, format, ap);
+  va_end(ap);
+  if (n < 0)
+    return w->err = -EINVAL;
+  size_t len = strlen(line);
+  for (size_t i = (size_t)at, k; i < len; i += k) { /* a note that cannot be read back would cost the whole capture */
+    for (k = 1; k <= 4 && i + k <= len && !str_is_clean_utf8(line + i, k);)
+      k++;
+    if (k > 4 || i + k > len) {
+      line[i] = (unsigned char)line[i] < 0x80 ? ' ' : '?';
+      k = 1;
+    }
+  }
+  line[len++] = '\n';
+  return capture_put(w, line, len);
+}
+
+int capture_write_identity(struct capture_writer *w, uint32_t ms, const struct acq_identity *identity) {
+  capture_write_note(w, ms, "identity");
+  capture_write_note(w, ms, "make %s", identity->make);
+  capture_write_note(w, ms, "model %s", identity->model);
+  capture_write_note(w, ms, "serial %s", identity->serial);
+  return capture_write_note(w, ms, "firmware %s", identity->firmware);
+}
+
+int capture_write_end(struct capture_writer *w, enum capture_end end) {
+  char line[32];
+  int n = snprintf(line, sizeof line, "end %s\n", end_names[end]);
+  return capture_put(w, line, (size_t)n);
+}
+
+/* ---- reading ---- */
+
+struct reader {
+  const char *at, *end; /* what is left */
+  unsigned line;
+  struct buf events, received, other;
+  struct acq_capture c;
+};
+
+/* The next whole line, without its newline; false at the end of the text. */
+static bool next_line(struct reader *r, const char **ret, size_t *ret_n) {
+  const char *nl = r->at < r->end ? memchr(r->at, '\n', (size_t)(r->end - r->at)) : NULL;
+  if (!nl)
+    return false;
+  *ret = r->at;
+  *ret_n = (size_t)(nl - r->at);
+  r->at = nl + 1;
+  r->line++;
+  return true;
+}
+
+/* The rest of a line that starts with `word` and a space, as a text of at most size - 1 bytes. */
+static bool field(const char *line, size_t n, const char *word, char *text, size_t size) {
+  size_t w = strlen(word);
+  if (n < w + 1 || memcmp(line, word, w) || line[w] != ' ' || n - w - 1 >= size ||
+      !str_is_clean_utf8(line + w + 1, n - w - 1))
+    return false;
+  memcpy(text, line + w + 1, n - w - 1);
+  text[n - w - 1] = 0;
+  return true;
+}
+
+static bool split(char *text, char **ret_second) {
+  char *space = strchr(text, ' ');
+  if (!space)
+    return false;
+  *space = 0;
+  *ret_second = space + 1;
+  return **ret_second && !strchr(*ret_second, ' ');
+}
+
+static bool read_header_line(struct reader *r, const char *word, char *text, size_t size) {
+  const char *line;
+  size_t n;
+  if (!next_line(r, &line, &n)) {
+    r->line++; /* the one that is missing */
+    return false;
+  }
+  return field(line, n, word, text, size);
+}
+
+static int read_header(struct reader *r) {
+  struct capture_header *h = &r->c.header;
+  char text[2 * ACQ_TEXT_MAX], *version;
+  uint64_t v;
+  if (!read_header_line(r, "asaleed-capture", text, sizeof text) || strcmp(text, "1"))
+    return -EPROTO;
+  if (!read_header_line(r, "driver", text, sizeof text) || !split(text, &version) ||
+      !str_copy(h->driver, sizeof h->driver, text) || !str_copy(h->version, sizeof h->version, version))
+    return -EPROTO;
+  if (!read_header_line(r, "bus", text, sizeof text))
+    return -EPROTO;
+  for (h->bus = ACQ_SERIAL; h->bus <= ACQ_FILE && strcmp(text, acq_bus_name(h->bus)); h->bus++)
+    ;
+  if (h->bus > ACQ_FILE)
+    return -EPROTO;
+  if (!read_header_line(r, "order", text, sizeof text) || str_to_u64(text, 0, 86400, &v) < 0)
+    return -EPROTO;
+  h->seconds = (uint32_t)v;
+  if (!read_header_line(r, "start", text, sizeof text) || wall_parse(text, &h->start) < 0)
+    return -EPROTO;
+  return 0;
+}
+
+static int read_note(struct reader *r, const char *text, size_t n) {
+  struct acq_identity *id = &r->c.identity;
+  if (!str_is_clean_utf8(text, n))
+    return -EPROTO;
+  const struct {
+    const char *word;
+    char *field;
+  } fields[] = {{"make", id->make}, {"model", id->model}, {"serial", id->serial}, {"firmware", id->firmware}};
+  for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+    field(text, n, fields[i].word, fields[i].field, ACQ_TEXT_MAX);
+  return buf_add(&r->other, text, n);
+}
+
+static int read_event(struct reader *r, const char *line, size_t n) {
+  char digits[16];
+  uint64_t ms;
+  if (n < 4 || line[1] != ' ')
+    return -EPROTO;
+  const char *space = memchr(line + 2, ' ', n - 2);
+  size_t width = space ? (size_t)(space - line - 2) : 0;
+  if (!width || width >= sizeof digits)
+    return -EPROTO;
+  memcpy(digits, line + 2, width);
+  digits[width] = 0;
+  struct capture_event e = {.kind = (enum acq_event_kind)line[0]};
+  if (strlen(digits) != width || str_to_u64(digits, 0, UINT32_MAX, &ms) < 0)
+    return -EPROTO;
+  e.ms = (uint32_t)ms;
+  size_t n_events = r->events.len / sizeof e;
+  if (n_events && e.ms < ((struct capture_event *)(void *)r->events.data)[n_events - 1].ms)
+    return -EPROTO;
+  const char *rest = space + 1;
+  size_t left = n - width - 3;
+  struct buf *into = e.kind == ACQ_RECEIVED ? &r->received : &r->other;
+  e.at = into->len;
+  if (e.kind == ACQ_NOTE) {
+    int err = read_note(r, rest, left);
+    if (err < 0)
+      return err;
+  } else {
+    if (left == 0 || left % 2 || left / 2 > CAPTURE_LINE_BYTES)
+      return -EPROTO;
+    uint8_t *bytes = buf_extend(into, left / 2);
+    if (!bytes)
+      return into->err;
+    if (!str_unhex(rest, bytes, left / 2))
+      return -EPROTO;
+  }
+  e.n = into->len - e.at;
+  return buf_add(&r->events, &e, sizeof e);
+}
+
+static int read_all(struct reader *r) {
+  int err = read_header(r);
+  const char *line;
+  size_t n;
+  while (err == 0 && next_line(r, &line, &n)) {
+    if (n > 4 && !memcmp(line, "end ", 4)) {
+      r->c.end = CAPTURE_OK;
+      while (r->c.end <= CAPTURE_CRASH &&
+             (strlen(end_names[r->c.end]) != n - 4 || memcmp(line + 4, end_names[r->c.end], n - 4)))
+        r->c.end++;
+      if (r->c.end > CAPTURE_CRASH)
+        return -EPROTO;
+      r->line += r->at != r->end;
+      return r->at != r->end ? -EPROTO : 0; /* the end is the end */
+    }
+    err = n && memchr("<>!", line[0], 3) ? read_event(r, line, n) : -EPROTO;
+  }
+  return err;
+}
+
+int capture_parse(const char *text, size_t n, struct acq_capture *ret, unsigned *ret_line) {
+  struct reader r = {
+      .at = text,
+      .end = text + n,
+      .events = BUF_INIT(CAPTURE_TEXT_MAX * 4ul),
+      .received = BUF_INIT(CAPTURE_TEXT_MAX),
+      .other = BUF_INIT(CAPTURE_TEXT_MAX),
+  };
+  int err = n > CAPTURE_TEXT_MAX ? -EFBIG : read_all(&r);
+  if (err < 0) {
+    if (ret_line)
+      *ret_line = r.line;
+    buf_finish(&r.events);
+    buf_finish(&r.received);
+    buf_finish(&r.other);
+    return err;
+  }
+  size_t bytes = 0, ignored;
+  r.c.events = (struct capture_event *)(void *)buf_take(&r.events, &bytes);
+  r.c.n_events = bytes / sizeof(struct capture_event);
+  r.c.received = buf_take(&r.received, &r.c.n_received);
+  r.c.other = buf_take(&r.other, &ignored);
+  *ret = r.c;
+  return 0;
+}
+
+int capture_from_raw(const void *bytes, size_t n, struct acq_capture *ret) {
+  _buf_cleanup_ struct buf received = BUF_INIT(CAPTURE_TEXT_MAX), events = BUF_INIT(1024);
+  struct capture_event e = {.kind = ACQ_RECEIVED, .n = n};
+  if (n)
+    buf_add(&events, &e, sizeof e);
+  if (buf_add(&received, bytes, n) < 0 || events.err)
+    return received.err ? received.err : events.err;
+  struct acq_capture c = {.raw = true, .end = CAPTURE_OK};
+  size_t ignored;
+  c.n_events = n ? 1 : 0;
+  c.events = (struct capture_event *)(void *)buf_take(&events, &ignored);
+  c.received = buf_take(&received, &c.n_received);
+  *ret = c;
+  return 0;
+}
+
+void capture_finish(struct acq_capture *c) {
+  if (!c)
+    return;
+  free(c->events);
+  free(c->received);
+  free(c->other);
+  *c = (struct acq_capture){0};
+}
+
+bool acq_capture_event(const struct acq_capture *capture, size_t i, struct acq_event *ret) {
+  if (i >= capture->n_events)
+    return false;
+  const struct capture_event *e = &capture->events[i];
+  const uint8_t *arena = e->kind == ACQ_RECEIVED ? capture->received : capture->other;
+  *ret = (struct acq_event){.kind = e->kind, .ms = e->ms, .bytes = e->n ? arena + e->at : NULL, .n = e->n};
+  return true;
+}
+
+struct acq_cur acq_capture_received(const struct acq_capture *capture) {
+  static const uint8_t none;
+  return acq_cur(capture->received ? capture->received : &none, capture->n_received);
+}
+
+const struct acq_identity *acq_capture_identity(const struct acq_capture *capture) {
+  return &capture->identity;
+}

@@ -1,0 +1,93 @@
+/* A capture: every byte that crossed the wire in one acquisition, as text, one event a line. The original of a
+ * reading, and the test fixture.
+ *
+ *   asaleed-capture 1
+ *   driver <name> <version>
+ *   bus <serial|usb|file>
+ *   order <seconds>
+ *   start <RFC 3339>
+ *   > <ms> <hex>            host to instrument
+ *   < <ms> <hex>            instrument to host
+ *   ! <ms> timeout          a read that gave up: replayed as such
+ *   ! <ms> unplugged | cancelled
+ *   ! <ms> identity         the next four notes hold what identify() returned
+ *   ! <ms> make <text> | model <text> | serial <text> | firmware <text>
+ *   ! <ms> acquire          identify() is over, acquire() begins; then release likewise
+ *   ! <ms> fail <text>
+ *   end <ok|error|cancel|crash>
+ *
+ * ms counts from the start, never decreases. A capture without its end line was cut (reads as CAPTURE_CUT); a last
+ * line without its newline was cut in the middle and is dropped. "end crash" is added by the daemon.
+ */
+#ifndef ASALEED_CAPTURE_H
+#define ASALEED_CAPTURE_H
+
+#include "wall.h"
+#include <asalee/driver.h>
+#include <asalee/record.h>
+
+#define CAPTURE_LINE_BYTES 2048 /* the most bytes in one event; longer transfers make several lines */
+#define CAPTURE_TEXT_MAX (64u << 20)
+
+enum capture_end { CAPTURE_CUT, CAPTURE_OK, CAPTURE_ERROR, CAPTURE_CANCEL, CAPTURE_CRASH };
+const char *capture_end_name(enum capture_end end); /* "none" for CAPTURE_CUT */
+
+struct capture_header {
+  char driver[ACQ_TEXT_MAX], version[ACQ_TEXT_MAX];
+  enum acq_bus bus;
+  uint32_t seconds;
+  struct wall start;
+};
+
+/* ---- writing: each call is one write(2) of whole lines, so that what was said before a crash is there after it -- */
+
+struct capture_writer {
+  int fd; /* borrowed */
+  uint32_t last_ms;
+  size_t written, max;
+  int err;
+};
+
+void capture_writer_init(struct capture_writer *w, int fd, size_t max_text_bytes);
+int capture_write_header(struct capture_writer *w, const struct capture_header *header);
+/* An event of any length; -EFBIG past the bound (sticky). */
+int capture_write_event(struct capture_writer *w, enum acq_event_kind kind, uint32_t ms, const void *bytes, size_t n);
+/* What a text must not hold (str.h) is replaced: a blank for a control, '?' for a byte that is not UTF-8. Cut to 500
+ * bytes or so. */
+int capture_write_note(struct capture_writer *w, uint32_t ms, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+int capture_write_identity(struct capture_writer *w, uint32_t ms, const struct acq_identity *identity);
+int capture_write_end(struct capture_writer *w, enum capture_end end);
+
+/* ---- reading ------------------------------------------------------------------------------------------------ */
+
+struct capture_event {
+  enum acq_event_kind kind;
+  uint32_t ms;
+  size_t at, n; /* into the arena */
+};
+
+struct acq_capture {
+  struct capture_header header;
+  struct acq_identity identity;
+  enum capture_end end;
+  struct capture_event *events;
+  size_t n_events;
+  uint8_t *received, *other; /* the '<' bytes as one stream; everything else */
+  size_t n_received;
+  bool raw; /* bare bytes: no header, no host side */
+};
+
+/* Parses a whole capture text; the caller owns *ret (capture_finish). 0, -ENOMEM, -EFBIG for a text or a count of
+ * events that no acquisition makes, or -EPROTO with the line number in *ret_line (when not NULL). *ret is untouched
+ * on failure. */
+int capture_parse(const char *text, size_t n, struct acq_capture *ret, unsigned *ret_line);
+
+/* Bare received bytes as a capture of one event that ends ok. */
+int capture_from_raw(const void *bytes, size_t n, struct acq_capture *ret);
+
+void capture_finish(struct acq_capture *capture);
+
+#define _capture_cleanup_ __attribute__((cleanup(capture_finish)))
+
+#endif

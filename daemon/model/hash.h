@@ -1,0 +1,20 @@
+/* SHA-256, keyless generic hash, random bytes and constant-time comparison (libsodium). */
+#ifndef ASALEED_HASH_H
+#define ASALEED_HASH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define HASH_BYTES 32
+#define HASH_TEXT 65 /* 64 lower-case hex digits and a NUL */
+
+int hash_open(void); /* once per process, before the others; -EIO */
+void hash_sha256(const void *bytes, size_t n, uint8_t ret[static HASH_BYTES]);
+void hash_sha256_text(const void *bytes, size_t n, char ret[static HASH_TEXT]);
+bool hash_is_text(const char *text); /* 64 lower-case hex digits */
+void random_bytes(void *bytes, size_t n);
+void random_text(char *text, size_t hex_digits); /* hex_digits (even) digits and a NUL */
+bool equal_secret(const void *a, const void *b, size_t n);
+
+#endif

@@ -1,0 +1,121 @@
+#include "nomenclature.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { M = 'M', C = 'C' };
+
+struct row_text {
+  const char *code, *unit, *hard_low, *hard_high, *soft_low, *soft_high, *loinc, *label;
+  char kind;
+  uint32_t mdc;
+};
+
+static const struct row_text texts[] = {
+#define ACQ_NOMENCLATURE(code_, kind_, unit_, hard_low_, hard_high_, soft_low_, soft_high_, mdc_, loinc_, label_) \
+  {.code = #code_,                                                                                                \
+   .kind = kind_,                                                                                                 \
+   .unit = unit_,                                                                                                 \
+   .hard_low = hard_low_,                                                                                         \
+   .hard_high = hard_high_,                                                                                       \
+   .soft_low = soft_low_,                                                                                         \
+   .soft_high = soft_high_,                                                                                       \
+   .mdc = mdc_,                                                                                                   \
+   .loinc = loinc_,                                                                                               \
+   .label = label_},
+#include <asalee/nomenclature.def>
+#undef ACQ_NOMENCLATURE
+};
+#define ROWS (sizeof texts / sizeof *texts)
+
+static struct nomenclature rows[ROWS];
+
+static const struct quality qualities[] = {
+#define ACQ_QUALITY(code_, severity_, text_) {.code = #code_, .severity = #severity_, .text = text_},
+#include <asalee/nomenclature.def>
+#undef ACQ_QUALITY
+};
+
+static const struct electrode electrodes[] = {
+#define ACQ_ELECTRODES(code_, colour_, place_) {.code = #code_, .colour = colour_, .place = place_},
+#include <asalee/nomenclature.def>
+#undef ACQ_ELECTRODES
+};
+
+static struct dec limit(const char *text) {
+  struct dec d = {0};
+  if (dec_parse(text, &d) < 0)
+    abort(); /* the table itself is wrong: caught by every test that touches it */
+  return d;
+}
+
+__attribute__((constructor)) static void fill(void) {
+  for (size_t i = 0; i < ROWS; i++)
+    rows[i] = (struct nomenclature){
+        .code = texts[i].code,
+        .label = texts[i].label,
+        .unit = texts[i].unit,
+        .loinc = texts[i].loinc,
+        .kind = texts[i].kind,
+        .mdc = texts[i].mdc,
+        .hard_low = limit(texts[i].hard_low),
+        .hard_high = limit(texts[i].hard_high),
+        .soft_low = limit(texts[i].soft_low),
+        .soft_high = limit(texts[i].soft_high),
+    };
+}
+
+const struct nomenclature *nomenclature_find(const char *code) {
+  for (size_t i = 0; i < ROWS; i++)
+    if (!strcmp(rows[i].code, code))
+      return &rows[i];
+  return NULL;
+}
+
+const struct nomenclature *nomenclature_row(unsigned index) {
+  return index < ROWS ? &rows[index] : NULL;
+}
+
+unsigned nomenclature_index(const struct nomenclature *row) {
+  return (unsigned)(row - rows);
+}
+
+const struct quality *quality_find(const char *code) {
+  for (size_t i = 0; i < sizeof qualities / sizeof *qualities; i++)
+    if (!strcmp(qualities[i].code, code))
+      return &qualities[i];
+  return NULL;
+}
+
+const struct electrode *electrode_row(unsigned index) {
+  return index < sizeof electrodes / sizeof *electrodes ? &electrodes[index] : NULL;
+}
+
+const struct electrode *electrode_find(const char *code) {
+  for (size_t i = 0; i < sizeof electrodes / sizeof *electrodes; i++)
+    if (!strcmp(electrodes[i].code, code))
+      return &electrodes[i];
+  return NULL;
+}
+
+#define NAME(array, i) ((size_t)(i) < sizeof array / sizeof *array ? array[i] : NULL)
+
+const char *acq_modality_name(enum acq_modality m) {
+  static const char *const names[] = {NULL, "ecg", "spirometry", "fundus", "measurement"};
+  return NAME(names, m);
+}
+
+const char *acq_maturity_name(enum acq_maturity m) {
+  static const char *const names[] = {NULL, "simulated", "experimental", "verified"};
+  return NAME(names, m);
+}
+
+const char *acq_integrity_name(enum acq_integrity i) {
+  static const char *const names[] = {NULL, "none", "sum8", "crc16", "crc32"};
+  return NAME(names, i);
+}
+
+const char *acq_bus_name(enum acq_bus b) {
+  static const char *const names[] = {NULL, "serial", "usb", "file"};
+  return NAME(names, b);
+}

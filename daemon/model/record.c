@@ -1,0 +1,610 @@
+#include "record.h"
+
+#include "hash.h"
+#include "nomenclature.h"
+#include "str.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define QUALITY_MAX 256 /* items in one record */
+#define MEASURES_MAX 1024
+#define STATEMENTS_MAX 256
+#define STATEMENT_BYTES_MAX 16384
+
+/* ---- building ----------------------------------------------------------------------------------------------- */
+
+struct channel {
+  const struct nomenclature *row;
+  struct dec rate, scale;
+  bool derived;
+  struct buf samples; /* int16_t, host order */
+  struct buf gaps;    /* struct gap */
+};
+
+struct gap {
+  uint32_t first, count;
+};
+
+struct acq_record {
+  int err;
+  char reason[256];
+  struct channel channels[RECORD_CHANNELS_MAX];
+  unsigned n_channels;
+  json_t *measures, *quality, *statements;
+};
+
+static void refuse(struct acq_record *r, int err, const char *reason) {
+  if (r->err)
+    return;
+  r->err = err;
+  if (!r->reason[0])
+    snprintf(r->reason, sizeof r->reason, "%s", reason);
+}
+
+/* Appends a new object to an array of the record; takes the reference. */
+static void append(struct acq_record *r, json_t *array, json_t *object) {
+  if (!object || json_array_append_new(array, object) < 0)
+    refuse(r, -ENOMEM, "no memory");
+}
+
+/* Its text reads back as the same number; not so for 10 digits with a positive exponent. */
+static bool dec_is_exact(struct dec d) {
+  char text[DEC_TEXT_MAX];
+  struct dec again;
+  dec_format(d, text);
+  return dec_parse(text, &again) == 0 && dec_cmp(d, again) == 0;
+}
+
+static json_t *dec_json(struct dec d) {
+  char text[DEC_TEXT_MAX];
+  dec_format(d, text);
+  return json_string(text);
+}
+
+void acq_rec_measure(struct acq_record *r, const char *code, struct dec value) {
+  const struct nomenclature *row = nomenclature_find(code);
+  if (r->err)
+    return;
+  if (!row || row->kind != 'M')
+    return refuse(r, -EINVAL, "a measure that the nomenclature does not list");
+  if (dec_cmp(value, row->hard_low) < 0 || dec_cmp(value, row->hard_high) > 0 || !dec_is_exact(value)) {
+    acq_rec_fail(r, -ERANGE, "%s is outside what can be", code);
+    return;
+  }
+  if (json_array_size(r->measures) >= MEASURES_MAX)
+    return refuse(r, -EPROTO, "too many measures");
+  const char *flag = dec_cmp(value, row->soft_low) < 0    ? "unusually_low"
+                     : dec_cmp(value, row->soft_high) > 0 ? "unusually_high"
+                                                          : NULL;
+  append(r, r->measures,
+         json_pack("{s:s, s:o, s:s, s:s, s:i, s:s, s:o}", "code", row->code, "flags",
+                   flag ? json_pack("[s]", flag) : json_array(), "label", row->label, "loinc", row->loinc, "mdc",
+                   (int)row->mdc, "unit", row->unit, "value", dec_json(value)));
+}
+
+unsigned acq_rec_channel(struct acq_record *r, const char *code, struct dec rate_hz, struct dec scale, bool derived) {
+  const struct nomenclature *row = nomenclature_find(code);
+  if (r->err)
+    return 0;
+  if (!row || row->kind != 'C') {
+    refuse(r, -EINVAL, "a channel that the nomenclature does not list");
+    return 0;
+  }
+  if (r->n_channels == RECORD_CHANNELS_MAX || rate_hz.mantissa <= 0 || scale.mantissa <= 0 || !dec_is_exact(rate_hz) ||
+      !dec_is_exact(scale)) {
+    refuse(r, -EPROTO, "too many channels, or one without a rate or scale");
+    return 0;
+  }
+  r->channels[r->n_channels] = (struct channel){
+      .row = row,
+      .rate = rate_hz,
+      .scale = scale,
+      .derived = derived,
+      .samples = BUF_INIT(RECORD_DATA_MAX),
+      .gaps = BUF_INIT(RECORD_GAPS_MAX * sizeof(struct gap)),
+  };
+  return r->n_channels++;
+}
+
+static struct channel *channel_at(struct acq_record *r, unsigned channel) {
+  if (!r->err && channel >= r->n_channels)
+    refuse(r, -EINVAL, "no such channel");
+  return r->err ? NULL : &r->channels[channel];
+}
+
+void acq_rec_samples(struct acq_record *r, unsigned channel, const int16_t *values, size_t n) {
+  struct channel *c = channel_at(r, channel);
+  for (size_t i = 0; c && i < n; i++)
+    if (values[i] == ACQ_GAP)
+      return refuse(r, -ERANGE, "a sample has the value of a missing one");
+  if (c && buf_add(&c->samples, values, n * sizeof *values) < 0)
+    refuse(r, c->samples.err, "more samples than a record holds");
+}
+
+void acq_rec_gap(struct acq_record *r, unsigned channel, size_t n) {
+  struct channel *c = channel_at(r, channel);
+  if (!c || !n)
+    return;
+  uint32_t first = (uint32_t)(c->samples.len / sizeof(int16_t));
+  int16_t *at = n > RECORD_DATA_MAX / sizeof *at ? NULL : buf_extend(&c->samples, n * sizeof *at);
+  if (!at)
+    return refuse(r, c->samples.err ? c->samples.err : -EFBIG, "more samples than a record holds");
+  for (size_t i = 0; i < n; i++)
+    at[i] = ACQ_GAP;
+  size_t n_gaps = c->gaps.len / sizeof(struct gap);
+  struct gap *last = n_gaps ? (struct gap *)(void *)c->gaps.data + n_gaps - 1 : NULL;
+  if (last && last->first + last->count == first)
+    last->count += (uint32_t)n;
+  else if (buf_add(&c->gaps, &(struct gap){first, (uint32_t)n}, sizeof(struct gap)) < 0)
+    refuse(r, c->gaps.err == -EFBIG ? -EPROTO : c->gaps.err, "too many gaps to be a recording");
+}
+
+/* The French sentence of a quality item: an electrode is named by its colour and place, a channel by its label. */
+static void quality_text(const struct quality *q, const char *subject, char text[static 512]) {
+  const struct electrode *e = electrode_find(subject);
+  const struct nomenclature *row = nomenclature_find(subject);
+  char name[160];
+  if (e)
+    snprintf(name, sizeof name, "%s (%s, %s)", e->colour, e->code, e->place);
+  else
+    snprintf(name, sizeof name, "%s", row ? row->label : subject);
+  const char *hole = strstr(q->text, "%s");
+  if (hole)
+    snprintf(text, 512, "%.*s%s%s", (int)(hole - q->text), q->text, name, hole + 2);
+  else
+    snprintf(text, 512, "%s", q->text);
+}
+
+void acq_rec_quality(struct acq_record *r, const char *code, const char *subject, uint32_t count) {
+  const struct quality *q = quality_find(code);
+  if (r->err)
+    return;
+  if (!q || strlen(subject) >= ACQ_TEXT_MAX || !str_is_clean_utf8(subject, strlen(subject)) || count > INT32_MAX)
+    return refuse(r, -EINVAL, "a quality item that the nomenclature does not list");
+  size_t i;
+  json_t *item;
+  json_array_foreach(r->quality, i, item) {
+    if (strcmp(json_text(item, "code"), code) || strcmp(json_text(item, "subject"), subject))
+      continue;
+    json_int_t sum = json_integer_value(json_object_get(item, "count")) + count;
+    if (json_object_set_new(item, "count", json_integer(sum > INT32_MAX ? INT32_MAX : sum)) < 0)
+      refuse(r, -ENOMEM, "no memory");
+    return;
+  }
+  if (json_array_size(r->quality) >= QUALITY_MAX)
+    return refuse(r, -EPROTO, "too many quality items to be a recording");
+  char text[512];
+  quality_text(q, subject, text);
+  append(r, r->quality,
+         json_pack("{s:s, s:I, s:s, s:s, s:s}", "code", q->code, "count", (json_int_t)count, "severity", q->severity,
+                   "subject", subject, "text", text));
+}
+
+void acq_rec_statement(struct acq_record *r, const char *code, const char *text) {
+  if (r->err)
+    return;
+  if (strlen(text) > STATEMENT_BYTES_MAX || json_array_size(r->statements) >= STATEMENTS_MAX)
+    return refuse(r, -EPROTO, "more statements than a record holds");
+  if (strlen(code) >= ACQ_TEXT_MAX || !str_is_clean_utf8(code, strlen(code)) || !json_is_clean(text, strlen(text)))
+    return refuse(r, -EINVAL, "a statement that is not clean UTF-8");
+  append(r, r->statements, json_pack("{s:s, s:s}", "code", code, "text", text));
+}
+
+int acq_rec_done(struct acq_record *r) {
+  return r->err;
+}
+
+int acq_rec_fail(struct acq_record *r, int err, const char *format, ...) {
+  if (r->err)
+    return r->err;
+  va_list ap;
+  va_start(ap, format);
+  vsnprintf(r->reason, sizeof r->reason, format, ap);
+  va_end(ap);
+  return r->err = err;
+}
+
+static int builder_init(struct acq_record *r) {
+  *r = (struct acq_record){.measures = json_array(), .quality = json_array(), .statements = json_array()};
+  return r->measures && r->quality && r->statements ? 0 : -ENOMEM;
+}
+
+static void builder_finish(struct acq_record *r) {
+  for (unsigned i = 0; i < r->n_channels; i++) {
+    buf_finish(&r->channels[i].samples);
+    buf_finish(&r->channels[i].gaps);
+  }
+  json_decref(r->measures);
+  json_decref(r->quality);
+  json_decref(r->statements);
+}
+
+/* Every sample of a channel lies in its hard range. */
+static void check_range(struct acq_record *r, const struct channel *c) {
+  const int16_t *v = (const int16_t *)(const void *)c->samples.data;
+  int32_t low = 0, high = 0;
+  for (size_t i = 0; i < c->samples.len / sizeof *v; i++) {
+    low = v[i] < low && v[i] != ACQ_GAP ? v[i] : low;
+    high = v[i] > high ? v[i] : high;
+  }
+  struct dec bottom, top;
+  if (dec_mul(c->scale, low, &bottom) < 0 || dec_mul(c->scale, high, &top) < 0 ||
+      dec_cmp(bottom, c->row->hard_low) < 0 || dec_cmp(top, c->row->hard_high) > 0)
+    refuse(r, -ERANGE, "a sample is outside what can be");
+}
+
+/* What the capture itself says, which no driver may forget. */
+static void check_capture(struct acq_record *r, const struct acq_driver *driver, const struct acq_capture *capture) {
+  if (capture->end != CAPTURE_OK)
+    acq_rec_quality(r, "incomplete", "", 1);
+  for (unsigned i = 0; i < r->n_channels && driver->modality == ACQ_ECG; i++) {
+    struct dec ordered;
+    struct dec got = {(int32_t)(r->channels[i].samples.len / sizeof(int16_t)), 0};
+    if (dec_mul(r->channels[i].rate, (int32_t)capture->header.seconds, &ordered) < 0 || dec_cmp(got, ordered) < 0) {
+      acq_rec_quality(r, "shorter_than_ordered", "", 1);
+      break;
+    }
+  }
+}
+
+static json_t *channel_json(const struct channel *c, size_t first) {
+  json_t *gaps = json_array();
+  const struct gap *g = (const struct gap *)(const void *)c->gaps.data;
+  for (size_t i = 0; i < c->gaps.len / sizeof *g; i++)
+    if (json_array_append_new(gaps, json_pack("[I, I]", (json_int_t)g[i].first, (json_int_t)g[i].count)) < 0) {
+      json_decref(gaps);
+      return NULL;
+    }
+  return json_pack("{s:s, s:b, s:I, s:o, s:s, s:i, s:o, s:I, s:o, s:s}", "code", c->row->code, "derived", c->derived,
+                   "first", (json_int_t)first, "gaps", gaps, "label", c->row->label, "mdc", (int)c->row->mdc, "rate",
+                   dec_json(c->rate), "samples", (json_int_t)(c->samples.len / sizeof(int16_t)), "scale",
+                   dec_json(c->scale), "unit", c->row->unit);
+}
+
+static int encode(struct acq_record *r, const struct acq_driver *driver, const struct acq_capture *capture,
+                  struct record_result *ret) {
+  _buf_cleanup_ struct buf data = BUF_INIT(RECORD_DATA_MAX);
+  _json_cleanup_ json_t *channels = json_array();
+  for (unsigned i = 0; i < r->n_channels; i++) {
+    if (json_array_append_new(channels, channel_json(&r->channels[i], data.len / sizeof(int16_t))) < 0)
+      return -ENOMEM;
+    if (buf_add(&data, r->channels[i].samples.data, r->channels[i].samples.len) < 0)
+      return data.err;
+  }
+  char sha[HASH_TEXT], start[WALL_TEXT_MAX];
+  hash_sha256_text(data.data, data.len, sha);
+  wall_format(capture->header.start, start);
+  const struct acq_identity *id = &capture->identity;
+  _json_cleanup_ json_t *record = json_pack(
+      "{s:{s:O, s:{s:s, s:i, s:s, s:I}, s:O}, s:b, s:[], s:{s:s, s:s, s:s, s:s}, s:{s:s, s:s}, s:s, s:s, s:s, s:O, "
+      "s:s, s:o, s:O}",
+      "acquired", "channels", channels, "data", "encoding", "int16-le", "gap", ACQ_GAP, "sha256", sha, "values",
+      (json_int_t)(data.len / sizeof(int16_t)), "measures", r->measures, "complete", capture->end == CAPTURE_OK,
+      "derived", "device", "firmware", id->firmware, "make", id->make, "model", id->model, "serial", id->serial,
+      "driver", "name", driver->name, "version", driver->version, "end",
+      capture->raw ? "none" : capture_end_name(capture->end), "integrity", acq_integrity_name(driver->integrity),
+      "modality", acq_modality_name(driver->modality), "quality", r->quality, "schema", "asaleed-record-1", "started",
+      capture->raw ? json_null() : json_string(start), "statements", r->statements);
+  size_t bytes;
+  char *json = record ? json_canonical(record, &bytes) : NULL;
+  if (!json)
+    return -ENOMEM;
+  if (bytes > RECORD_JSON_MAX) {
+    free(json);
+    return -EFBIG;
+  }
+  *ret = (struct record_result){.json = json, .json_bytes = bytes, .data_values = data.len / sizeof(int16_t)};
+  size_t ignored;
+  ret->data = (int16_t *)(void *)buf_take(&data, &ignored);
+  return 0;
+}
+
+int record_decode(const struct acq_driver *driver, const struct acq_capture *capture, struct record_result *ret,
+                  char reason[static 256]) {
+  struct acq_record *r = malloc(sizeof *r);
+  int err = r ? builder_init(r) : -ENOMEM;
+  snprintf(reason, 256, "%s", err < 0 ? "no memory" : "");
+  if (err == 0) {
+    int said = driver->decode(capture, r);
+    if (said < 0)
+      refuse(r, said, "the driver refuses the capture");
+    if (!r->err)
+      check_capture(r, driver, capture);
+    for (unsigned i = 0; i < r->n_channels && !r->err; i++)
+      check_range(r, &r->channels[i]);
+    if (!r->err && !r->n_channels && !json_array_size(r->measures))
+      refuse(r, -ENODATA, "the capture holds no reading");
+    int coded = r->err ? 0 : encode(r, driver, capture, ret);
+    if (coded < 0)
+      refuse(r, coded, coded == -EFBIG ? "more than a record holds" : "no memory");
+    snprintf(reason, 256, "%s", r->reason);
+    err = r->err;
+  }
+  if (r)
+    builder_finish(r);
+  free(r);
+  return err;
+}
+
+void record_result_finish(struct record_result *r) {
+  free(r->json);
+  free(r->data);
+  *r = (struct record_result){0};
+}
+
+/* ---- reading back: the worker that wrote this may have been taken over by a hostile device ----------------------- */
+
+static int no(char reason[static 256], const char *why) {
+  snprintf(reason, 256, "%s", why);
+  return -EPROTO;
+}
+
+/* The object has exactly these members ("a b c"). */
+static bool has_only(const json_t *object, const char *keys) {
+  if (!json_is_object(object))
+    return false;
+  size_t n = 0;
+  for (const char *p = keys; *p;) {
+    char key[32];
+    size_t width = strcspn(p, " ");
+    if (width >= sizeof key)
+      return false;
+    memcpy(key, p, width);
+    key[width] = 0;
+    if (!json_object_get(object, key))
+      return false;
+    n++;
+    p += width + (p[width] == ' ');
+  }
+  return json_object_size(object) == n;
+}
+
+static bool same_text(const json_t *object, const char *key, const char *text) {
+  const char *value = json_text(object, key);
+  return value && !strcmp(value, text);
+}
+
+static bool short_text(const json_t *object, const char *key, size_t max) {
+  const json_t *value = json_object_get(object, key);
+  return json_is_string(value) && json_string_length(value) < max &&
+         str_is_clean_utf8(json_string_value(value), json_string_length(value));
+}
+
+static bool is_dec(const json_t *object, const char *key, struct dec *ret) {
+  const char *text = json_text(object, key);
+  char again[DEC_TEXT_MAX];
+  if (!text || dec_parse(text, ret) < 0)
+    return false;
+  dec_format(*ret, again);
+  return !strcmp(text, again);
+}
+
+static bool same_row(const json_t *object, const struct nomenclature *row) {
+  int64_t mdc;
+  return same_text(object, "label", row->label) && same_text(object, "unit", row->unit) &&
+         json_int(object, "mdc", 0, INT32_MAX, &mdc) == 0 && mdc == row->mdc;
+}
+
+static int read_channel(const json_t *c, const int16_t *data, int64_t *next, char reason[static 256]) {
+  int64_t first, samples;
+  struct dec rate, scale, bottom, top;
+  const char *code = json_text(c, "code");
+  const struct nomenclature *row = code ? nomenclature_find(code) : NULL;
+  if (!has_only(c, "code derived first gaps label mdc rate samples scale unit") || !row || row->kind != 'C' ||
+      !same_row(c, row) || !json_is_boolean(json_object_get(c, "derived")) || !is_dec(c, "rate", &rate) ||
+      !is_dec(c, "scale", &scale) || rate.mantissa <= 0 || scale.mantissa <= 0 ||
+      json_int(c, "first", *next, *next, &first) < 0 ||
+      json_int(c, "samples", 0, RECORD_DATA_MAX / sizeof(int16_t), &samples) < 0)
+    return no(reason, "a channel is not in the form of a channel");
+  *next += samples;
+  if (!data) /* the caller checks the totals before it looks at samples */
+    return 0;
+  int64_t at = 0, gap_end = 0;
+  size_t i;
+  json_t *gap;
+  const json_t *gaps = json_object_get(c, "gaps");
+  int32_t low = 0, high = 0;
+  if (!json_is_array(gaps) || json_array_size(gaps) > RECORD_GAPS_MAX)
+    return no(reason, "a channel's gaps are not a list");
+  json_array_foreach(gaps, i, gap) {
+    const json_t *a = json_array_get(gap, 0), *b = json_array_get(gap, 1);
+    if (json_array_size(gap) != 2 || !json_is_integer(a) || !json_is_integer(b) ||
+        json_integer_value(a) < gap_end + (i > 0) || json_integer_value(b) < 1 || json_integer_value(b) > samples ||
+        json_integer_value(a) > samples - json_integer_value(b))
+      return no(reason, "a gap lies outside its channel");
+    for (; at < json_integer_value(a); at++) {
+      low = data[first + at] < low ? data[first + at] : low;
+      high = data[first + at] > high ? data[first + at] : high;
+    }
+    gap_end = json_integer_value(a) + json_integer_value(b);
+    for (; at < gap_end; at++)
+      if (data[first + at] != ACQ_GAP)
+        return no(reason, "a gap holds samples");
+  }
+  for (; at < samples; at++) {
+    low = data[first + at] < low ? data[first + at] : low;
+    high = data[first + at] > high ? data[first + at] : high;
+  }
+  if (low == ACQ_GAP)
+    return no(reason, "a missing sample is not listed as a gap");
+  if (dec_mul(scale, low, &bottom) < 0 || dec_mul(scale, high, &top) < 0 || dec_cmp(bottom, row->hard_low) < 0 ||
+      dec_cmp(top, row->hard_high) > 0)
+    return no(reason, "a sample is outside what can be");
+  return 0;
+}
+
+static int read_acquired(const json_t *acquired, const void *data, size_t data_bytes, char reason[static 256]) {
+  const json_t *channels = json_object_get(acquired, "channels"), *measures = json_object_get(acquired, "measures"),
+               *about = json_object_get(acquired, "data");
+  char sha[HASH_TEXT];
+  int64_t values, total = 0, gap;
+  size_t i;
+  json_t *item;
+  if (!has_only(acquired, "channels data measures") || !json_is_array(channels) || !json_is_array(measures) ||
+      json_array_size(channels) > RECORD_CHANNELS_MAX || json_array_size(measures) > MEASURES_MAX ||
+      !has_only(about, "encoding gap sha256 values") || !same_text(about, "encoding", "int16-le") ||
+      json_int(about, "gap", ACQ_GAP, ACQ_GAP, &gap) < 0 ||
+      json_int(about, "values", 0, RECORD_DATA_MAX / sizeof(int16_t), &values) < 0)
+    return no(reason, "the acquired part is not in the form of a record");
+  hash_sha256_text(data, data_bytes, sha);
+  if ((size_t)values * sizeof(int16_t) != data_bytes || !same_text(about, "sha256", sha))
+    return no(reason, "the samples are not those that the record names");
+  json_array_foreach(channels, i, item) {
+    int r = read_channel(item, NULL, &total, reason);
+    if (r < 0)
+      return r;
+  }
+  if (total != values)
+    return no(reason, "the channels do not fill the samples");
+  static const int16_t none;
+  total = 0;
+  json_array_foreach(channels, i, item) {
+    int r = read_channel(item, data_bytes ? data : &none, &total, reason);
+    if (r < 0)
+      return r;
+  }
+  json_array_foreach(measures, i, item) {
+    const char *code = json_text(item, "code");
+    const struct nomenclature *row = code ? nomenclature_find(code) : NULL;
+    struct dec value;
+    if (!has_only(item, "code flags label loinc mdc unit value") || !row || row->kind != 'M' || !same_row(item, row) ||
+        !same_text(item, "loinc", row->loinc) || !is_dec(item, "value", &value) || dec_cmp(value, row->hard_low) < 0 ||
+        dec_cmp(value, row->hard_high) > 0)
+      return no(reason, "a measure is not in the form of a measure");
+    const char *flag = dec_cmp(value, row->soft_low) < 0    ? "unusually_low"
+                       : dec_cmp(value, row->soft_high) > 0 ? "unusually_high"
+                                                            : NULL;
+    const json_t *flags = json_object_get(item, "flags");
+    const char *said = json_string_value(json_array_get(flags, 0));
+    if (!json_is_array(flags) || json_array_size(flags) != (flag ? 1 : 0) || (flag && (!said || strcmp(said, flag))))
+      return no(reason, "a measure's flags do not follow from its value");
+  }
+  return json_array_size(channels) + json_array_size(measures) ? 0 : no(reason, "the record holds no reading");
+}
+
+/* The nurse reads these: only sentences of the nomenclature pass. */
+static int read_quality(const json_t *quality, char reason[static 256]) {
+  size_t i;
+  json_t *item;
+  int64_t count;
+  char text[512];
+  if (!json_is_array(quality) || json_array_size(quality) > QUALITY_MAX)
+    return no(reason, "quality is not a list");
+  json_array_foreach(quality, i, item) {
+    const char *code = json_text(item, "code");
+    const struct quality *q = code ? quality_find(code) : NULL;
+    if (!q || !has_only(item, "code count severity subject text") || !short_text(item, "subject", ACQ_TEXT_MAX) ||
+        json_int(item, "count", 0, INT32_MAX, &count) < 0 || !same_text(item, "severity", q->severity))
+      return no(reason, "a quality item is not in its form");
+    quality_text(q, json_text(item, "subject"), text);
+    if (!same_text(item, "text", text))
+      return no(reason, "a quality item's sentence is not the nomenclature's");
+  }
+  return 0;
+}
+
+static int read_statements(const json_t *statements, char reason[static 256]) {
+  size_t i;
+  json_t *item;
+  if (!json_is_array(statements) || json_array_size(statements) > STATEMENTS_MAX)
+    return no(reason, "statements are not a list");
+  json_array_foreach(statements, i, item) {
+    if (!has_only(item, "code text") || !short_text(item, "code", ACQ_TEXT_MAX) ||
+        !json_is_string(json_object_get(item, "text")) ||
+        json_string_length(json_object_get(item, "text")) > STATEMENT_BYTES_MAX)
+      return no(reason, "a statement is not in its form");
+  }
+  return 0;
+}
+
+static bool is_one_of(const json_t *object, const char *key, const char *(*name)(int), int last) {
+  for (int i = 1; i <= last; i++)
+    if (same_text(object, key, name(i)))
+      return true;
+  return false;
+}
+
+static const char *modality_at(int i) {
+  return acq_modality_name((enum acq_modality)i);
+}
+
+static const char *integrity_at(int i) {
+  return acq_integrity_name((enum acq_integrity)i);
+}
+
+static const char *end_at(int i) {
+  return capture_end_name((enum capture_end)(i - 1));
+}
+
+static int read_form(const json_t *r, char reason[static 256]) {
+  const json_t *device = json_object_get(r, "device"), *driver = json_object_get(r, "driver"),
+               *started = json_object_get(r, "started"), *complete = json_object_get(r, "complete");
+  struct wall w;
+  char again[WALL_TEXT_MAX];
+  if (!has_only(r,
+                "acquired complete derived device driver end integrity modality quality schema started statements") ||
+      !same_text(r, "schema", "asaleed-record-1") || !json_is_array(json_object_get(r, "derived")) ||
+      json_array_size(json_object_get(r, "derived")) || !is_one_of(r, "modality", modality_at, ACQ_MEASUREMENT) ||
+      !is_one_of(r, "integrity", integrity_at, ACQ_CRC32) || !is_one_of(r, "end", end_at, CAPTURE_CRASH + 1) ||
+      !json_is_boolean(complete) || !has_only(device, "firmware make model serial") ||
+      !short_text(device, "firmware", ACQ_TEXT_MAX) || !short_text(device, "make", ACQ_TEXT_MAX) ||
+      !short_text(device, "model", ACQ_TEXT_MAX) || !short_text(device, "serial", ACQ_TEXT_MAX) ||
+      !has_only(driver, "name version") || !short_text(driver, "name", ACQ_TEXT_MAX) ||
+      !short_text(driver, "version", ACQ_TEXT_MAX))
+    return no(reason, "not in the form of a record");
+  if (json_is_null(started))
+    return same_text(r, "end", "none") && json_is_true(complete) ? 0 : no(reason, "a record has no start");
+  if (!json_is_string(started) || wall_parse(json_string_value(started), &w) < 0)
+    return no(reason, "the start is not a time");
+  wall_format(w, again);
+  if (strcmp(again, json_string_value(started)))
+    return no(reason, "the start is not in its canonical form");
+  return json_is_true(complete) == same_text(r, "end", "ok") ? 0 : no(reason, "complete contradicts the end");
+}
+
+int record_read(const char *json, size_t json_bytes, const void *data, size_t data_bytes, json_t **ret,
+                char reason[static 256]) {
+  if (json_bytes > RECORD_JSON_MAX || data_bytes > RECORD_DATA_MAX || data_bytes % sizeof(int16_t) ||
+      (uintptr_t)data % sizeof(int16_t))
+    return no(reason, "larger than a record");
+  _json_cleanup_ json_t *r = NULL;
+  int err = json_read(json, json_bytes, &r, reason);
+  if (err == 0)
+    err = read_form(r, reason);
+  if (err == 0)
+    err = read_acquired(json_object_get(r, "acquired"), data, data_bytes, reason);
+  if (err == 0)
+    err = read_quality(json_object_get(r, "quality"), reason);
+  if (err == 0)
+    err = read_statements(json_object_get(r, "statements"), reason);
+  if (err < 0)
+    return err;
+  size_t again_bytes;
+  char *again = json_canonical(r, &again_bytes);
+  bool same = again && again_bytes == json_bytes && !memcmp(again, json, json_bytes);
+  if (!again)
+    snprintf(reason, 256, "no memory");
+  err = !again ? -ENOMEM : same ? 0 : no(reason, "not in canonical form");
+  free(again);
+  if (err < 0)
+    return err;
+  *ret = json_incref(r);
+  return 0;
+}
+
+bool record_is_clean(const json_t *record) {
+  size_t i;
+  json_t *item;
+  if (!json_is_true(json_object_get(record, "complete")))
+    return false;
+  json_array_foreach(json_object_get(record, "quality"), i, item) {
+    if (!same_text(item, "severity", "info"))
+      return false;
+  }
+  json_array_foreach(json_object_get(json_object_get(record, "acquired"), "measures"), i, item) {
+    if (json_array_size(json_object_get(item, "flags")))
+      return false;
+  }
+  return true;
+}

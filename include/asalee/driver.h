@@ -1,0 +1,193 @@
+/* The driver ABI. A driver is one folder under drivers/ and one line in drivers/table.c.
+ *
+ * Everything is synchronous. A function returns 0 or a count, else a negative errno. A driver owns nothing that
+ * outlives a call, never allocates, never logs, never opens anything: the worker process (drivers/worker) holds the
+ * one device node, records every byte below acq_read/acq_write, and is sandboxed before identify() runs.
+ *
+ * Errors a driver returns (the daemon turns each into a code and a French sentence, config/messages.fr):
+ *   -EPROTO     a frame or an answer that the protocol does not allow
+ *   -EBADMSG    a checksum that does not match, after the repeats the protocol allows
+ *   -ERANGE     a value that cannot be
+ *   -ENODATA    the instrument answers and has no result
+ *   -ENXIO      something answers, but it is not this instrument
+ *   -EIO        the instrument reports a fault of its own (self-test)
+ *   -ETIMEDOUT  silence until the deadline
+ *   -ENODEV     unplugged
+ *   -ECANCELED  the nurse cancelled; comes from acq_read/acq_write, a driver only passes it on
+ */
+#ifndef ASALEE_DRIVER_H
+#define ASALEE_DRIVER_H
+
+#include <asalee/bytes.h>
+#include <asalee/dec.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ACQ_DRIVER_ABI 1
+
+enum acq_modality { ACQ_ECG = 1, ACQ_SPIROMETRY, ACQ_FUNDUS, ACQ_MEASUREMENT };
+
+/* How far the driver has been tried: simulators only, bytes recorded from the instrument, the instrument itself. */
+enum acq_maturity { ACQ_SIMULATED = 1, ACQ_EXPERIMENTAL, ACQ_VERIFIED };
+
+/* The weakest check that every byte of a reading went through on the wire. */
+enum acq_integrity { ACQ_NONE = 1, ACQ_SUM8, ACQ_CRC16, ACQ_CRC32 };
+
+enum acq_bus { ACQ_SERIAL = 1, ACQ_USB, ACQ_FILE };
+
+enum acq_parity { ACQ_PARITY_NONE, ACQ_PARITY_EVEN, ACQ_PARITY_ODD };
+
+/* One way to find the instrument. A table of these ends with bus = 0.
+ * A USB match with ids names a device that needs no configuration. A serial match gives the line settings; its ids,
+ * when they are those of a general UART bridge, only suggest: devices.d must bind the adapter (generic = true). */
+struct acq_match {
+  enum acq_bus bus;
+  uint16_t vendor, product; /* USB ids, 0 = any */
+  uint8_t usb_class;        /* USB interface class, 0 = any */
+  bool generic;             /* the ids are a bridge's, not the instrument's */
+  uint32_t baud;            /* serial: bit/s, 8 data bits, 1 stop bit */
+  enum acq_parity parity;
+  const char *pattern; /* file: a shell pattern of file names */
+};
+
+struct acq_limits {
+  uint32_t max_bytes;   /* received in one acquisition, refused beyond (-EFBIG) */
+  uint32_t max_seconds; /* the longest order */
+  uint32_t default_seconds;
+  uint32_t idle_ms;  /* the longest silence while the instrument is expected to speak */
+  uint32_t grace_ms; /* identify, set-up and release together, on top of the ordered seconds */
+};
+
+#define ACQ_TEXT_MAX 64
+
+/* What the instrument says of itself; "" where it says nothing. UTF-8, no controls. */
+struct acq_identity {
+  char make[ACQ_TEXT_MAX], model[ACQ_TEXT_MAX], serial[ACQ_TEXT_MAX], firmware[ACQ_TEXT_MAX];
+};
+
+struct acq_order {
+  uint32_t seconds;   /* of signal, 1..limits.max_seconds */
+  int64_t started_us; /* host's wall clock at the start, microseconds since 1970 UTC: the time drivers set clocks by */
+  int16_t offset_minutes; /* local time minus UTC then */
+};
+
+/* ---- the acquire side ------------------------------------------------------------------------------------- */
+
+struct acq_io;
+
+/* Reads exactly n bytes, or fails: -ETIMEDOUT when they have not all come within ms milliseconds. */
+int acq_read(struct acq_io *io, void *bytes, size_t n, unsigned ms);
+/* Reads 1..max bytes, as soon as there is one; returns how many. */
+int acq_read_some(struct acq_io *io, void *bytes, size_t max, unsigned ms);
+/* Reads up to and including the byte `last`; returns how many. -EPROTO when it is not among the first max. */
+int acq_read_until(struct acq_io *io, uint8_t last, void *bytes, size_t max, unsigned ms);
+/* Writes all n bytes within ms milliseconds; returns 0. */
+int acq_write(struct acq_io *io, const void *bytes, size_t n, unsigned ms);
+/* A USB control transfer as USB 2.0, 9.3 names its fields; returns the bytes moved. -EPIPE when stalled,
+ * -EOPNOTSUPP where the transport is not USB. */
+int acq_usb_control(struct acq_io *io, uint8_t request_type, uint8_t request, uint16_t value, uint16_t index,
+                    void *bytes, uint16_t n, unsigned ms);
+
+/* Milliseconds since the worker opened the node; replayed from the capture's times. For deadlines of a whole
+ * exchange; single reads have their own. */
+uint64_t acq_elapsed_ms(struct acq_io *io);
+
+/* How far the acquisition is: done of total, in any unit. */
+void acq_progress(struct acq_io *io, uint32_t done, uint32_t total);
+
+#define ACQ_PREVIEW_CHANNELS 16
+#define ACQ_PREVIEW_SAMPLES 64
+
+/* Samples as they arrive, for the nurse to see a trace: a technical picture, never a conclusion. */
+struct acq_preview {
+  unsigned channels, samples;                  /* 1..ACQ_PREVIEW_CHANNELS, 1..ACQ_PREVIEW_SAMPLES of each */
+  uint32_t first;                              /* index of the first sample in the recording */
+  uint32_t rate_hz;                            /* sampling rate */
+  struct dec scale;                            /* unit per step */
+  const char *code[ACQ_PREVIEW_CHANNELS];      /* nomenclature.def */
+  const int16_t *values[ACQ_PREVIEW_CHANNELS]; /* ACQ_GAP marks a missing sample */
+};
+void acq_preview(struct acq_io *io, const struct acq_preview *preview);
+
+/* Which electrodes touch the skin: bit i of `on` is the electrode i of nomenclature.def's ACQ_ELECTRODES,
+ * `known` says which of them the instrument reports. Send on change. */
+void acq_contacts(struct acq_io *io, uint32_t known, uint32_t on);
+
+/* Keeps a short English reason beside the error and returns err: "return acq_fail(io, -EPROTO, "...");" */
+int acq_fail(struct acq_io *io, int err, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* ---- the decode side -------------------------------------------------------------------------------------- */
+
+struct acq_capture; /* what was said on the wire, in order */
+struct acq_record;  /* the record being built */
+
+enum acq_event_kind { ACQ_RECEIVED = '<', ACQ_SENT = '>', ACQ_NOTE = '!' };
+
+struct acq_event {
+  enum acq_event_kind kind;
+  uint32_t ms; /* since the start */
+  const uint8_t *bytes;
+  size_t n;
+};
+
+/* The i-th event; false past the last. Bytes belong to the capture. A note's bytes are its text. */
+bool acq_capture_event(const struct acq_capture *capture, size_t i, struct acq_event *ret);
+/* Everything received, as one stream. */
+struct acq_cur acq_capture_received(const struct acq_capture *capture);
+/* What identify() returned when this was captured; all "" for bare bytes. */
+const struct acq_identity *acq_capture_identity(const struct acq_capture *capture);
+
+#define ACQ_GAP INT16_MIN /* the value of a sample that was never received */
+
+/* A measured value. `code` is a row of nomenclature.def, which gives the unit. A value outside the hard range fails
+ * the record (-ERANGE); outside the soft range it is kept and flagged. */
+void acq_rec_measure(struct acq_record *record, const char *code, struct dec value);
+
+/* A new channel of 16-bit samples; value = sample x scale, in the code's unit. `derived` = computed from other
+ * channels, not measured. Returns its index for the calls below. */
+unsigned acq_rec_channel(struct acq_record *record, const char *code, struct dec rate_hz, struct dec scale,
+                         bool derived);
+void acq_rec_samples(struct acq_record *record, unsigned channel, const int16_t *values, size_t n);
+/* n samples are missing here: they take their place as ACQ_GAP and are listed as a gap. */
+void acq_rec_gap(struct acq_record *record, unsigned channel, size_t n);
+
+/* A technical fact about the recording: a row of nomenclature.def's ACQ_QUALITY, with what it is about (an
+ * electrode, a channel code, or "") and how often. Shown to the nurse, so never a conclusion about the patient. */
+void acq_rec_quality(struct acq_record *record, const char *code, const char *subject, uint32_t count);
+
+/* The instrument's own interpretation or comment, UTF-8. Stored, masked for everyone but the reader. */
+void acq_rec_statement(struct acq_record *record, const char *code, const char *text);
+
+/* The error that any of the calls above met, or 0. decode() ends with "return acq_rec_done(record);". */
+int acq_rec_done(struct acq_record *record);
+
+/* Keeps a short English reason beside the error and returns err. */
+int acq_rec_fail(struct acq_record *record, int err, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* ---- the driver ------------------------------------------------------------------------------------------- */
+
+struct acq_driver {
+  uint32_t abi;
+  const char *name;    /* its folder */
+  const char *version; /* raised whenever decode() may answer differently */
+  const char *label;   /* what the nurse reads, French */
+  enum acq_modality modality;
+  enum acq_maturity maturity;
+  enum acq_integrity integrity;
+  const struct acq_match *match;
+  struct acq_limits limits;
+
+  /* Asks the instrument who it is. -ENXIO when something else answers. */
+  int (*identify)(struct acq_io *io, struct acq_identity *ret);
+  /* The conversation that makes the reading. Returns 0 when the reading is whole. */
+  int (*acquire)(struct acq_io *io, const struct acq_order *order);
+  /* Puts the instrument back at rest; runs after success, failure and cancel, but not after an unplug. */
+  int (*release)(struct acq_io *io);
+  /* PURE: same capture, same record, whatever the time, place or locale. Must accept a capture cut anywhere. */
+  int (*decode)(const struct acq_capture *capture, struct acq_record *ret);
+};
+
+extern const struct acq_driver *const acq_drivers[]; /* drivers/table.c; NULL ends it */
+
+#endif

@@ -1,0 +1,102 @@
+/* What the daemon and a worker say to each other: one message per packet on a SOCK_SEQPACKET pair, each at most
+ * WIRE_MAX bytes, little endian. Bulk never goes this way: the capture and the record are memory files (memfd) that
+ * the daemon made and passed on, so that what a worker wrote survives the worker.
+ *
+ *   daemon -> worker   ORDER (once, first), START (after IDENTITY), CANCEL (any time)
+ *   worker -> daemon   OPENED, IDENTITY, then PROGRESS, PREVIEW, CONTACTS as they come, and last one of RECORD, FAIL
+ *
+ * Both sides treat the other's bytes as hostile: wire_read() refuses what does not fit exactly.
+ */
+#ifndef ASALEE_WIRE_H
+#define ASALEE_WIRE_H
+
+#include <asalee/driver.h>
+
+#define WIRE_MAX 8192
+#define WIRE_TEXT_MAX 256
+
+/* Descriptors a worker is born with. */
+enum { WIRE_FD_CONTROL = 3, WIRE_FD_CAPTURE = 4, WIRE_FD_RECORD = 5 };
+
+enum wire_type {
+  WIRE_ORDER = 1,
+  WIRE_START,
+  WIRE_CANCEL,
+  WIRE_OPENED,
+  WIRE_IDENTITY,
+  WIRE_PROGRESS,
+  WIRE_PREVIEW,
+  WIRE_CONTACTS,
+  WIRE_RECORD,
+  WIRE_FAIL,
+};
+
+/* Where in its life a worker failed. */
+enum wire_step {
+  WIRE_STEP_OPEN = 1,
+  WIRE_STEP_SANDBOX,
+  WIRE_STEP_IDENTIFY,
+  WIRE_STEP_ACQUIRE,
+  WIRE_STEP_RELEASE,
+  WIRE_STEP_DECODE,
+};
+
+struct wire_order {
+  char driver[ACQ_TEXT_MAX];
+  char node[WIRE_TEXT_MAX]; /* device node or file, absolute; "" to decode the capture already in its memfd */
+  enum acq_bus bus;         /* 0 with node "" */
+  struct acq_order order;
+};
+
+struct wire_progress {
+  uint32_t done, total;
+};
+
+struct wire_preview {
+  unsigned channels, samples;
+  uint32_t first, rate_hz;
+  struct dec scale;
+  uint8_t code[ACQ_PREVIEW_CHANNELS]; /* row of nomenclature.def */
+  int16_t values[ACQ_PREVIEW_CHANNELS][ACQ_PREVIEW_SAMPLES];
+};
+
+struct wire_contacts {
+  uint32_t known, on;
+};
+
+struct wire_record {
+  uint32_t json_bytes; /* the record's JSON, at the start of the record memfd */
+  uint32_t data_bytes; /* the channels' samples, right after it */
+};
+
+struct wire_fail {
+  int32_t err; /* negative errno, as driver.h lists */
+  enum wire_step step;
+  char text[WIRE_TEXT_MAX]; /* English, for the log: no device bytes, no patient */
+};
+
+struct wire_message {
+  enum wire_type type;
+  union {
+    struct wire_order order;
+    struct acq_identity identity;
+    struct wire_progress progress;
+    struct wire_preview preview;
+    struct wire_contacts contacts;
+    struct wire_record record;
+    struct wire_fail fail;
+  };
+};
+
+/* Encodes into bytes and returns the length; -EMSGSIZE, -EINVAL for a message that breaks its own limits. */
+int wire_write(const struct wire_message *message, uint8_t bytes[static WIRE_MAX]);
+
+/* Decodes one whole packet; -EPROTO for anything else. Texts come back NUL-terminated, clean UTF-8; counts in range. */
+int wire_read(const void *bytes, size_t n, struct wire_message *ret);
+
+/* One packet over the socket. wire_send() returns 0, -EPIPE when the peer is gone, -EAGAIN when a non-blocking
+ * socket is full; wire_receive() 0, -ENODATA at the peer's end, -EAGAIN, -EPROTO. */
+int wire_send(int fd, const struct wire_message *message);
+int wire_receive(int fd, struct wire_message *ret);
+
+#endif
