@@ -124,3 +124,35 @@ $(B)/asaleectl: $(call obj,daemon/ctl/main.c) $(CTL) $(MODEL) $(BASE)
 
 .PHONY: all
 all: $(PROGRAMS) ## builds the three programs into build/
+
+# ---- tests ----------------------------------------------------------------------------------------------------------
+
+LIBS_TEST = $(call libs,cmocka libsystemd libmicrohttpd jansson sqlite3 libsodium libusb-1.0 libserialport libseccomp \
+  umockdev-1.0)
+EVERYTHING := $(B)/libasaleed.a
+$(EVERYTHING): $(CORE) $(CTL) $(WORKER) $(DRIVER) $(MODEL) $(BASE)
+	@rm -f $@ && $(AR) rcs $@ $^
+
+# The simulators, and the library that makes a pseudo-terminal pass for a serial port.
+$(B)/tests/emi12-sim: $(call obj,tests/sim/emi12_main.c) $(SIM) $(EVERYTHING)
+	@mkdir -p $(@D) && echo "  LINK $@"
+	@$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_TEST) -lm
+$(B)/tests/%.so: tests/sim/%.c | build/.packages
+	@mkdir -p $(@D) && echo "  LINK $@"
+	@$(CC) $(filter-out $(SANITIZE) $(LTO) -fPIE,$(CFLAGS_ALL)) -fPIC -shared -o $@ $< -ldl
+$(B)/tests/%.so: tests/e2e/%.c | build/.packages
+	@mkdir -p $(@D) && echo "  LINK $@"
+	@$(CC) $(filter-out $(SANITIZE) $(LTO) -fPIE,$(CFLAGS_ALL)) -fPIC -shared -o $@ $< -ldl
+
+# Each test_NAME.c is a program; the other files of tests/unit are what they share.
+UNIT_SHARED := $(call obj,$(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c)))
+UNIT := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c)) \
+  $(patsubst tests/sim/%.c,$(B)/tests/%,$(wildcard tests/sim/test_*.c))
+$(B)/libtests.a: $(UNIT_SHARED) $(SIM)
+	@rm -f $@ && $(AR) rcs $@ $^
+$(B)/tests/test_%: $(B)/obj/tests/unit/test_%.o $(B)/libtests.a $(EVERYTHING)
+	@mkdir -p $(@D) && echo "  LINK $@"
+	@$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_TEST) -lm
+$(B)/tests/test_%: $(B)/obj/tests/sim/test_%.o $(B)/libtests.a $(EVERYTHING)
+	@mkdir -p $(@D) && echo "  LINK $@"
+	@$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_TEST) -lm

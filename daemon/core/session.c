@@ -14,6 +14,7 @@
 #define STORE_RETRY_US (5 * 1000000ull)
 #define DEADLINE_MARGIN_S 5 /* for decoding, on top of the order and the driver's grace */
 #define REDECODE_S 60
+#define CANCEL_MS 10000u /* the most a nurse waits for a cancelled instrument to come to rest */
 
 struct session {
   struct sessions *all;
@@ -436,6 +437,10 @@ enum problem session_start(struct sessions *s, const struct caller *c, struct st
   return P_OK;
 }
 
+static uint32_t cancel_ms(const struct session *x) {
+  return x->driver.grace_ms < CANCEL_MS ? x->driver.grace_ms : CANCEL_MS;
+}
+
 enum problem session_cancel(struct sessions *s, const struct caller *c, struct study *study) {
   struct session *x = session_of(s, study->id);
   char ref[32];
@@ -448,7 +453,7 @@ enum problem session_cancel(struct sessions *s, const struct caller *c, struct s
   int r =
       audit_add(s->parts.store, &by, "acquisition.cancel", ref, json_pack("{s:I}", "acquisition", (json_int_t)x->id));
   if (r >= 0 && x->worker && !x->ended)
-    worker_cancel(x->worker, x->driver.grace_ms);
+    worker_cancel(x->worker, cancel_ms(x));
   return problem_of_errno(r);
 }
 
@@ -512,7 +517,7 @@ int sessions_open(const struct sessions_parts *parts, struct sessions **ret) {
 void sessions_stop(struct sessions *s) {
   for (struct session *x = s->list; x; x = x->next)
     if (x->worker && !x->ended)
-      worker_cancel(x->worker, x->driver.grace_ms);
+      worker_cancel(x->worker, cancel_ms(x));
 }
 
 void sessions_close(struct sessions *s) {
