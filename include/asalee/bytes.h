@@ -50,12 +50,12 @@ static inline uint8_t acq_u8(struct acq_cur *c) {
 
 static inline uint16_t acq_u16le(struct acq_cur *c) {
   const uint8_t *p = acq_bytes(c, 2);
-  return p ? (uint16_t)(p[0] | p[1] << 8) : 0;
+  return (uint16_t)(p ? p[0] | p[1] << 8 : 0);
 }
 
 static inline uint16_t acq_u16be(struct acq_cur *c) {
   const uint8_t *p = acq_bytes(c, 2);
-  return p ? (uint16_t)(p[0] << 8 | p[1]) : 0;
+  return (uint16_t)(p ? p[0] << 8 | p[1] : 0);
 }
 
 static inline uint32_t acq_u24le(struct acq_cur *c) {

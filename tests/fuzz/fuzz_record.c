@@ -1,0 +1,59 @@
+/* The strict reader of records: JSON up to the first NUL, then the samples. */
+#include "fuzz.h"
+
+#include "capture.h"
+#include "record.h"
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
+  const uint8_t *nul = n ? memchr(data, 0, n) : NULL;
+  size_t json_bytes = nul ? (size_t)(nul - data) : n;
+  /* Copies of their own: exact bounds for the sanitizer, and alignment for the samples. */
+  char *json = malloc(json_bytes + 1);
+  size_t data_bytes = nul ? n - json_bytes - 1 : 0;
+  int16_t *samples = malloc(data_bytes ? data_bytes : 1);
+  FUZZ_CHECK(json && samples);
+  memcpy(json, data, json_bytes);
+  json[json_bytes] = 0;
+  if (data_bytes)
+    memcpy(samples, nul + 1, data_bytes);
+  json_t *record = NULL;
+  char reason[256] = "";
+  int err = record_read(json, json_bytes, samples, data_bytes, &record, reason);
+  if (err < 0) {
+    FUZZ_CHECK((err == -EPROTO || err == -ENOMEM) && !record && (err == -ENOMEM || reason[0]));
+  } else {
+    size_t bytes;
+    char *text = json_canonical(record, &bytes);
+    json_t *again = NULL;
+    FUZZ_CHECK(text && record_read(text, bytes, samples, data_bytes, &again, reason) == 0);
+    FUZZ_CHECK(json_equal(record, again) && record_is_clean(record) == record_is_clean(again));
+    json_decref(again);
+    json_decref(record);
+    free(text);
+  }
+  free(json);
+  free(samples);
+  return 0;
+}
+
+bool fuzz_seed(const uint8_t *file, size_t n, unsigned i, struct buf *ret) {
+  struct acq_capture capture;
+  if (!file || i)
+    return false;
+  if (capture_parse((const char *)file, n, &capture, NULL) < 0)
+    return buf_add(ret, file, n) == 0; /* a golden record, without its samples */
+  struct record_result result = {0};
+  char reason[256];
+  int err = -ENODATA;
+  for (size_t d = 0; acq_drivers[d]; d++)
+    if (!strcmp(acq_drivers[d]->name, capture.header.driver))
+      err = record_decode(acq_drivers[d], &capture, &result, reason);
+  if (err == 0) {
+    buf_add(ret, result.json, result.json_bytes + 1);
+    buf_add(ret, result.data, result.data_values * sizeof *result.data);
+    record_result_finish(&result);
+  }
+  capture_finish(&capture);
+  return err == 0;
+}
