@@ -1,0 +1,185 @@
+/* asaleectl: one table of commands (command.c) from which come dispatch, --help and completion; the exchange with the
+ * daemon (exchange.c); one function a command. */
+#ifndef ASALEED_CTL_H
+#define ASALEED_CTL_H
+
+#include "client.h"
+#include "json.h"
+#include "print.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#ifndef ASALEED_VERSION
+#define ASALEED_VERSION "0.1.0"
+#endif
+#define CTL_SOCKET_DEFAULT "/run/asaleed/api.sock"
+#define CTL_ARGS_MAX 8
+#define CTL_OPTIONS_MAX 8
+
+enum ctl_exit {
+  CTL_OK = 0,
+  CTL_REFUSED = 1,   /* the daemon refused, or the acquisition failed */
+  CTL_USAGE = 2,     /* the command line, or a file that it names */
+  CTL_UNREACHED = 3, /* no daemon, or no answer that can be understood */
+};
+
+/* What a value must look like; checked before anything is sent. */
+enum ctl_kind {
+  KIND_NONE, /* an option without a value; the end of a command's arguments */
+  KIND_TEXT, /* clean UTF-8 */
+  KIND_FILE,
+  KIND_CHOICE, /* one of the metavar's words, "a|b|c" */
+  KIND_NUMBER, /* within min..max */
+  KIND_DATE,
+  KIND_TIME,  /* RFC 3339, or a date */
+  KIND_ID,    /* [A-Za-z0-9._-], 1..64 */
+  KIND_NAME,  /* a user: visible ASCII, 1..64 */
+  KIND_STUDY, /* S-<n> */
+  KIND_ITEM,  /* S-<n> or R-<n> */
+  KIND_CLAIM, /* 64 hexadecimal digits */
+  KIND_WORDS, /* any number of words: the last argument only */
+};
+
+struct ctl_option {
+  const char *name, *metavar; /* without the dashes; metavar NULL for KIND_NONE */
+  enum ctl_kind kind;
+  bool required;
+  char group; /* of the options with the same group exactly one is given; 0 for none */
+  uint64_t min, max;
+  const char *help;
+};
+
+struct ctl_argument {
+  const char *metavar;
+  enum ctl_kind kind;
+};
+
+struct ctl;
+struct ctl_command {
+  const char *path; /* one or two words */
+  const char *summary;
+  int (*run)(struct ctl *c); /* an enum ctl_exit */
+  bool local;                /* needs no daemon */
+  struct ctl_argument args[3];
+  struct ctl_option options[CTL_OPTIONS_MAX];
+};
+
+extern const struct ctl_command ctl_commands[]; /* up to the first without a path */
+extern const struct ctl_option ctl_globals[];   /* up to the first without a name */
+
+/* "user add NAME --role nurse|gp|admin|lgc [--display TEXT]" */
+int ctl_synopsis(struct buf *b, const struct ctl_command *command);
+
+struct ctl {
+  FILE *out, *err;
+  bool tty; /* out is a terminal that understands cursor movements */
+  bool json;
+  const struct ctl_command *command;
+  const char *args[CTL_ARGS_MAX]; /* as many as the command has, then NULL */
+  const char *values[CTL_OPTIONS_MAX];
+  const char *socket, *token_file, *acting_for;
+  char token[513]; /* "" for none; wiped at the end */
+  struct http_client client;
+};
+
+/* Parses and runs one command line, argv[0] the program's name. */
+int ctl_run(int argc, char *const argv[], FILE *out, FILE *err);
+
+/* The value of one of the command's options, NULL when it was not given; "" for a flag. */
+const char *ctl_option(const struct ctl *c, const char *name);
+/* That of a KIND_NUMBER, or otherwise. */
+uint64_t ctl_number(const struct ctl *c, const char *name, uint64_t otherwise);
+
+/* "asaleectl: <text>" on err. */
+void ctl_say(struct ctl *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The same; returns CTL_USAGE. */
+int ctl_usage(struct ctl *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* A whole file ("-" for standard input) of at most b->max bytes, without its last line end; CTL_OK or CTL_USAGE. */
+int ctl_read(struct ctl *c, const char *path, struct buf *b);
+/* A secret on one line of visible ASCII. */
+int ctl_read_secret(struct ctl *c, const char *path, char *secret, size_t size);
+
+/* A file that appears whole or not at all: ctl_file_open() makes a temporary one (mode 0600) beside it. */
+struct ctl_file {
+  const char *path;
+  char temporary[4096];
+  int fd;
+};
+int ctl_file_open(struct ctl *c, struct ctl_file *f, const char *path);
+int ctl_file_commit(struct ctl *c, struct ctl_file *f, const void *bytes, size_t n); /* closes */
+void ctl_file_drop(struct ctl_file *f);
+
+/* ---- exchange.c --------------------------------------------------------------------------------------------- */
+
+struct api_answer {
+  int status;
+  int err; /* why there is no answer, when CTL_UNREACHED */
+  bool replayed;
+  char etag[128];
+  json_t *json; /* an object, or NULL when the answer is bytes */
+  struct buf body;
+};
+void api_answer_finish(struct api_answer *a);
+#define _answer_cleanup_ __attribute__((cleanup(api_answer_finish)))
+
+struct api_request {
+  const char *method, *target;
+  json_t *body; /* taken; NULL for none */
+  const char *if_match;
+  bool bytes; /* octets are expected, not JSON */
+  bool quiet; /* nothing is told: that is for the caller */
+};
+
+/* CTL_OK: a 2xx answer. CTL_REFUSED: a problem. CTL_UNREACHED, CTL_USAGE. All but CTL_OK were told on err. */
+int api_call(struct ctl *c, const struct api_request *request, struct api_answer *ret);
+/* The same for the common case; takes body. */
+int api_get(struct ctl *c, struct api_answer *ret, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int api_post(struct ctl *c, json_t *body, struct api_answer *ret, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* The headers every request carries. */
+void api_headers(const struct ctl *c, struct http_request *r, char authorization[static 600]);
+/* Tells why there is no answer; CTL_UNREACHED. */
+int api_unreached(struct ctl *c, int err, bool changing);
+/* Tells a problem: "asaleectl: <detail> (code)"; CTL_REFUSED. */
+int api_refused(struct ctl *c, const struct api_answer *a);
+/* A whole 2xx JSON answer: printed with --json, and then true. */
+bool api_json(struct ctl *c, const struct api_answer *a);
+
+/* Follows the pages of a list until `limit` items (0: all of them); add() gets each item. With --json every page is
+ * printed as it came and add() is not called. ret_more: there were others. */
+int api_pages(struct ctl *c, const char *target, uint64_t limit, void (*add)(struct table *t, const json_t *item),
+              struct table *t, bool *ret_more);
+
+/* ---- commands ----------------------------------------------------------------------------------------------- */
+
+int cmd_status(struct ctl *c);
+int cmd_devices(struct ctl *c);
+int cmd_drivers(struct ctl *c);
+int cmd_user_add(struct ctl *c);
+int cmd_user_list(struct ctl *c);
+int cmd_user_token(struct ctl *c);
+int cmd_user_disable(struct ctl *c);
+int cmd_patient_put(struct ctl *c);
+int cmd_patient_show(struct ctl *c);
+int cmd_order(struct ctl *c);
+int cmd_order_list(struct ctl *c);
+int cmd_acquire(struct ctl *c);
+int cmd_cancel(struct ctl *c);
+int cmd_repeat(struct ctl *c);
+int cmd_accept(struct ctl *c);
+int cmd_queue(struct ctl *c);
+int cmd_show(struct ctl *c);
+int cmd_claim(struct ctl *c);
+int cmd_release(struct ctl *c);
+int cmd_sign(struct ctl *c);
+int cmd_redecode(struct ctl *c);
+int cmd_changes(struct ctl *c);
+int cmd_audit_list(struct ctl *c);
+int cmd_audit_verify(struct ctl *c);
+int cmd_audit_archive(struct ctl *c);
+int cmd_completion_bash(struct ctl *c);
+int cmd_help(struct ctl *c);
+
+#endif

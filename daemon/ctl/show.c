@@ -1,0 +1,281 @@
+/* show: a study, a record, a record's samples. */
+#include "ctl.h"
+
+#include "hash.h"
+#include "str.h"
+#include <errno.h>
+#include <string.h>
+
+/* The newest record that was not set aside; NULL. */
+static const char *study_record(const json_t *study) {
+  const json_t *records = json_object_get(study, "records"), *best = NULL;
+  uint64_t best_n = 0;
+  for (size_t i = 0; i < json_array_size(records); i++) {
+    const json_t *record = json_array_get(records, i);
+    const char *id = json_text(record, "id");
+    uint64_t n;
+    if (id && !strncmp(id, "R-", 2) && str_to_u64(id + 2, 1, INT64_MAX, &n) == 0 && n > best_n &&
+        !json_is_true(json_object_get(record, "superseded")))
+      best = record, best_n = n;
+  }
+  return json_text(best, "id");
+}
+
+/* ---- samples ------------------------------------------------------------------------------------------------ */
+
+/* The octets are as long as their own header says. */
+static bool channels_fit(const uint8_t *bytes, size_t n, size_t *ret_data) {
+  if (n < 4)
+    return false;
+  size_t header = (size_t)bytes[0] | (size_t)bytes[1] << 8 | (size_t)bytes[2] << 16 | (size_t)bytes[3] << 24;
+  if (header > n - 4)
+    return false;
+  size_t at = 4 + header + (4 - (4 + header) % 4) % 4;
+  _json_cleanup_ json_t *json = json_loadb((const char *)bytes + 4, header, JSON_REJECT_DUPLICATES, &(json_error_t){0});
+  const json_t *channels = json_object_get(json, "channels"), *encoding = json_object_get(json, "encoding");
+  if (at > n || !json_is_array(channels) || !json_is_string(encoding) ||
+      strcmp(json_string_value(encoding), "int16-le") != 0)
+    return false;
+  uint64_t values = (n - at) / 2, sum = 0;
+  for (size_t i = 0; i < json_array_size(channels); i++) {
+    const json_t *channel = json_array_get(channels, i);
+    int64_t first, samples;
+    if (json_int(channel, "first", 0, INT32_MAX, &first) < 0 ||
+        json_int(channel, "samples", 0, INT32_MAX, &samples) < 0 || (uint64_t)(first + samples) > values)
+      return false;
+    sum += (uint64_t)samples;
+  }
+  *ret_data = at;
+  return sum == values && (n - at) % 2 == 0;
+}
+
+/* Writes the samples after comparing them with their own header and with the hash in the record. */
+static int write_channels(struct ctl *c, const char *id, const json_t *record, const char *path) {
+  char target[128];
+  snprintf(target, sizeof target, "/v1/records/%s/channels", id);
+  struct api_request request = {.method = "GET", .target = target, .bytes = true};
+  _answer_cleanup_ struct api_answer a = {0};
+  int r = api_call(c, &request, &a);
+  if (r != CTL_OK)
+    return r;
+  size_t at;
+  char hash[HASH_TEXT];
+  const char *expected = json_text(json_object_get(json_object_get(record, "acquired"), "data"), "sha256");
+  if (!channels_fit(a.body.data, a.body.len, &at))
+    return api_unreached(c, -EPROTO, false);
+  hash_sha256_text(a.body.data + at, a.body.len - at, hash);
+  if (expected && strcmp(expected, hash) != 0) {
+    ctl_say(c, "les échantillons de %s ne sont pas ceux de l'enregistrement : rien n'est écrit (artefact_corrupt)", id);
+    return CTL_REFUSED;
+  }
+  if (!strcmp(path, "-")) {
+    fwrite(a.body.data, 1, a.body.len, c->out);
+    return CTL_OK;
+  }
+  struct ctl_file file;
+  r = ctl_file_open(c, &file, path);
+  if (r == CTL_OK)
+    r = ctl_file_commit(c, &file, a.body.data, a.body.len);
+  if (r == CTL_OK && !c->json)
+    print_field(c->out, "Signaux dans", path);
+  return r;
+}
+
+/* ---- a record ----------------------------------------------------------------------------------------------- */
+
+static void print_channels(FILE *f, const json_t *channels) {
+  static const char *const heads[] = {"Voie", "Échantillons", "Par seconde", "Échelle", "Manques", "Origine", NULL};
+  struct table t;
+  table_init(&t, heads);
+  for (size_t i = 0; i < json_array_size(channels); i++) {
+    const json_t *channel = json_array_get(channels, i), *rate = json_object_get(channel, "rate");
+    int64_t missing = 0, count;
+    const json_t *gaps = json_object_get(channel, "gaps");
+    for (size_t g = 0; g < json_array_size(gaps); g++) {
+      count = json_integer_value(json_array_get(json_array_get(gaps, g), 1));
+      missing += count > 0 && count <= INT32_MAX ? count : 0;
+    }
+    const char *scale = json_text(channel, "scale"), *unit = json_text(channel, "unit");
+    table_add(&t, json_text(channel, "label"));
+    table_add(&t, show_int(channel, "samples"));
+    table_add(&t, json_is_string(rate) ? json_string_value(rate) : show_int(channel, "rate"));
+    table_addf(&t, "%s %s", scale ? scale : "?", unit ? unit : "");
+    table_addf(&t, "%lld", (long long)missing);
+    table_add(&t, json_is_true(json_object_get(channel, "derived")) ? "calculée" : "mesurée");
+  }
+  fputc('\n', f);
+  table_print(&t, f, "Aucune voie.");
+  table_finish(&t);
+}
+
+static const char *flag_text(const json_t *flags) {
+  const char *flag = json_string_value(json_array_get(flags, 0));
+  if (flag && !strcmp(flag, "unusually_low"))
+    return "inhabituellement bas";
+  if (flag && !strcmp(flag, "unusually_high"))
+    return "inhabituellement haut";
+  return flag;
+}
+
+static void print_measures(FILE *f, const json_t *measures) {
+  static const char *const heads[] = {"Mesure", "Valeur", "Unité", "Remarque", NULL};
+  struct table t;
+  table_init(&t, heads);
+  for (size_t i = 0; i < json_array_size(measures); i++) {
+    const json_t *measure = json_array_get(measures, i);
+    table_add(&t, json_text(measure, "label"));
+    table_add(&t, json_text(measure, "value"));
+    table_add(&t, json_text(measure, "unit"));
+    table_add(&t, flag_text(json_object_get(measure, "flags")));
+  }
+  fputc('\n', f);
+  table_print(&t, f, "Aucune mesure.");
+  table_finish(&t);
+}
+
+static void print_quality(FILE *f, const json_t *quality) {
+  fputs("\nQualité technique :\n", f);
+  if (!json_array_size(quality))
+    fputs("  rien à signaler\n", f);
+  for (size_t i = 0; i < json_array_size(quality); i++) {
+    const json_t *item = json_array_get(quality, i);
+    fputs("  ", f);
+    print_text(f, say_severity(json_text(item, "severity")));
+    fputs(" : ", f);
+    print_text(f, json_text(item, "text"));
+    fputc('\n', f);
+  }
+}
+
+static void print_statements(FILE *f, const json_t *statements) {
+  if (!json_array_size(statements))
+    return;
+  fputs("\nCe que l'appareil affirme (à valider par le médecin) :\n", f);
+  for (size_t i = 0; i < json_array_size(statements); i++) {
+    fputs("  ", f);
+    print_text(f, json_text(json_array_get(statements, i), "text"));
+    fputc('\n', f);
+  }
+}
+
+static void print_record(FILE *f, const json_t *answer) {
+  const json_t *provenance = json_object_get(answer, "provenance"), *record = json_object_get(answer, "record");
+  const json_t *device = json_object_get(record, "device"), *acquired = json_object_get(record, "acquired");
+  const char *make = json_text(device, "make"), *model = json_text(device, "model");
+  const char *driver = json_text(provenance, "driver"), *version = json_text(provenance, "driver_version");
+  print_field(f, "Enregistrement", json_text(answer, "id"));
+  print_field(f, "Examen", json_text(answer, "study"));
+  print_field(
+      f, "Commencé le",
+      show_time(json_text(record, "started") ? json_text(record, "started") : json_text(provenance, "host_started")));
+  print_field(f, "Fin", say_end(json_text(record, "end")));
+  print_field(f, "Complet", json_is_true(json_object_get(record, "complete")) ? "oui" : "NON");
+  print_fieldf(f, "Appareil", "%s %s", make ? make : "?", model ? model : "");
+  print_field(f, "N° de série", json_text(device, "serial"));
+  print_field(f, "Logiciel interne", json_text(device, "firmware"));
+  print_fieldf(f, "Pilote", "%s %s", driver ? driver : "?", version ? version : "");
+  print_field(f, "Capture", json_text(provenance, "capture_sha256"));
+  print_field(f, "Empreinte", json_text(answer, "sha256"));
+  if (json_array_size(json_object_get(acquired, "channels")))
+    print_channels(f, json_object_get(acquired, "channels"));
+  if (json_array_size(json_object_get(acquired, "measures")))
+    print_measures(f, json_object_get(acquired, "measures"));
+  print_quality(f, json_object_get(record, "quality"));
+  print_statements(f, json_object_get(record, "statements"));
+}
+
+/* A record as it is printed, and its samples when they are asked for. */
+static int show_record(struct ctl *c, const char *id, bool print, const char *channels) {
+  _answer_cleanup_ struct api_answer a = {0};
+  int r = api_get(c, &a, "/v1/records/%s", id);
+  if (r != CTL_OK)
+    return r;
+  bool standard = channels && !strcmp(channels, "-");
+  if (print && !standard && !api_json(c, &a))
+    print_record(c->out, a.json);
+  return channels ? write_channels(c, id, json_object_get(a.json, "record"), channels) : CTL_OK;
+}
+
+/* ---- a study ------------------------------------------------------------------------------------------------ */
+
+static void print_records(FILE *f, const json_t *records) {
+  static const char *const heads[] = {"Enregistrement", "Le", "Pilote", "Complet", "Qualité", "Remarque", NULL};
+  struct table t;
+  table_init(&t, heads);
+  for (size_t i = 0; i < json_array_size(records); i++) {
+    const json_t *record = json_array_get(records, i);
+    const char *driver = json_text(record, "driver"), *version = json_text(record, "driver_version");
+    table_add(&t, json_text(record, "id"));
+    table_add(&t, show_time(json_text(record, "created")));
+    table_addf(&t, "%s %s", driver ? driver : "?", version ? version : "");
+    table_add(&t, json_is_true(json_object_get(record, "complete")) ? "oui" : "NON");
+    table_add(&t, json_is_true(json_object_get(record, "clean")) ? "propre" : "à vérifier");
+    table_add(&t, json_is_true(json_object_get(record, "superseded")) ? "remplacé" : NULL);
+  }
+  fputc('\n', f);
+  table_print(&t, f, "Aucun enregistrement.");
+  table_finish(&t);
+}
+
+static void print_interpretation(FILE *f, const json_t *interpretation) {
+  const char *text = json_text(interpretation, "text");
+  if (!json_is_object(interpretation))
+    return;
+  fputc('\n', f);
+  print_field(f, "Interprétation", json_text(interpretation, "id"));
+  print_field(f, "Version", show_int(interpretation, "version"));
+  print_field(f, "Signée par", json_text(interpretation, "by"));
+  print_field(f, "Le", show_time(json_text(interpretation, "signed")));
+  print_field(f, "Conclusion", say_conclusion(json_text(interpretation, "conclusion")));
+  _buf_cleanup_ struct buf b = BUF_INIT(1u << 20);
+  if (text && clean_text(&b, text, strlen(text), true) == 0 && buf_cstr(&b))
+    fprintf(f, "\n%s\n", buf_cstr(&b));
+}
+
+static void print_study(FILE *f, const json_t *study) {
+  const json_t *patient = json_object_get(study, "patient"), *acquisition = json_object_get(study, "acquisition");
+  const json_t *failure = json_object_get(study, "last_failure"), *claim = json_object_get(study, "claim");
+  print_field(f, "Examen", json_text(study, "id"));
+  print_field(f, "Prescription", json_text(study, "order"));
+  print_field(f, "Patient", show_patient(patient));
+  print_field(f, "Identifiant", json_text(patient, "id"));
+  print_field(f, "Né(e) le", show_date(json_text(patient, "birth_date")));
+  print_field(f, "Sexe", say_sex(json_text(patient, "sex")));
+  print_field(f, "Acte", json_text(study, "act"));
+  print_field(f, "État", say_state(json_text(study, "state")));
+  print_field(f, "Essais", show_int(study, "attempts"));
+  print_field(f, "Échéance", show_time(json_text(study, "due")));
+  print_field(f, "Créé le", show_time(json_text(study, "created")));
+  if (json_is_object(acquisition))
+    print_fieldf(f, "Acquisition", "%s sur %s", json_text(acquisition, "id") ? json_text(acquisition, "id") : "?",
+                 json_text(acquisition, "device") ? json_text(acquisition, "device") : "?");
+  if (json_is_object(failure))
+    print_fieldf(f, "Dernier échec", "%s (%s)", json_text(failure, "detail") ? json_text(failure, "detail") : "?",
+                 json_text(failure, "code") ? json_text(failure, "code") : "?");
+  if (json_is_object(claim))
+    print_fieldf(f, "En lecture par", "%s, jusqu'au %s", json_text(claim, "by") ? json_text(claim, "by") : "?",
+                 show_time(json_text(claim, "expires")) ? show_time(json_text(claim, "expires")) : "?");
+  print_records(f, json_object_get(study, "records"));
+  print_interpretation(f, json_object_get(study, "interpretation"));
+}
+
+int cmd_show(struct ctl *c) {
+  const char *channels = ctl_option(c, "channels");
+  if (channels && !strcmp(channels, "-") && (c->tty || c->json))
+    return ctl_usage(c, "--channels - : la sortie doit être un fichier ou un tube, et sans --json");
+  if (c->args[0][0] == 'R')
+    return show_record(c, c->args[0], true, channels);
+  _answer_cleanup_ struct api_answer a = {0};
+  int r = api_get(c, &a, "/v1/studies/%s", c->args[0]);
+  if (r != CTL_OK)
+    return r;
+  if (!(channels && !strcmp(channels, "-")) && !api_json(c, &a))
+    print_study(c->out, a.json);
+  if (!channels)
+    return CTL_OK;
+  const char *record = study_record(a.json);
+  if (record)
+    return show_record(c, record, false, channels);
+  ctl_say(c, "l'examen %s n'a pas d'enregistrement en cours (not_found)", c->args[0]);
+  return CTL_REFUSED;
+}

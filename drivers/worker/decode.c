@@ -1,0 +1,124 @@
+#include "commands.h"
+
+#include "drivers.h"
+#include "hash.h"
+#include "log.h"
+#include "record.h"
+#include "sandbox.h"
+#include "str.h"
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DECODE_CPU_SECONDS 120u
+
+/* Reads a whole file of at most max bytes. */
+static int read_file(const char *path, size_t max, struct buf *ret) {
+  _fd_cleanup_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+  struct stat st;
+  if (fd < 0 || fstat(fd, &st) < 0)
+    return -errno;
+  *ret = BUF_INIT(max);
+  uint8_t part[65536];
+  ssize_t n;
+  while ((n = read(fd, part, sizeof part)) > 0)
+    if (buf_add(ret, part, (size_t)n) < 0)
+      return ret->err;
+  return n < 0 ? -errno : 0;
+}
+
+static int parse(const struct decode_options *o, const struct buf *bytes, struct acq_capture *ret) {
+  unsigned line = 0;
+  if (o->raw)
+    return capture_from_raw(bytes->data, bytes->len, ret);
+  int r = capture_parse((const char *)bytes->data, bytes->len, ret, &line);
+  if (r == -EPROTO)
+    fprintf(stderr, "%s:%u: not a line of a capture\n", o->file, line);
+  else if (r < 0)
+    fprintf(stderr, "%s: %s\n", o->file, strerrordesc_np(-r));
+  if (r == 0 && strcmp(ret->header.driver, o->driver)) {
+    fprintf(stderr, "%s:2: a capture of %s, not of %s\n", o->file, ret->header.driver, o->driver);
+    capture_finish(ret);
+    r = -EINVAL;
+  }
+  return r;
+}
+
+/* One line a sample, one column a channel, integers in the channel's steps; a gap is an empty cell. */
+static int print_samples(const struct record_result *result) {
+  _json_cleanup_ json_t *record = NULL;
+  char reason[256];
+  if (json_read(result->json, result->json_bytes, &record, reason) < 0)
+    return -EPROTO;
+  const json_t *channels = json_object_get(json_object_get(record, "acquired"), "channels");
+  size_t n = json_array_size(channels);
+  int64_t first[RECORD_CHANNELS_MAX], samples[RECORD_CHANNELS_MAX], longest = 0;
+  for (size_t c = 0; c < n; c++) {
+    const json_t *channel = json_array_get(channels, c);
+    if (c == RECORD_CHANNELS_MAX || json_int(channel, "first", 0, (int64_t)result->data_values, &first[c]) < 0 ||
+        json_int(channel, "samples", 0, (int64_t)result->data_values - first[c], &samples[c]) < 0)
+      return -EPROTO;
+    longest = samples[c] > longest ? samples[c] : longest;
+    printf("%s%s", c ? "," : "", json_text(channel, "code"));
+  }
+  for (int64_t i = 0; n && i <= longest; i++) {
+    putchar('\n');
+    for (size_t c = 0; c < n && i < longest; c++) {
+      int16_t v = i < samples[c] ? result->data[first[c] + i] : ACQ_GAP;
+      if (c)
+        putchar(',');
+      if (v != ACQ_GAP)
+        printf("%d", v);
+    }
+  }
+  return 0;
+}
+
+static int print_record(const struct acq_driver *driver, const struct decode_options *o,
+                        const struct acq_capture *capture) {
+  struct record_result result;
+  char reason[256];
+  int r = record_decode(driver, capture, &result, reason);
+  if (r < 0) {
+    fprintf(stderr, "%s: %s: %s\n", o->file, reason[0] ? reason : "not decoded", strerrordesc_np(-r));
+    return r;
+  }
+  if (o->samples)
+    r = print_samples(&result);
+  else
+    puts(result.json);
+  record_result_finish(&result);
+  if (r == 0 && (fflush(stdout) || ferror(stdout)))
+    r = -EIO;
+  if (r < 0)
+    fprintf(stderr, "%s: the output cannot be written\n", o->file);
+  return r;
+}
+
+int command_decode(const struct acq_driver *const *table, const struct decode_options *o) {
+  static char out[1 << 16];
+  const struct acq_driver *driver = drivers_find(table, o->driver);
+  if (!driver) {
+    fprintf(stderr, "%s: no driver has this name (asaleed-driver list)\n", o->driver);
+    return 1;
+  }
+  setvbuf(stdout, out, _IOFBF, sizeof out); /* now: afterwards stdio could no longer look at what stdout is */
+  _buf_cleanup_ struct buf bytes = {0};
+  int r = sandbox_limit(DECODE_CPU_SECONDS);
+  if (r == 0)
+    r = read_file(o->file, o->raw ? driver->limits.max_bytes : CAPTURE_TEXT_MAX, &bytes);
+  if (r < 0) {
+    fprintf(stderr, "%s: %s\n", o->file, strerrordesc_np(-r));
+    return 1;
+  }
+  r = sandbox_enter(0);
+  if (r < 0 || hash_open() < 0) {
+    fprintf(stderr, "the sandbox cannot be set up\n");
+    return 1;
+  }
+  _capture_cleanup_ struct acq_capture capture = {0};
+  r = parse(o, &bytes, &capture);
+  return r < 0 || print_record(driver, o, &capture) < 0 ? 1 : 0;
+}
