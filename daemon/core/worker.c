@@ -133,10 +133,10 @@ static void worker_ended(struct worker *w, const siginfo_t *info) {
     const char *map = worker_map(w, 1, w->record, RECORD_JSON_MAX + RECORD_DATA_MAX + 1);
     if (map && (size_t)said->json_bytes + said->data_bytes == w->map_bytes[1]) {
       end.outcome = WORKER_RECORD;
-      end.json = map;
-      end.json_bytes = said->json_bytes;
-      end.data = map + said->json_bytes;
+      end.data = map;
       end.data_bytes = said->data_bytes;
+      end.json = map + said->data_bytes;
+      end.json_bytes = said->json_bytes;
     }
   }
   w->calls.ended(w->arg, &end);

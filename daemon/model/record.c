@@ -565,9 +565,10 @@ static int read_form(const json_t *r, char reason[static 256]) {
 
 int record_read(const char *json, size_t json_bytes, const void *data, size_t data_bytes, json_t **ret,
                 char reason[static 256]) {
-  if (json_bytes > RECORD_JSON_MAX || data_bytes > RECORD_DATA_MAX || data_bytes % sizeof(int16_t) ||
-      (uintptr_t)data % sizeof(int16_t))
+  if (json_bytes > RECORD_JSON_MAX || data_bytes > RECORD_DATA_MAX || data_bytes % sizeof(int16_t))
     return no(reason, "larger than a record");
+  if ((uintptr_t)data % sizeof(int16_t))
+    return no(reason, "the samples are not aligned");
   _json_cleanup_ json_t *r = NULL;
   int err = json_read(json, json_bytes, &r, reason);
   if (err == 0)

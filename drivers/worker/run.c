@@ -67,10 +67,11 @@ static int write_all(int fd, const void *bytes, size_t n, off_t at) {
   return 0;
 }
 
+/* Samples first, so that whoever maps the file finds them aligned; then the JSON. */
 static int write_record(const struct record_result *result) {
-  int r = write_all(WIRE_FD_RECORD, result->json, result->json_bytes, 0);
+  int r = 0;
   uint8_t part[4096];
-  off_t at = (off_t)result->json_bytes;
+  off_t at = 0;
   for (size_t i = 0; i < result->data_values && r == 0;) {
     size_t n = 0;
     for (; n < sizeof part && i < result->data_values; i++) {
@@ -80,7 +81,7 @@ static int write_record(const struct record_result *result) {
     r = write_all(WIRE_FD_RECORD, part, n, at);
     at += (off_t)n;
   }
-  return r;
+  return r < 0 ? r : write_all(WIRE_FD_RECORD, result->json, result->json_bytes, at);
 }
 
 static int read_capture(struct acq_capture *ret, char reason[static 256]) {

@@ -64,9 +64,10 @@ struct wire_contacts {
   uint32_t known, on;
 };
 
+/* The record memfd holds the channels' samples (int16, little endian), then the record's JSON. */
 struct wire_record {
-  uint32_t json_bytes; /* the record's JSON, at the start of the record memfd */
-  uint32_t data_bytes; /* the channels' samples, right after it */
+  uint32_t json_bytes;
+  uint32_t data_bytes;
 };
 
 struct wire_fail {

@@ -4,12 +4,12 @@
 #   REAL=/dev/ttyUSB0      the instrument on that port instead
 #   ONCE=1                 end after the steps (else the daemon stays up until Ctrl-C)
 set -eu
+umask 077
 cd "$(dirname "$0")/../.."
 B=$(realpath "$1")
 D=$(realpath -m "${RUN_DIR:-build/run}")
 rm -rf "$D"
 mkdir -p "$D/store" "$D/devices.d" "$D/tokens"
-chmod 700 "$D/store" "$D/tokens"
 step() { printf '\n\033[1m%s\033[0m\n' "$*" | if [ -t 1 ]; then cat; else sed 's/\x1b\[[0-9]*m//g'; fi; }
 ctl() { "$B/asaleectl" --socket "$D/api.sock" "$@"; }
 as() { local who=$1; shift; "$B/asaleectl" --socket "$D/api.sock" --token-file "$D/tokens/$who" "$@"; }
