@@ -6,6 +6,7 @@ VERSION := 0.1.0
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
 .DELETE_ON_ERROR:
+.SECONDARY:
 .DEFAULT_GOAL := all
 SHELL := /bin/bash
 
@@ -62,6 +63,8 @@ else
 endif
 CFLAGS_ALL = -std=gnu17 -D_GNU_SOURCE -DASALEED_VERSION='"$(VERSION)"' -g $(OPTIMISE) $(WARNINGS) $(HARDENING) \
   $(SANITIZE) $(LTO) -MMD -MP -Iinclude $(CFLAGS)
+# Fat objects: tests link the plain code, as linking each of them with LTO would take longer than running it.
+LDFLAGS_TEST = -fno-lto $(LDFLAGS_ALL)
 LDFLAGS_ALL = -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SANITIZE) $(LDFLAGS)
 LINK_LTO = $(LTO) $(OPTIMISE)
 libs = $(shell pkg-config --libs $(1))
@@ -136,7 +139,7 @@ $(EVERYTHING): $(CORE) $(CTL) $(WORKER) $(DRIVER) $(MODEL) $(BASE)
 # The simulators, and the library that makes a pseudo-terminal pass for a serial port.
 $(B)/tests/emi12-sim: $(call obj,tests/sim/emi12_main.c) $(SIM) $(EVERYTHING)
 	@mkdir -p $(@D) && echo "  LINK $@"
-	@$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_TEST) -lm
+	@$(CC) $(LDFLAGS_TEST) -o $@ $^ $(LIBS_TEST) -lm
 $(B)/tests/%.so: tests/sim/%.c | build/.packages
 	@mkdir -p $(@D) && echo "  LINK $@"
 	@$(CC) $(filter-out $(SANITIZE) $(LTO) -fPIE,$(CFLAGS_ALL)) -fPIC -shared -o $@ $< -ldl
@@ -152,7 +155,46 @@ $(B)/libtests.a: $(UNIT_SHARED) $(SIM)
 	@rm -f $@ && $(AR) rcs $@ $^
 $(B)/tests/test_%: $(B)/obj/tests/unit/test_%.o $(B)/libtests.a $(EVERYTHING)
 	@mkdir -p $(@D) && echo "  LINK $@"
-	@$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_TEST) -lm
+	@$(CC) $(LDFLAGS_TEST) -o $@ $^ $(LIBS_TEST) -lm
 $(B)/tests/test_%: $(B)/obj/tests/sim/test_%.o $(B)/libtests.a $(EVERYTHING)
 	@mkdir -p $(@D) && echo "  LINK $@"
-	@$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_TEST) -lm
+	@$(CC) $(LDFLAGS_TEST) -o $@ $^ $(LIBS_TEST) -lm
+
+# Fuzz targets: with gcc the corpus and deterministic mutations run in "make check"; with clang "make fuzz" searches.
+FUZZ := $(patsubst tests/fuzz/fuzz_%.c,$(B)/tests/fuzz_%,$(wildcard tests/fuzz/fuzz_*.c))
+$(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(call obj,tests/fuzz/no_io.c tests/fuzz/standalone.c) $(DRIVER) \
+    $(call obj,drivers/worker/crc.c) $(MODEL) $(BASE)
+	@mkdir -p $(@D) && echo "  LINK $@"
+	@$(CC) $(LDFLAGS_TEST) -o $@ $^ $(LIBS_MODEL)
+
+# The replay transport against the captures, with faults at every byte, and their mutations.
+$(B)/tests/replay $(B)/tests/mutate: $(B)/tests/%: $(B)/obj/tests/replay/%.o $(call obj,tests/replay/fixture.c) $(EVERYTHING)
+	@mkdir -p $(@D) && echo "  LINK $@"
+	@$(CC) $(LDFLAGS_TEST) -o $@ $^ $(LIBS_TEST) -lm
+
+# A French locale of our own, to show that no number depends on it.
+$(B)/locale/fr_FR.UTF-8: | build/.packages
+	@mkdir -p $(@D) && localedef -i fr_FR -f UTF-8 $@
+
+SIMULATORS := $(B)/tests/emi12-sim $(B)/tests/tty_shim.so
+CAPTURES := $(wildcard tests/captures/*/*.capture)
+# A test under umockdev; with SAN=1 the sanitizer's library must come first.
+WRAP := umockdev-wrapper
+ifdef SAN
+  export ASAN_OPTIONS := detect_leaks=1:verify_asan_link_order=0:abort_on_error=0
+  export UBSAN_OPTIONS := print_stacktrace=1
+endif
+UNIT_WRAPPED := $(filter $(addprefix %/test_,serial_bed worker_serial usb_seam),$(UNIT))
+UNIT_PLAIN := $(filter-out $(UNIT_WRAPPED),$(UNIT))
+FUZZ_MUTATIONS ?= 40
+
+CHECKS = $(foreach t,$(UNIT_PLAIN),$(notdir $t)=$t) $(foreach t,$(UNIT_WRAPPED),'$(notdir $t)=$(WRAP) $t') \
+  'golden=tests/captures/golden.sh $(B)' 'replay!=$(B)/tests/replay $(CAPTURES)' \
+  'fault-sweep!=$(B)/tests/replay --sweep $(CAPTURES)' 'mutation!=$(B)/tests/mutate $(CAPTURES)' \
+  $(foreach f,$(FUZZ),'$(notdir $f)!=$f -n $(FUZZ_MUTATIONS) tests/captures')
+
+.PHONY: check check-build
+check-build: $(PROGRAMS) $(SIMULATORS) $(UNIT) $(FUZZ) $(B)/tests/replay $(B)/tests/mutate $(B)/locale/fr_FR.UTF-8
+check: build/.packages ## builds and runs every test but system, long fuzzing and benchmarks; SAN=1 under sanitizers
+	@$(MAKE) --no-print-directory -j$$(nproc) check-build
+	@tests/run.sh $(B)/log $(CHECKS)

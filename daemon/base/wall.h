@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define WALL_TEXT_MAX 56
+#define WALL_TEXT_MAX 64
 #define WALL_MIN INT64_C(0)
 #define WALL_MAX INT64_C(253402300799999999) /* 9999-12-31T23:59:59.999999Z */
 #define WALL_SECOND INT64_C(1000000)

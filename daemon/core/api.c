@@ -242,7 +242,7 @@ static enum problem read_body(struct api_call *call, const char *fields) {
   json_t *value;
   json_object_foreach(call->body, key, value) {
     size_t n = strlen(key);
-    const char *at = n ? strstr(fields, key) : NULL;
+    const char *at = n && !strchr(key, ' ') ? strstr(fields, key) : NULL;
     while (at && ((at != fields && at[-1] != ' ') || (at[n] && at[n] != ' ')))
       at = strstr(at + 1, key);
     if (!at) {

@@ -18,20 +18,29 @@ struct artefacts {
 static int folder_make(int at, const char *name) {
   if (mkdirat(at, name, 0700) < 0)
     return errno == EEXIST ? 0 : -errno;
-  return fsync(at) < 0 ? -errno : 0; /* a new name must survive as well as what it names */
+  if (fsync(at) == 0) /* a new name must survive as well as what it names */
+    return 0;
+  int r = -errno;
+  unlinkat(at, name, AT_REMOVEDIR); /* the next put tries again */
+  return r;
 }
 
 static int folder_open(int at, const char *name) {
-  int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
   return fd < 0 ? -errno : fd;
 }
 
 int artefacts_open(const char *dir, struct artefacts **ret) {
-  _fd_cleanup_ int top = folder_open(AT_FDCWD, dir);
+  _fd_cleanup_ int top = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (top < 0)
-    return top;
+    return -errno;
   int r = folder_make(top, "artefacts");
   int fd = r < 0 ? r : folder_open(top, "artefacts");
+  if (fd >= 0 && fsync(fd) < 0) { /* folders that a run made just before it was killed */
+    r = -errno;
+    close(fd);
+    fd = r;
+  }
   if (fd < 0)
     return fd;
   struct artefacts *a = malloc(sizeof *a);
@@ -67,11 +76,8 @@ static int write_all(int fd, const uint8_t *bytes, size_t n) {
 static int file_put(int folder, const char *name, const void *bytes, size_t n) {
   char temporary[HASH_TEXT + 8];
   snprintf(temporary, sizeof temporary, "%s.new", name);
-  _fd_cleanup_ int fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0400);
-  if (fd < 0 && errno == EACCES) { /* left by a run that was killed: read only, even to us */
-    unlinkat(folder, temporary, 0);
-    fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0400);
-  }
+  unlinkat(folder, temporary, 0); /* left by a run that was killed, or a link that somebody planted */
+  _fd_cleanup_ int fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0400);
   if (fd < 0)
     return -errno;
   int r = write_all(fd, bytes, n);
@@ -89,12 +95,12 @@ static int file_put(int folder, const char *name, const void *bytes, size_t n) {
 static int file_get(int folder, const char *name, size_t max, uint8_t **ret, size_t *ret_n) {
   _fd_cleanup_ int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
   if (fd < 0)
-    return -errno;
+    return errno == ELOOP ? -EUCLEAN : -errno;
   struct stat st;
   if (fstat(fd, &st) < 0)
     return -errno;
   if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size > max)
-    return -EFBIG;
+    return -EUCLEAN; /* nothing that was stored */
   size_t n = (size_t)st.st_size, at = 0;
   uint8_t *bytes = malloc(n + 1);
   if (!bytes)

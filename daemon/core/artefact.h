@@ -20,7 +20,7 @@ int artefact_put(struct artefacts *a, struct store *s, const char *kind, const v
                  char ret_sha256[static HASH_TEXT]);
 
 /* The whole contents, malloc()ed, once their hash has been checked: -EUCLEAN when they are not what was stored,
- * -ENOENT when the file is gone. */
+ * among them anything that is no file or is larger than max; -ENOENT when it is gone. */
 int artefact_get(struct artefacts *a, const char *sha256, size_t max, uint8_t **ret, size_t *ret_n);
 
 #endif

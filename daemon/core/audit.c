@@ -44,18 +44,24 @@ static int row_hash(const struct row *r, const uint8_t prev[static HASH_BYTES], 
   return err;
 }
 
-/* Number and hash of the newest row, or of the anchor when every row is archived; zeros at the very beginning. */
-static int audit_head(struct store *s, int64_t *ret_seq, uint8_t ret_hash[static HASH_BYTES]) {
-  static const char *const sql[] = {"SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1",
-                                    "SELECT seq, hash FROM audit_anchor ORDER BY seq DESC LIMIT 1"};
-  *ret_seq = 0;
+/* The highest number that a row ever had, which SQLite keeps: rows taken from the new end leave a hole. */
+static int audit_last(struct store *s, int64_t *ret_seq) {
+  struct rows r = store_query(s, "SELECT seq FROM sqlite_sequence WHERE name = 'audit'", "");
+  *ret_seq = rows_next(&r) ? rows_int(&r, 0) : 0;
+  return rows_finish(&r);
+}
+
+/* The hash of the newest row, or of the anchor when every row is archived; zeros at the very beginning. */
+static int audit_head(struct store *s, uint8_t ret_hash[static HASH_BYTES]) {
+  static const char *const sql[] = {"SELECT hash FROM audit ORDER BY seq DESC LIMIT 1",
+                                    "SELECT hash FROM audit_anchor ORDER BY seq DESC LIMIT 1"};
+  bool found = false;
   memset(ret_hash, 0, HASH_BYTES);
-  for (int i = 0; i < 2 && !*ret_seq; i++) {
+  for (int i = 0; i < 2 && !found; i++) {
     struct rows r = store_query(s, sql[i], "");
-    if (rows_next(&r)) {
+    if ((found = rows_next(&r))) {
       size_t n;
-      const void *hash = rows_blob(&r, 1, &n);
-      *ret_seq = rows_int(&r, 0);
+      const void *hash = rows_blob(&r, 0, &n);
       if (n == HASH_BYTES)
         memcpy(ret_hash, hash, HASH_BYTES);
     }
@@ -78,7 +84,9 @@ int audit_add(struct store *s, const struct actor *actor, const char *action, co
                     .action = action,
                     .subject = subject,
                     .detail = text};
-  int r = audit_head(s, &row.seq, prev);
+  int r = audit_head(s, prev);
+  if (r == 0)
+    r = audit_last(s, &row.seq);
   row.seq++;
   if (r == 0)
     r = row_hash(&row, prev, hash);
@@ -99,6 +107,18 @@ static struct row row_of(const struct rows *r) {
                       .action = rows_text(r, 4),
                       .subject = rows_text(r, 5),
                       .detail = rows_text(r, 6)};
+}
+
+/* A text that goes on behind a NUL shows less than it holds. */
+static bool row_is_whole(const struct rows *r) {
+  for (int column = 2; column <= 6; column++) {
+    const char *text = rows_text(r, column);
+    size_t n = 0;
+    rows_blob(r, column, &n);
+    if (n != (text ? strlen(text) : 0))
+      return false;
+  }
+  return true;
 }
 
 int audit_verify(struct store *s, struct audit_check *ret) {
@@ -122,7 +142,8 @@ int audit_verify(struct store *s, struct audit_check *ret) {
     size_t n;
     const void *said = rows_blob(&r, 7, &n);
     err = row_hash(&row, prev, hash);
-    c.ok = err == 0 && row.seq == expected && n == HASH_BYTES && equal_secret(said, hash, HASH_BYTES);
+    c.ok =
+        err == 0 && row.seq == expected && row_is_whole(&r) && n == HASH_BYTES && equal_secret(said, hash, HASH_BYTES);
     if (!c.ok)
       c.broken_at = expected;
     c.first = c.first ? c.first : row.seq;
@@ -134,6 +155,14 @@ int audit_verify(struct store *s, struct audit_check *ret) {
   int query_err = rows_finish(&r);
   if (query_err < 0)
     return query_err;
+  int64_t last;
+  query_err = audit_last(s, &last);
+  if (query_err < 0)
+    return query_err;
+  if (c.ok && last != expected - 1) {
+    c.ok = false;
+    c.broken_at = expected;
+  }
   str_hex(prev, HASH_BYTES, c.head);
   *ret = c;
   return err;

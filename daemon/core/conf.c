@@ -161,7 +161,9 @@ static void begin_device(struct reader *r, const char *id) {
 static void begin_section(struct reader *r, char *name) {
   end_section(r);
   r->device = NULL;
-  memset(r->seen, 0, sizeof r->seen);
+  for (size_t i = 0; i < KEYS; i++) /* the other sections are one each, wherever they go on */
+    if (!strcmp(keys[i].section, "device"))
+      r->seen[i] = false;
   char *space = strchr(name, ' ');
   if (space)
     *space = 0;
@@ -246,11 +248,18 @@ int conf_read(struct conf *c, const char *path, bool missing_ok) {
       wrong(&r, "a line has at most %d bytes", LINE_MAX_BYTES - 2);
       break;
     }
+    if (!n || (line[n - 1] != '\n' && !feof(f))) {
+      wrong(&r, "not UTF-8 text");
+      break;
+    }
     read_line(&r, line);
   }
+  int err = ferror(f) ? -errno : 0;
+  if (err < 0)
+    fprintf(stderr, "%s: %s\n", path, strerrordesc_np(-err));
   end_section(&r);
   fclose(f);
-  return r.errors ? -EINVAL : 0;
+  return err < 0 ? err : r.errors ? -EINVAL : 0;
 }
 
 static int is_conf(const struct dirent *e) {

@@ -142,7 +142,9 @@ int hub_subscribe(struct hub *h, int64_t study, uint64_t last, json_t *hello, vo
     json_decref(hello);
     return -ENOMEM;
   }
-  *r = (struct hub_reader){.hub = h, .stream = s, .next = last ? last + 1 : h->next_id, .wake = wake, .arg = arg};
+  /* An id that was never given (the clock stepped back between two runs) is no place to go on from. */
+  *r = (struct hub_reader){
+      .hub = h, .stream = s, .next = last && last < h->next_id ? last + 1 : h->next_id, .wake = wake, .arg = arg};
   if (hello)
     r->part = event_text(0, "state", hello, &r->part_n);
   json_decref(hello);

@@ -156,6 +156,8 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
   (void)version;
   struct http *h = arg;
   struct http_request *q = *context;
+  if (h->closing && !(q && q->answered))
+    return MHD_NO; /* nobody is left to answer what comes now */
   if (!q) {
     *context = request_new(h, connection, method);
     return *context ? MHD_YES : MHD_NO;

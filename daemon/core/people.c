@@ -108,7 +108,7 @@ enum problem people_new_token(struct store *s, const struct actor *by, const cha
                               char ret_token[static TOKEN_DIGITS + 1]) {
   uint8_t hash[HASH_BYTES];
   token_make(ret_token, hash);
-  int r = store_run(s, "UPDATE user SET token = ? WHERE name = ?", "bt", hash, sizeof hash, name);
+  int r = store_run(s, "UPDATE user SET token = ? WHERE name = ? AND NOT disabled", "bt", hash, sizeof hash, name);
   return user_act(s, by, "user.token", name, r);
 }
 
@@ -168,7 +168,7 @@ enum problem patient_put(struct store *s, const struct actor *by, struct patient
   if (found != P_OK && found != P_not_found)
     return found;
   *ret_new = found == P_not_found;
-  if (*ret_new && if_match > 0)
+  if (*ret_new && if_match != 0) /* "*" too asks for one that is there (RFC 9110, 13.1.1) */
     return P_precondition_failed;
   if (!*ret_new) {
     if (if_match > 0 && if_match != known.version)

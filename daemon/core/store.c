@@ -24,6 +24,7 @@ struct store {
     sqlite3_stmt *statement;
   } cache[CACHE_SLOTS];
   bool in_transaction, in_act;
+  int lost; /* why SQLite itself rolled the open transaction back; 0 when it has not */
   struct waiter *waiters;
   size_t n_waiters, cap_waiters;
   int health;
@@ -129,7 +130,8 @@ static const char *const migrations[] = {
                                                                        "  artefact TEXT NOT NULL REFERENCES "
                                                                        "artefact(sha256)) STRICT;" APPEND_ONLY(
                                                                            "audit_anchor") "CREATE TABLE audit(seq "
-                                                                                           "INTEGER PRIMARY KEY, at "
+                                                                                           "INTEGER PRIMARY KEY "
+                                                                                           "AUTOINCREMENT, at "
                                                                                            "INTEGER NOT NULL, actor "
                                                                                            "TEXT NOT NULL, acting_for "
                                                                                            "TEXT,"
@@ -164,7 +166,7 @@ static const char *const migrations[] = {
 };
 #define SCHEMA_VERSION ((int)(sizeof migrations / sizeof *migrations))
 
-static int store_errno(struct store *s, int code) {
+static int store_errno_of(struct store *s, int code) {
   switch (code & 0xff) {
   case SQLITE_OK:
   case SQLITE_ROW:
@@ -184,12 +186,23 @@ static int store_errno(struct store *s, int code) {
   case SQLITE_LOCKED:
     return -EBUSY;
   case SQLITE_CONSTRAINT: {
-    int extended = s && s->db ? sqlite3_extended_errcode(s->db) : code;
+    int extended = s->db ? sqlite3_extended_errcode(s->db) : code;
     return extended == SQLITE_CONSTRAINT_UNIQUE || extended == SQLITE_CONSTRAINT_PRIMARYKEY ? -EEXIST : -EPERM;
+  }
+  case SQLITE_IOERR: {
+    int system = s->db ? sqlite3_system_errno(s->db) : 0;
+    return system == ENOSPC || system == EDQUOT ? -ENOSPC : system == EROFS ? -EROFS : -EIO;
   }
   default:
     return -EIO;
   }
+}
+
+static int store_errno(struct store *s, int code) {
+  int r = store_errno_of(s, code);
+  if (r < 0 && s->in_transaction && !s->lost && sqlite3_get_autocommit(s->db))
+    s->lost = r;
+  return r;
 }
 
 static int store_exec(struct store *s, const char *sql) {
@@ -243,8 +256,8 @@ static void store_reset(sqlite3_stmt *st) {
 }
 
 int store_run(struct store *s, const char *sql, const char *types, ...) {
-  int err = 0;
-  sqlite3_stmt *st = store_statement(s, sql, &err);
+  int err = s->lost; /* alone it would be a transaction of its own */
+  sqlite3_stmt *st = err ? NULL : store_statement(s, sql, &err);
   if (!st)
     return err;
   va_list ap;
@@ -309,8 +322,8 @@ int rows_finish(struct rows *r) {
 /* ---- acts and commits ---- */
 
 int store_begin(struct store *s) {
-  int r = 0;
-  if (!s->in_transaction) {
+  int r = s->lost;
+  if (r == 0 && !s->in_transaction) {
     r = store_exec(s, "BEGIN IMMEDIATE");
     s->in_transaction = r == 0;
   }
@@ -322,13 +335,13 @@ int store_begin(struct store *s) {
 
 int store_keep(struct store *s) {
   s->in_act = false;
-  return store_exec(s, "RELEASE act");
+  return s->lost ? s->lost : store_exec(s, "RELEASE act");
 }
 
 void store_undo(struct store *s) {
   /* SQLite itself rolls the whole transaction back on some errors (full disk, I/O); then the earlier acts of this
-   * turn are gone too, and store_commit() will say so to everyone who waits. */
-  if (s->in_act && !sqlite3_get_autocommit(s->db))
+   * turn are gone too: no other begins until store_commit() has said so to everyone who waits. */
+  if (s->in_act && !s->lost)
     store_exec(s, "ROLLBACK TO act; RELEASE act");
   s->in_act = false;
 }
@@ -340,10 +353,11 @@ bool store_is_dirty(const struct store *s) {
 int store_commit(struct store *s) {
   int r = 0;
   if (s->in_transaction) {
-    r = sqlite3_get_autocommit(s->db) ? -EIO : store_exec(s, "COMMIT");
+    r = s->lost ? s->lost : store_exec(s, "COMMIT");
     if (r < 0 && !sqlite3_get_autocommit(s->db))
       store_exec(s, "ROLLBACK");
     s->in_transaction = false;
+    s->lost = 0;
     if (r < 0 && s->health != r)
       log_errno(LOG_ERROR, r, "store: cannot commit");
     s->health = r;
@@ -426,11 +440,12 @@ int store_open(const char *dir, struct store **ret) {
       s, sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL));
   umask(mask);
   /* EXCLUSIVE: this process is the only one, which also keeps the WAL index out of shared memory. FULL: a commit
-   * that was answered survives a power cut. The cache is small because the queue's index pages are what is read. */
+   * that was answered survives a power cut. Recursive triggers: a row that is replaced is a row removed, which the
+   * append-only rules must see. The cache is small because the queue's index pages are what is read. */
   if (r == 0)
     r = store_exec(s, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-                      "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
-                      "PRAGMA cache_size = -1024; PRAGMA temp_store = MEMORY");
+                      "PRAGMA foreign_keys = ON; PRAGMA recursive_triggers = ON; PRAGMA trusted_schema = OFF;"
+                      "PRAGMA cell_size_check = ON; PRAGMA cache_size = -1024; PRAGMA temp_store = MEMORY");
   if (r == 0)
     r = store_migrate(s);
   if (r < 0) {

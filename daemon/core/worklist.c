@@ -45,18 +45,19 @@ const char *study_event_name(enum study_event e) {
 }
 
 enum problem study_next(enum study_state from, enum study_event event, enum role role, enum study_state *ret) {
-  enum problem p = P_wrong_state;
+  bool ever = false;
   for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-    if (table[i].event == event && !(table[i].roles & role))
-      p = P_forbidden; /* whoever may never do this is told so in every state */
-    if (table[i].from != from || table[i].event != event)
+    if (table[i].event != event)
+      continue;
+    ever |= (table[i].roles & role) != 0;
+    if (table[i].from != from)
       continue;
     if (!(table[i].roles & role))
       return P_forbidden;
     *ret = table[i].to;
     return P_OK;
   }
-  return p;
+  return ever ? P_wrong_state : P_forbidden;
 }
 
 static const struct { const char *act, *modality; } acts[] = {{"ecg", "ecg"}};

@@ -26,8 +26,8 @@ const char *study_state_name(enum study_state s);
 bool study_state_find(const char *name, enum study_state *ret);
 const char *study_event_name(enum study_event e);
 
-/* The table: the next state, or P_wrong_state when the event is not possible there for anyone, P_forbidden when it is
- * not for this role. */
+/* The table: the next state; P_forbidden when the event is not for this role, in this state or in any;
+ * P_wrong_state when it is, but not in this state. */
 enum problem study_next(enum study_state from, enum study_event event, enum role role, enum study_state *ret);
 
 struct study {

@@ -197,7 +197,9 @@ static int receive(struct link *l, unsigned ms, struct emi12_frame *ret) {
     }
     if (l->heard > WAIT_BYTES || (l->heard && acq_elapsed_ms(l->io) > l->until))
       return -ETIMEDOUT;
-    int n = acq_read_some(l->io, l->bytes, sizeof l->bytes, ms);
+    /* Never past the bound, so that it falls on the same byte however the bytes are split. */
+    size_t most = WAIT_BYTES + 1 - l->heard;
+    int n = acq_read_some(l->io, l->bytes, most < sizeof l->bytes ? most : sizeof l->bytes, ms);
     if (n < 0)
       return n;
     l->heard += (uint32_t)n;

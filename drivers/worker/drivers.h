@@ -4,7 +4,7 @@
 
 #include <asalee/driver.h>
 
-#define DRIVERS_MAX 256  /* a longer table, or match table, has lost its end */
+#define DRIVERS_MAX 256 /* a longer table, or match table, has lost its end */
 #define MATCHES_MAX 64
 #define DRIVERS_WHY_MAX 256
 

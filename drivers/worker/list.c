@@ -65,9 +65,9 @@ static json_t *driver_json(const struct acq_driver *d) {
   return json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:O, s:{s:I, s:I, s:I, s:I, s:I}}", "abi", (int)d->abi, "name",
                    d->name, "version", d->version, "label", d->label, "modality", acq_modality_name(d->modality),
                    "maturity", acq_maturity_name(d->maturity), "integrity", acq_integrity_name(d->integrity), "match",
-                   matches, "limits", "max_bytes", (json_int_t)l->max_bytes, "max_seconds",
-                   (json_int_t)l->max_seconds, "default_seconds", (json_int_t)l->default_seconds, "idle_ms",
-                   (json_int_t)l->idle_ms, "grace_ms", (json_int_t)l->grace_ms);
+                   matches, "limits", "max_bytes", (json_int_t)l->max_bytes, "max_seconds", (json_int_t)l->max_seconds,
+                   "default_seconds", (json_int_t)l->default_seconds, "idle_ms", (json_int_t)l->idle_ms, "grace_ms",
+                   (json_int_t)l->grace_ms);
 }
 
 static int list_json(const struct acq_driver *const *table) {

@@ -169,12 +169,10 @@ static void begin(struct worker *w) {
 /* The conversation up to the reading; 0, or what failed and where. */
 static int converse(struct worker *w, enum wire_step *ret_step) {
   struct wire_message m = {.type = WIRE_IDENTITY};
-  int r = transport_start(w->io.transport);
-  if (r < 0) {
-    *ret_step = WIRE_STEP_OPEN;
-    w->io.unplugged = true; /* there is nobody to release */
-    return acq_fail(&w->io, r, "%s", w->io.transport->why[0] ? w->io.transport->why : "the node does not answer");
-  }
+  int r = talk_start(&w->io);
+  *ret_step = WIRE_STEP_OPEN;
+  if (r < 0)
+    return r;
   *ret_step = WIRE_STEP_IDENTIFY;
   r = talk_identify(&w->io, w->driver, &m.identity);
   if (r < 0)
@@ -194,9 +192,7 @@ static _Noreturn void acquire(struct worker *w) {
   int released = talk_release(&w->io, w->driver, step == WIRE_STEP_IDENTIFY ? r : 0);
   if (released < 0)
     log_errno(LOG_WARNING, released, "the instrument could not be put back at rest");
-  int ended = capture_write_end(&w->capture, r == 0            ? CAPTURE_OK
-                                             : r == -ECANCELED ? CAPTURE_CANCEL
-                                                               : CAPTURE_ERROR);
+  int ended = capture_write_end(&w->capture, r == 0 ? CAPTURE_OK : r == -ECANCELED ? CAPTURE_CANCEL : CAPTURE_ERROR);
   transport_destroy(w->io.transport); /* the instrument is free while we decode */
   if (r < 0)
     fail(w, r, step, reason);

@@ -53,8 +53,8 @@ struct landlock_attr {
 #define LANDLOCK_FS_REFER (1ull << 13)
 #define LANDLOCK_FS_TRUNCATE (1ull << 14)
 #define LANDLOCK_FS_IOCTL_DEV (1ull << 15)
-#define LANDLOCK_NET_TCP 3ull    /* bind, connect */
-#define LANDLOCK_SCOPE_ALL 3ull  /* abstract sockets and signals of others */
+#define LANDLOCK_NET_TCP 3ull   /* bind, connect */
+#define LANDLOCK_SCOPE_ALL 3ull /* abstract sockets and signals of others */
 
 static int sandbox_landlock(void) {
   long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_VERSION);
@@ -89,26 +89,25 @@ static const int always[] = {
     SCMP_SYS(timerfd_create), SCMP_SYS(timerfd_settime), SCMP_SYS(timerfd_gettime),
     /* itself */
     SCMP_SYS(futex), SCMP_SYS(sched_yield), SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(rt_sigaction),
-    SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn), SCMP_SYS(sigaltstack), SCMP_SYS(restart_syscall),
-    SCMP_SYS(uname), SCMP_SYS(eventfd2), SCMP_SYS(exit), SCMP_SYS(exit_group),
-};
+    SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn), SCMP_SYS(sigaltstack), SCMP_SYS(restart_syscall), SCMP_SYS(uname),
+    SCMP_SYS(eventfd2), SCMP_SYS(exit), SCMP_SYS(exit_group)};
 
 /* What the sanitizers read when they report, and on the way. */
 #ifdef __SANITIZE_ADDRESS__
-static const int sanitizer[] = {SCMP_SYS(sched_getaffinity), SCMP_SYS(prlimit64), SCMP_SYS(sysinfo),
-                                SCMP_SYS(getrlimit), SCMP_SYS(getuid), SCMP_SYS(newfstatat), SCMP_SYS(pipe2)};
+static const int sanitizer[] = {
+    SCMP_SYS(sched_getaffinity), SCMP_SYS(prlimit64), SCMP_SYS(sysinfo), SCMP_SYS(getrlimit), SCMP_SYS(getuid),
+    SCMP_SYS(newfstatat),        SCMP_SYS(pipe2)};
 #endif
 
-static const unsigned serial_ioctls[] = {FIONREAD, TIOCOUTQ, TCGETS, TCSETS, TCSETSW, TCSETSF, TCFLSH, TCSBRK,
-                                         TIOCMGET, TIOCMSET, TIOCMBIS, TIOCMBIC};
+static const unsigned serial_ioctls[] = {FIONREAD, TIOCOUTQ, TCGETS,   TCSETS,   TCSETSW,  TCSETSF,
+                                         TCFLSH,   TCSBRK,   TIOCMGET, TIOCMSET, TIOCMBIS, TIOCMBIC};
 
 static const unsigned usb_ioctls[] = {
-    (unsigned)USBDEVFS_GET_CAPABILITIES, (unsigned)USBDEVFS_CONNECTINFO,       (unsigned)USBDEVFS_CONTROL,
-    (unsigned)USBDEVFS_CLAIMINTERFACE,   (unsigned)USBDEVFS_RELEASEINTERFACE,  (unsigned)USBDEVFS_SETINTERFACE,
-    (unsigned)USBDEVFS_GETDRIVER,        (unsigned)USBDEVFS_DISCONNECT_CLAIM,  (unsigned)USBDEVFS_IOCTL,
-    (unsigned)USBDEVFS_SUBMITURB,        (unsigned)USBDEVFS_REAPURB,           (unsigned)USBDEVFS_REAPURBNDELAY,
-    (unsigned)USBDEVFS_DISCARDURB,       (unsigned)USBDEVFS_CLEAR_HALT,        (unsigned)USBDEVFS_GET_SPEED,
-};
+    (unsigned)USBDEVFS_GET_CAPABILITIES, (unsigned)USBDEVFS_CONNECTINFO,      (unsigned)USBDEVFS_CONTROL,
+    (unsigned)USBDEVFS_CLAIMINTERFACE,   (unsigned)USBDEVFS_RELEASEINTERFACE, (unsigned)USBDEVFS_SETINTERFACE,
+    (unsigned)USBDEVFS_GETDRIVER,        (unsigned)USBDEVFS_DISCONNECT_CLAIM, (unsigned)USBDEVFS_IOCTL,
+    (unsigned)USBDEVFS_SUBMITURB,        (unsigned)USBDEVFS_REAPURB,          (unsigned)USBDEVFS_REAPURBNDELAY,
+    (unsigned)USBDEVFS_DISCARDURB,       (unsigned)USBDEVFS_CLEAR_HALT,       (unsigned)USBDEVFS_GET_SPEED};
 
 static int allow(scmp_filter_ctx filter, const int *calls, size_t n) {
   int r = 0;

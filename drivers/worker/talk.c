@@ -14,6 +14,16 @@ static void talk_clean(char *text) {
       text[i] = '?';
 }
 
+static int talk_failed(struct acq_io *io, const char *what, int r) {
+  if (!io->reason[0])
+    acq_fail(io, r, "%s: %s", what, strerrordesc_np(-r) ? strerrordesc_np(-r) : "unknown error");
+  talk_clean(io->reason);
+  char note[IO_REASON_MAX + 8];
+  snprintf(note, sizeof note, "fail %s", io->reason);
+  io_note(io, note);
+  return r;
+}
+
 static int talk_judge(struct acq_io *io, const char *what, int said) {
   int r = said;
   if (io->unplugged)
@@ -22,15 +32,17 @@ static int talk_judge(struct acq_io *io, const char *what, int said) {
     r = -ECANCELED;
   else if (r > 0)
     r = acq_fail(io, -EPROTO, "the driver's %s() returned %d", what, said);
+  return r == 0 ? 0 : talk_failed(io, what, r);
+}
+
+int talk_start(struct acq_io *io) {
+  int r = transport_start(io->transport);
   if (r == 0)
     return 0;
-  if (!io->reason[0])
-    acq_fail(io, r, "%s: %s", what, strerrordesc_np(-r) ? strerrordesc_np(-r) : "unknown error");
-  talk_clean(io->reason);
-  char note[IO_REASON_MAX + 8];
-  snprintf(note, sizeof note, "fail %s", io->reason);
-  io_note(io, note);
-  return r;
+  io->unplugged = true;
+  if (io->transport->why[0])
+    acq_fail(io, r, "%s", io->transport->why);
+  return talk_failed(io, "start", r);
 }
 
 static bool is_identity_text(const char *text) {

@@ -6,6 +6,9 @@
 
 #include "io.h"
 
+/* First contact of the transport. A failure counts as an unplug: there is nobody to talk to. */
+int talk_start(struct acq_io *io);
+
 int talk_identify(struct acq_io *io, const struct acq_driver *driver, struct acq_identity *ret);
 /* Waits for START, as long as the daemon likes: people stick electrodes on meanwhile. */
 int talk_await(struct acq_io *io);

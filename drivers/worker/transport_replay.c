@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REPLAY_SHOWN 24        /* bytes of a mismatch that are worth reading */
+#define REPLAY_SHOWN 24          /* bytes of a mismatch that are worth reading */
 #define REPLAY_SPARE_CALLS 10000 /* above one call a byte: what retries and time-outs may cost */
 #define REPLAY_LAST_CALLS 1000   /* after the unplug that ends a runaway driver */
 

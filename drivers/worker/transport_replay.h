@@ -25,11 +25,11 @@ struct replay {
   /* Set after replay_init() to leave the capture before byte cut_byte of event cut_event (from 0). */
   size_t cut_event, cut_byte;
   enum replay_fate fate;
-  size_t chunk;     /* the most bytes one read gives */
-  size_t patience;  /* calls left before the driver is taken for one that never ends */
+  size_t chunk;    /* the most bytes one read gives */
+  size_t patience; /* calls left before the driver is taken for one that never ends */
 
-  size_t event, offset;        /* the next byte */
-  const uint8_t *rest;         /* of an event that was begun before the host wrote */
+  size_t event, offset; /* the next byte */
+  const uint8_t *rest;  /* of an event that was begun before the host wrote */
   size_t n_rest;
   uint64_t now_us;
   bool cancelled, runaway, strict_phases;

@@ -102,8 +102,8 @@ static const struct transport_ops serial_ops = {
 static const struct acq_match *serial_row(const struct acq_match *table, struct sp_port *port) {
   int vendor = 0, product = 0;
   const struct acq_match *first = NULL;
-  bool known = sp_get_port_transport(port) == SP_TRANSPORT_USB &&
-               sp_get_port_usb_vid_pid(port, &vendor, &product) == SP_OK;
+  bool known =
+      sp_get_port_transport(port) == SP_TRANSPORT_USB && sp_get_port_usb_vid_pid(port, &vendor, &product) == SP_OK;
   for (const struct acq_match *m = table; m->bus; m++) {
     if (m->bus != ACQ_SERIAL)
       continue;

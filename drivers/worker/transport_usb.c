@@ -13,9 +13,9 @@
 
 #include <linux/usbdevice_fs.h>
 
-#define USB_BUFFER 4096      /* whole packets: any power of two up to 1024 divides it */
-#define USB_PACKET_MAX 1024  /* bulk at SuperSpeed */
-#define USB_POLLFDS 8        /* libusb has three: the device, its event, its timer */
+#define USB_BUFFER 4096       /* whole packets: any power of two up to 1024 divides it */
+#define USB_PACKET_MAX 1024   /* bulk at SuperSpeed */
+#define USB_POLLFDS 8         /* libusb has three: the device, its event, its timer */
 #define USB_UNLINK_US 2000000 /* the kernel gives a cancelled transfer back at once; past this it never will */
 
 struct usb {
@@ -24,13 +24,13 @@ struct usb {
   const struct acq_match *table;
   libusb_context *context;
   libusb_device_handle *handle;
-  int interface;       /* claimed, or -1 */
-  uint8_t in, out;     /* bulk endpoints, 0 for none */
-  size_t packet;       /* of `in` */
+  int interface;   /* claimed, or -1 */
+  uint8_t in, out; /* bulk endpoints, 0 for none */
+  size_t packet;   /* of `in` */
   struct libusb_transfer *transfer;
-  int done;            /* libusb's completion flag: the transfer is ours again */
-  bool lost;           /* the kernel kept the transfer: never touch it again */
-  int pending;         /* an error that came behind bytes: told after them */
+  int done;    /* libusb's completion flag: the transfer is ours again */
+  bool lost;   /* the kernel kept the transfer: never touch it again */
+  int pending; /* an error that came behind bytes: told after them */
   struct pollfd fds[USB_POLLFDS + 1];
   nfds_t n_fds;
   size_t at, n; /* what `received` holds that nobody has read */
@@ -71,8 +71,8 @@ static bool usb_interrupted(const struct usb *u) {
   return poll(&fd, 1, 0) > 0;
 }
 
-/* Runs the filled transfer (not when `lost`) to its end: 0 when it ended by itself, else what ended it, -ETIMEDOUT or -EINTR; then too
- * transfer->actual_length says what was moved before. Other errors: nothing was moved. */
+/* Runs the filled transfer (not when `lost`) to its end: 0 when it ended by itself, else what ended it, -ETIMEDOUT or
+ * -EINTR; then too transfer->actual_length says what was moved before. Other errors: nothing was moved. */
 static int usb_run(struct usb *u, uint64_t deadline_us) {
   u->done = 0;
   u->transfer->actual_length = 0; /* before any return: the caller counts on it */

@@ -74,8 +74,11 @@ static inline uint32_t acq_u32be(struct acq_cur *c) {
 }
 
 static inline uint64_t acq_u64le(struct acq_cur *c) {
-  uint64_t low = acq_u32le(c);
-  return low | (uint64_t)acq_u32le(c) << 32;
+  const uint8_t *p = acq_bytes(c, 8);
+  uint64_t v = 0;
+  for (int i = 7; p && i >= 0; i--)
+    v = v << 8 | p[i];
+  return v;
 }
 
 /* A cursor over the next n bytes, which leave this one. When they are not there both get -EPROTO. */

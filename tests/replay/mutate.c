@@ -1,0 +1,173 @@
+/* mutate CAPTURE...
+ *
+ * Flips every bit that was received, and cuts what was received at every byte, and decodes: each time the decode must
+ * fail, or flag the record, or give the same reading. A record that is silently different is a failure.
+ *
+ * A long capture is tried at every bit and every length of its first and last EDGE bytes, where its frames of set-up,
+ * start and stop are, and between them at about 500 lengths and one bit (another each time) of about 500 bytes. A cut
+ * keeps the capture's end line: bytes lost without anybody's noticing are the harder case. */
+#include "fixture.h"
+#include "hash.h"
+#include "record.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EDGE 256
+
+struct counts {
+  size_t same, refused, flagged, different;
+};
+
+/* The reading itself: what was measured and what the instrument said. */
+static bool same_reading(const json_t *a, const json_t *b) {
+  return json_equal(json_object_get(a, "acquired"), json_object_get(b, "acquired")) &&
+         json_equal(json_object_get(a, "statements"), json_object_get(b, "statements"));
+}
+
+static const json_t *find_item(const json_t *quality, const json_t *like) {
+  size_t i;
+  json_t *item;
+  json_array_foreach(quality, i, item) {
+    if (!strcmp(json_text(item, "code"), json_text(like, "code")) &&
+        !strcmp(json_text(item, "subject"), json_text(like, "subject")))
+      return item;
+  }
+  return NULL;
+}
+
+static json_int_t count_of(const json_t *item) {
+  return json_integer_value(json_object_get(item, "count"));
+}
+
+static size_t flags_of(const json_t *record) {
+  size_t i, n = 0;
+  json_t *measure;
+  json_array_foreach(json_object_get(json_object_get(record, "acquired"), "measures"), i, measure) {
+    n += json_array_size(json_object_get(measure, "flags"));
+  }
+  return n;
+}
+
+/* The record is incomplete, or says something against itself that the original does not. */
+static bool is_flagged(const json_t *record, const json_t *original) {
+  size_t i;
+  json_t *item;
+  if (!json_is_true(json_object_get(record, "complete")))
+    return true;
+  json_array_foreach(json_object_get(record, "quality"), i, item) {
+    const json_t *before = find_item(json_object_get(original, "quality"), item);
+    if (strcmp(json_text(item, "severity"), "info") && (!before || count_of(item) > count_of(before)))
+      return true;
+  }
+  return flags_of(record) > flags_of(original);
+}
+
+static int decode(const struct fixture *f, json_t **ret, char reason[static 256]) {
+  struct record_result result;
+  int r = record_decode(f->driver, &f->capture, &result, reason);
+  if (r < 0)
+    return r;
+  r = json_read(result.json, result.json_bytes, ret, reason);
+  record_result_finish(&result);
+  return r;
+}
+
+/* Decodes what stands in the capture now; true unless it is silently different. */
+static bool try(const struct fixture *f, const json_t *original, struct counts *counts) {
+  _json_cleanup_ json_t *record = NULL;
+  char reason[256];
+  int r = decode(f, &record, reason);
+  if (r == -ENOMEM || r == -EINVAL)
+    fixture_fail(f, "decode says %d: %s", r, reason);
+  if (r < 0)
+    counts->refused++;
+  else if (same_reading(record, original))
+    counts->same++;
+  else if (is_flagged(record, original))
+    counts->flagged++;
+  else
+    return counts->different++, false;
+  return true;
+}
+
+static void flip(struct fixture *f, const json_t *original, struct counts *counts) {
+  struct acq_capture *c = &f->capture;
+  for (size_t i = 0, tried = 0; i < c->n_received; i++) {
+    if (!fixture_tries(i, c->n_received, EDGE))
+      continue;
+    bool edge = fixture_tries_all(i, c->n_received, EDGE);
+    for (unsigned bit = edge ? 0 : (unsigned)(tried % 8); bit < 8; bit = edge ? bit + 1 : 8) {
+      c->received[i] ^= (uint8_t)(1u << bit);
+      if (!try(f, original, counts))
+        fixture_fail(f, "received byte %zu, bit %u flipped: a different record, and nothing says so", i, bit);
+      c->received[i] ^= (uint8_t)(1u << bit);
+    }
+    tried++;
+  }
+}
+
+static void truncate_received(struct fixture *f, const json_t *original, struct counts *counts) {
+  struct acq_capture *c = &f->capture;
+  const size_t n_received = c->n_received, n_events = c->n_events;
+  for (size_t n = 0; n < n_received; n++) {
+    if (!fixture_tries(n, n_received, EDGE))
+      continue;
+    size_t e = 0, at = 0;
+    while (e < n_events && (c->events[e].kind != ACQ_RECEIVED || at + c->events[e].n <= n)) {
+      at += c->events[e].kind == ACQ_RECEIVED ? c->events[e].n : 0;
+      e++;
+    }
+    const size_t whole = c->events[e].n; /* event e holds byte n */
+    c->events[e].n = n - at;
+    c->n_events = e + (n > at);
+    c->n_received = n;
+    if (!try(f, original, counts))
+      fixture_fail(f, "only %zu bytes received: a different record, and nothing says so", n);
+    c->events[e].n = whole;
+    c->n_events = n_events;
+    c->n_received = n_received;
+  }
+}
+
+static void mutate(struct fixture *f) {
+  _json_cleanup_ json_t *original = NULL;
+  char reason[256];
+  struct counts flips = {0}, cuts = {0};
+  int r = decode(f, &original, reason);
+  if (r < 0) {
+    /* A capture without a reading has nothing to be silently different from; it must stay refused or be flagged. */
+    original = json_pack("{s:{}, s:b, s:[], s:[]}", "acquired", "complete", 1, "quality", "statements");
+    printf("%s: holds no reading (%s)\n", f->path, reason);
+  }
+  flip(f, original, &flips);
+  truncate_received(f, original, &cuts);
+  printf("%s: %zu flips: %zu refused, %zu flagged, %zu the same, %zu SILENTLY DIFFERENT; %zu cuts: %zu refused, "
+         "%zu flagged, %zu the same, %zu SILENTLY DIFFERENT\n",
+         f->path, flips.same + flips.refused + flips.flagged + flips.different, flips.refused, flips.flagged,
+         flips.same, flips.different, cuts.same + cuts.refused + cuts.flagged + cuts.different, cuts.refused,
+         cuts.flagged, cuts.same, cuts.different);
+  fflush(stdout);
+}
+
+int main(int argc, char **argv) {
+  if (argc < 2) {
+    fprintf(stderr, "usage: mutate CAPTURE...\n");
+    return 2;
+  }
+  if (hash_open() < 0)
+    return 1;
+  for (int i = 1; i < argc; i++) {
+    struct fixture f;
+    if (!fixture_read(argv[i], &f)) {
+      fixture_failures++;
+      continue;
+    }
+    mutate(&f);
+    fixture_finish(&f);
+  }
+  printf("mutate: %d captures, %u failures\n", argc - 1, fixture_failures);
+  return fixture_failures ? 1 : 0;
+}
