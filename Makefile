@@ -198,3 +198,5 @@ check-build: $(PROGRAMS) $(SIMULATORS) $(UNIT) $(FUZZ) $(B)/tests/replay $(B)/te
 check: build/.packages ## builds and runs every test but system, long fuzzing and benchmarks; SAN=1 under sanitizers
 	@$(MAKE) --no-print-directory -j$$(nproc) check-build
 	@tests/run.sh $(B)/log $(CHECKS)
+
+-include $(shell find $(B)/obj -name '*.d' 2>/dev/null)

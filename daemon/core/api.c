@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #define ALIVE_US (15 * 1000000ull)
+#define CLAIMS_RETRY_US (5 * WALL_SECOND)
 #define ANSWERED_DAYS 7 /* how long an Idempotency-Key is remembered */
 
 enum { ANYONE = ~0 };
@@ -17,8 +18,8 @@ enum { ANYONE = ~0 };
 #define ADMIN ROLE_ADMIN
 #define LGC ROLE_LGC
 
-/* How a route meets the store: not at all, reading, writing inside an act, or running its own acts. */
-enum mode { READ, WRITE, OWN };
+/* How a route meets the store: reading, or writing inside an act. */
+enum mode { READ, WRITE };
 
 static const struct route {
   const char *method, *path; /* {} stands for one segment */
@@ -52,7 +53,7 @@ static const struct route {
      "Takes the study for interpretation: a token, for a time."},
     {"POST", "/v1/studies/{}/release", api_study_release, GP, WRITE, "token", "Gives the study back to the queue."},
     {"POST", "/v1/studies/{}/sign", api_study_sign, GP, WRITE, "token conclusion text", "Signs the interpretation."},
-    {"POST", "/v1/studies/{}/redecode", api_study_redecode, GP | ADMIN, OWN, "",
+    {"POST", "/v1/studies/{}/redecode", api_study_redecode, GP | ADMIN, WRITE, "",
      "Decodes the newest capture again with the installed driver, into a new record."},
     {"GET", "/v1/studies/{}/events", api_study_events, NURSE | GP | ADMIN | LGC, READ, NULL,
      "Server-sent events: state, identity, progress, contacts, preview, failure. Resumes by Last-Event-ID."},
@@ -412,17 +413,44 @@ void api_handle(struct http_request *q, void *arg) {
 
 /* ---- timers ---- */
 
+static void on_expired(void *arg, int64_t study) {
+  api_moved(arg, study);
+}
+
+static void claims_at(struct api *a, int64_t us) {
+  sd_event_source_set_time(a->claim_timer, (uint64_t)us);
+  sd_event_source_set_enabled(a->claim_timer, SD_EVENT_ONESHOT);
+}
+
+static void on_expired_durable(void *arg, int result) {
+  if (result < 0)
+    claims_at(arg, wall_now().us + CLAIMS_RETRY_US);
+}
+
+static int answered_forget(struct store *store, int64_t now) {
+  int r = store_begin(store);
+  if (r == 0)
+    r = store_run(store, "DELETE FROM answered WHERE at < ?", "i", now - ANSWERED_DAYS * 86400 * WALL_SECOND);
+  if (r >= 0)
+    return store_keep(store);
+  store_undo(store);
+  return r;
+}
+
 /* Claims end on time, and the keys of old requests are forgotten. Runs when the next claim ends, and on each claim. */
 static int on_claims(sd_event_source *source, uint64_t usec, void *arg) {
+  (void)source;
   (void)usec;
   struct api *a = arg;
-  int64_t now = wall_now().us, next = worklist_expire(a->store, now);
+  int64_t now = wall_now().us, next = worklist_expire(a->store, now, on_expired, a);
   if (next < 0)
     log_errno(LOG_ERROR, (int)next, "claims: cannot give back those that ran out");
-  if (next > 0) {
-    sd_event_source_set_time(source, (uint64_t)next);
-    sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-  }
+  else if (next > 0)
+    claims_at(a, next);
+  if (next < 0 || answered_forget(a->store, now) < 0)
+    claims_at(a, now + CLAIMS_RETRY_US);
+  else
+    store_on_commit(a->store, on_expired_durable, a);
   return 0;
 }
 
@@ -442,9 +470,6 @@ int api_open(struct api *a) {
     r = sd_event_add_time_relative(a->event, &a->alive_timer, CLOCK_MONOTONIC, ALIVE_US, 1000000, on_alive, a);
   if (r >= 0)
     r = sd_event_source_set_enabled(a->alive_timer, SD_EVENT_OFF);
-  if (r >= 0)
-    r = store_run(a->store, "DELETE FROM answered WHERE at < ?", "i",
-                  wall_now().us - ANSWERED_DAYS * 86400 * WALL_SECOND);
   return r < 0 ? r : 0;
 }
 

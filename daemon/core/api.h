@@ -56,6 +56,8 @@ bool api_id(const char *text, char letter, int64_t *ret);
 void api_ref(char letter, int64_t id, char ret[static 32]);
 json_t *api_time(int64_t us); /* null for 0 */
 json_t *api_list(json_t *items, const char *next);
+/* Inside an act: everyone who watches the study learns of its state once that act is durable. */
+void api_moved(struct api *a, int64_t study);
 void api_etag(struct api_call *call, int64_t version);
 /* If-Match: 0 none given, -1 "*", else the version. */
 enum problem api_if_match(struct api_call *call, int64_t *ret);

@@ -170,7 +170,6 @@ static enum problem answer_study(struct api_call *call, const struct study *y) {
   return study_json(call, y, &call->answer);
 }
 
-/* Everyone who watches the study learns of its new state once it is durable. */
 struct state_news {
   struct api *api;
   int64_t study;
@@ -191,12 +190,16 @@ static void on_news(void *arg, int result) {
   free(n);
 }
 
-static enum problem moved(struct api_call *call, const struct study *y) {
+void api_moved(struct api *a, int64_t study) {
   struct state_news *n = malloc(sizeof *n);
   if (n) {
-    *n = (struct state_news){call->api, y->id};
-    store_on_commit(call->api->store, on_news, n);
+    *n = (struct state_news){a, study};
+    store_on_commit(a->store, on_news, n);
   }
+}
+
+static enum problem moved(struct api_call *call, const struct study *y) {
+  api_moved(call->api, y->id);
   return answer_study(call, y);
 }
 

@@ -20,7 +20,7 @@ struct session {
   struct sessions *all;
   struct session *next;
   int64_t id, study; /* acquisition row, study row */
-  bool redecode;
+  bool redecode, cancelled;
   struct wire_order order;
   struct driver_info driver;
   char device_id[64];
@@ -40,6 +40,7 @@ struct session {
 struct sessions {
   struct sessions_parts parts;
   struct session *list;
+  sd_event_source *recover; /* while what an earlier run left open cannot be stored */
 };
 
 static void study_ref(int64_t study, char ref[static 32]) {
@@ -268,15 +269,27 @@ static enum problem store_redecode(struct session *x) {
     failure = record_check(x, &record);
   _json_cleanup_ json_t *owned = record;
   char ref[32];
+  struct study study;
+  enum problem p = study_find(store, x->study, &study);
+  if (p != P_OK)
+    return p;
   study_ref(x->study, ref);
+  /* Meanwhile a reader may have taken the study, or the nurse set the record aside: then things stay as they are. */
+  bool rests = study.state == ACQUIRED || study.state == TO_INTERPRET;
   int r = 0;
-  if (record) {
+  if (record && rests)
     r = store_run(store,
                   "INSERT INTO supersession SELECT id, ?, ?, 'redecode' FROM record WHERE study = ? AND acquisition = ?"
                   " AND id NOT IN (SELECT record FROM supersession)",
                   "itii", now, x->by, x->study, x->id);
+  if (record && r == 0)
+    failure = P_wrong_state;
+  else if (record && r > 0) {
+    r = store_record(x, record, now);
     if (r >= 0)
-      r = store_record(x, record, now);
+      r = store_run(store, "UPDATE study SET version = version + 1, updated = ? WHERE id = ?", "ii", now, x->study);
+    if (r >= 0)
+      r = change_add(store, "study", ref, study_state_name(study.state));
   }
   if (r >= 0)
     r = audit_add(store, &by, "study.redecode", ref,
@@ -311,7 +324,7 @@ static void session_retry(struct session *x, const char *code) {
 static void on_stored(void *arg, int result) {
   struct session *x = arg;
   struct sessions *s = x->all;
-  struct study study;
+  struct study study = {0};
   if (result < 0)
     return session_retry(x, problem_code(problem_of_errno(result)));
   if (study_find(s->parts.store, x->study, &study) == P_OK) {
@@ -325,7 +338,8 @@ static void on_stored(void *arg, int result) {
     log_info("acquisition A-%lld: ended, %s", (long long)x->id, problem_code(study.failure));
   int64_t id = x->study;
   session_free(x);
-  hub_rest(s->parts.hub, id);
+  if (!session_of(s, id))
+    hub_rest(s->parts.hub, id);
 }
 
 static void session_store(struct session *x) {
@@ -367,6 +381,10 @@ static void session_spawn(struct session *x, uint32_t seconds) {
     on_ended(x, &(struct worker_end){.outcome = WORKER_CRASH});
 }
 
+static uint32_t cancel_ms(const struct session *x) {
+  return x->driver.grace_ms < CANCEL_MS ? x->driver.grace_ms : CANCEL_MS;
+}
+
 static void on_start_durable(void *arg, int result) {
   struct session *x = arg;
   struct sessions *s = x->all;
@@ -385,6 +403,16 @@ static void on_start_durable(void *arg, int result) {
   }
   publish_state(s, &study);
   session_spawn(x, x->order.order.seconds + x->driver.grace_ms / 1000 + DEADLINE_MARGIN_S);
+  if (x->cancelled && x->worker && !x->ended)
+    worker_cancel(x->worker, cancel_ms(x));
+}
+
+static void on_redecode_durable(void *arg, int result) {
+  struct session *x = arg;
+  if (result < 0)
+    session_free(x);
+  else
+    session_spawn(x, REDECODE_S);
 }
 
 /* ---- the beginning ---- */
@@ -437,10 +465,6 @@ enum problem session_start(struct sessions *s, const struct caller *c, struct st
   return P_OK;
 }
 
-static uint32_t cancel_ms(const struct session *x) {
-  return x->driver.grace_ms < CANCEL_MS ? x->driver.grace_ms : CANCEL_MS;
-}
-
 enum problem session_cancel(struct sessions *s, const struct caller *c, struct study *study) {
   struct session *x = session_of(s, study->id);
   char ref[32];
@@ -452,6 +476,7 @@ enum problem session_cancel(struct sessions *s, const struct caller *c, struct s
   study_ref(study->id, ref);
   int r =
       audit_add(s->parts.store, &by, "acquisition.cancel", ref, json_pack("{s:I}", "acquisition", (json_int_t)x->id));
+  x->cancelled = true; /* a worker that is not there yet learns it when it begins */
   if (r >= 0 && x->worker && !x->ended)
     worker_cancel(x->worker, cancel_ms(x));
   return problem_of_errno(r);
@@ -462,6 +487,9 @@ enum problem session_redecode(struct sessions *s, const struct caller *c, const 
     return P_forbidden;
   if (study->state != ACQUIRED && study->state != TO_INTERPRET)
     return P_wrong_state;
+  for (const struct session *other = s->list; other; other = other->next)
+    if (other->redecode && other->study == study->id)
+      return P_wrong_state; /* one at a time */
   struct session *x = session_new(s, study->id);
   if (!x)
     return P_overloaded;
@@ -499,7 +527,7 @@ enum problem session_redecode(struct sessions *s, const struct caller *c, const 
   str_copy(x->order.driver, sizeof x->order.driver, x->driver.name);
   str_copy(x->by, sizeof x->by, c->name);
   str_copy(x->acting_for, sizeof x->acting_for, c->acting_for);
-  session_spawn(x, REDECODE_S);
+  store_on_commit(s->parts.store, on_redecode_durable, x);
   return P_OK;
 }
 
@@ -525,10 +553,11 @@ void sessions_close(struct sessions *s) {
     return;
   while (s->list)
     session_free(s->list);
+  sd_event_source_disable_unref(s->recover);
   free(s);
 }
 
-int sessions_recover(struct sessions *s) {
+static int recover(struct sessions *s) {
   struct store *store = s->parts.store;
   struct actor system = {.name = "asaleed"};
   for (;;) {
@@ -558,6 +587,26 @@ int sessions_recover(struct sessions *s) {
     if ((err = store_keep(store)) < 0 || (err = store_commit(store)) < 0)
       return err;
     log_notice("acquisition A-%lld: interrupted by the end of the last run", (long long)id);
+  }
+}
+
+static int on_recover(sd_event_source *source, uint64_t usec, void *arg) {
+  (void)usec;
+  struct sessions *s = arg;
+  if (recover(s) == 0) {
+    s->recover = sd_event_source_disable_unref(source);
+    return 0;
+  }
+  sd_event_source_set_time_relative(source, STORE_RETRY_US);
+  return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+void sessions_recover(struct sessions *s) {
+  int r = recover(s);
+  if (r < 0) {
+    log_errno(LOG_ERROR, r, "cannot end what the last run left open, tried again every %llu s",
+              STORE_RETRY_US / 1000000);
+    sd_event_add_time_relative(s->parts.event, &s->recover, CLOCK_MONOTONIC, STORE_RETRY_US, 0, on_recover, s);
   }
 }
 

@@ -24,16 +24,17 @@ int sessions_open(const struct sessions_parts *parts, struct sessions **ret);
 void sessions_stop(struct sessions *s);
 void sessions_close(struct sessions *s); /* kills what still runs */
 
-/* Acquisitions that an earlier run left open become interrupted. At start, before anything else. */
-int sessions_recover(struct sessions *s);
+/* Acquisitions that an earlier run left open become interrupted. At start, before anything else. What the store cannot
+ * take now (disk full) is tried again until it can: the queue must be readable meanwhile. */
+void sessions_recover(struct sessions *s);
 
 /* Inside the caller's act; the worker starts when that act is durable. seconds 0 = the driver's default. */
 enum problem session_start(struct sessions *s, const struct caller *c, struct study *study, const char *device,
                            uint32_t seconds);
 /* Cancels the study's running acquisition; its end comes as an event. */
 enum problem session_cancel(struct sessions *s, const struct caller *c, struct study *study);
-/* Decodes the study's newest capture again with the driver that is installed now, into a new record. Not inside an
- * act. */
+/* Inside the caller's act; once that is durable, decodes the study's newest capture again with the driver that is
+ * installed now. The new record takes the old one's place if the study is still where nobody reads it. */
 enum problem session_redecode(struct sessions *s, const struct caller *c, const struct study *study);
 
 unsigned sessions_running(const struct sessions *s);

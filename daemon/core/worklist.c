@@ -97,6 +97,10 @@ enum problem worklist_order(struct store *s, const struct caller *c, const char 
   }
   if (r >= 0)
     r = change_add(s, "study", ref, "ordered");
+  if (r >= 0) {
+    snprintf(ref, sizeof ref, "O-%lld", (long long)*ret_order);
+    r = change_add(s, "order", ref, NULL);
+  }
   return problem_of_errno(r);
 }
 
@@ -309,7 +313,7 @@ enum problem study_sign(struct store *s, const struct caller *c, struct study *s
   return problem_of_errno(r);
 }
 
-int64_t worklist_expire(struct store *s, int64_t now) {
+int64_t worklist_expire(struct store *s, int64_t now, void (*expired)(void *, int64_t), void *arg) {
   struct actor system = {.name = "asaleed"};
   for (;;) {
     struct rows r = store_query(
@@ -330,7 +334,10 @@ int64_t worklist_expire(struct store *s, int64_t now) {
       store_undo(s);
       return -EIO;
     }
-    store_keep(s);
+    if ((err = store_keep(s)) < 0)
+      return err;
+    if (expired)
+      expired(arg, id);
   }
 }
 

@@ -68,8 +68,9 @@ enum problem study_release(struct store *s, const struct caller *c, struct study
 enum problem study_sign(struct store *s, const struct caller *c, struct study *study, const char *token,
                         const char *conclusion, const char *text);
 
-/* Gives back the claims that have run out; returns the time of the next that will (0 = none) or a negative errno. */
-int64_t worklist_expire(struct store *s, int64_t now);
+/* Gives back the claims that have run out, each in an act of its own, and says which; returns the time of the next that
+ * will (0 = none) or a negative errno. */
+int64_t worklist_expire(struct store *s, int64_t now, void (*expired)(void *arg, int64_t study), void *arg);
 
 /* One page of the queue, the oldest due time first; cursor "" or what the last page gave. *ret = {"items","next"}. */
 enum problem worklist_queue(struct store *s, enum study_state state, const char *act, int limit, const char *cursor,
