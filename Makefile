@@ -19,10 +19,10 @@ export ASALEED_SAMPLES
 
 PACKAGES_BUILD := gcc make pkg-config libsystemd-dev libusb-1.0-0-dev libserialport-dev libsqlite3-dev \
   libmicrohttpd-dev libjansson-dev libsodium-dev libseccomp-dev
-PACKAGES_TEST := libcmocka-dev libumockdev-dev umockdev locales sqlite3 curl python3-minimal
-PACKAGES_LINT := clang-format
+PACKAGES_TEST := libcmocka-dev libumockdev-dev umockdev locales sqlite3 python3
+PACKAGES_LINT := clang-format python3
 PACKAGES_FUZZ := clang libclang-rt-14-dev
-PACKAGES_PEERS := orthanc gpsd gpsd-clients python3-minimal
+PACKAGES_PEERS := orthanc gpsd gpsd-clients
 
 # $(call install,LIST): installs what is missing of it, and says so.
 define install
@@ -188,15 +188,63 @@ UNIT_WRAPPED := $(filter $(addprefix %/test_,serial_bed worker_serial usb_seam),
 UNIT_PLAIN := $(filter-out $(UNIT_WRAPPED),$(UNIT))
 FUZZ_MUTATIONS ?= 40
 
+# What "make check" runs: NAME=COMMAND, or NAME!=COMMAND when the exit status is the verdict (tests/run.sh).
 CHECKS = $(foreach t,$(UNIT_PLAIN),$(notdir $t)=$t) $(foreach t,$(UNIT_WRAPPED),'$(notdir $t)=$(WRAP) $t') \
   'golden=tests/captures/golden.sh $(B)' 'replay!=$(B)/tests/replay $(CAPTURES)' \
   'fault-sweep!=$(B)/tests/replay --sweep $(CAPTURES)' 'mutation!=$(B)/tests/mutate $(CAPTURES)' \
-  $(foreach f,$(FUZZ),'$(notdir $f)!=$f -n $(FUZZ_MUTATIONS) tests/captures')
+  $(foreach f,$(FUZZ),'$(notdir $f)!=$f -n $(FUZZ_MUTATIONS) tests/captures') \
+  'instrument=python3 tests/e2e/instrument.py $(B)'
 
 .PHONY: check check-build
 check-build: $(PROGRAMS) $(SIMULATORS) $(UNIT) $(FUZZ) $(B)/tests/replay $(B)/tests/mutate $(B)/locale/fr_FR.UTF-8
 check: build/.packages ## builds and runs every test but system, long fuzzing and benchmarks; SAN=1 under sanitizers
 	@$(MAKE) --no-print-directory -j$$(nproc) check-build
 	@tests/run.sh $(B)/log $(CHECKS)
+
+.PHONY: lint replay golden record fuzz
+lint: build/.packages-lint ## format, floors, third-party headers, banned calls: silent when all is well
+	@python3 tests/lint.py
+replay: $(B)/tests/replay ## every capture through its driver on the replay transport
+	@$< $(CAPTURES)
+golden: $(PROGRAMS) ## writes the golden record of every capture anew; read the difference
+	@tests/captures/golden.sh $(B) --write && git --no-pager diff --stat -- tests/captures
+record: $(PROGRAMS) $(SIMULATORS) ## makes the captures anew on the simulated instruments (NAMES="normal ..." for some)
+	@tests/captures/record.sh $(B) $(NAMES)
+
+# Coverage-guided search for SECONDS a target; what it finds stays in build/fuzz.
+FUZZ_SOURCES := $(wildcard daemon/base/*.c daemon/model/*.c drivers/table.c drivers/worker/crc.c $(addsuffix /*.c,$(DRIVERS)))
+fuzz: $(FUZZ) build/.packages-fuzz ## searches with libFuzzer (SECONDS=60 a target)
+	@mkdir -p build/fuzz && for target in $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c)); do \
+	  mkdir -p build/fuzz/$$target && $(B)/tests/fuzz_$$target -w build/fuzz/$$target tests/captures >/dev/null && \
+	  clang -std=gnu17 -D_GNU_SOURCE -DASALEED_VERSION='"$(VERSION)"' -g -O1 -fsanitize=fuzzer,address,undefined \
+	    -Iinclude $(INCLUDE_tests) -o build/fuzz/fuzz_$$target tests/fuzz/fuzz_$$target.c tests/fuzz/no_io.c \
+	    $(FUZZ_SOURCES) $(LIBS_MODEL) && \
+	  (cd build/fuzz && ./fuzz_$$target -max_total_time=$(or $(SECONDS),60) -print_final_stats=1 $$target) || exit 1; \
+	done
+
+.PHONY: run cov valgrind udev new-driver clean help
+run: build/.packages ## the main job on a simulated instrument, step by step (ONCE=1 ends, REAL=/dev/ttyUSB0 a real one)
+	@$(MAKE) --no-print-directory -j$$(nproc) $(PROGRAMS) $(SIMULATORS)
+	@tests/e2e/demo.sh $(B)
+cov: build/.packages ## line coverage of the unit tests, a line a file
+	@$(MAKE) --no-print-directory -j$$(nproc) DEBUG=1 CFLAGS=--coverage LDFLAGS=--coverage check-build
+	@$(MAKE) --no-print-directory DEBUG=1 CFLAGS=--coverage LDFLAGS=--coverage check >/dev/null || true
+	@find build/debug/obj/daemon build/debug/obj/drivers -name '*.gcda' | while read -r f; do \
+	  gcov -n -o $$(dirname $$f) $$f 2>/dev/null; done | grep -A1 "^File '\(daemon\|drivers\)" | grep -v '^--' | paste - - | \
+	  sed "s/File '\(.*\)'.*Lines executed:\(.*\) of \(.*\)/\2\t\3\t\1/" | sort -u -k3
+valgrind: build/.packages ## the unit tests under valgrind (memcheck)
+	@$(MAKE) --no-print-directory -j$$(nproc) DEBUG=1 check-build
+	@for t in $(patsubst $(B)/%,build/debug/%,$(UNIT_PLAIN)); do \
+	  case $$t in *sandbox|*worker_run|*fail_alloc*) continue;; esac; echo "  $$t"; \
+	  valgrind -q --error-exitcode=9 --leak-check=full $$t >/dev/null || exit 1; done
+udev: $(B)/asaleed-driver ## prints the udev rules made from the drivers' match tables
+	@$< udev
+new-driver: ## NAME=vendor_model: a new driver's folder that already passes
+	@drivers/new.sh "$(NAME)" "$(B)"
+clean: ## removes build/
+	@rm -rf build
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s'|'
+	@echo "  SAN=1 sanitizers, DEBUG=1 no optimisation; each has its own folder under build/"
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)

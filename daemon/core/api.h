@@ -62,13 +62,15 @@ void api_etag(struct api_call *call, int64_t version);
 /* If-Match: 0 none given, -1 "*", else the version. */
 enum problem api_if_match(struct api_call *call, int64_t *ret);
 
-#define API_HANDLERS(X)                                                                                               \
-  X(health)                                                                                                           \
-  X(drivers)                                                                                                          \
-  X(devices) X(changes) X(audit) X(audit_verify) X(audit_archive) X(users) X(user_add) X(user_token) X(user_disable)  \
-      X(patient_put) X(patient_get) X(order_add) X(orders) X(order_get) X(study_get) X(study_acquire) X(study_cancel) \
-          X(study_repeat) X(study_accept) X(study_claim) X(study_release) X(study_sign) X(study_redecode)             \
-              X(study_events) X(queue) X(record_get) X(record_channels)
+#define API_HANDLERS(X)                                                                                                \
+  X(health)                                                                                                            \
+  X(drivers)                                                                                                           \
+  X(devices)                                                                                                           \
+  X(changes)                                                                                                           \
+  X(audit) X(audit_verify) X(audit_archive) X(users) X(user_add) X(user_token) X(user_disable) X(patient_put)          \
+      X(patient_get) X(order_add) X(orders) X(order_get) X(study_get) X(study_acquire) X(study_cancel) X(study_repeat) \
+          X(study_accept) X(study_claim) X(study_release) X(study_sign) X(study_redecode) X(study_events) X(queue)     \
+              X(record_get) X(record_channels)
 #define X(name) enum problem api_##name(struct api_call *call);
 API_HANDLERS(X)
 #undef X

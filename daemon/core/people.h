@@ -55,7 +55,8 @@ struct patient {
 bool patient_id_ok(const char *id);
 enum problem patient_find(struct store *s, const char *id, struct patient *ret);
 /* Creates the patient or makes a new version of it; the same data again changes nothing. if_match: the version the
- * caller knows, 0 = none (only a new patient or no change passes), -1 = any that is there. *ret_new says whether it was created. */
+ * caller knows, 0 = none (only a new patient or no change passes), -1 = any that is there. *ret_new says whether it was
+ * created. */
 enum problem patient_put(struct store *s, const struct actor *by, struct patient *p, int64_t if_match, bool *ret_new);
 
 /* One row of the change sequence, inside an act. */

@@ -99,8 +99,8 @@ static const int sanitizer[] = {
     SCMP_SYS(newfstatat),        SCMP_SYS(pipe2)};
 #endif
 
-static const unsigned serial_ioctls[] = {FIONREAD, TIOCOUTQ, TCGETS,   TCSETS,   TCSETSW,  TCSETSF,
-                                         TCFLSH,   TCSBRK,   TIOCMGET, TIOCMSET, TIOCMBIS, TIOCMBIC};
+static const unsigned serial_ioctls[] = {FIONREAD, TIOCOUTQ, TCGETS,   TCSETS,   TCSETSW,  TCSETSF, TCFLSH,
+                                         TCSBRK,   TIOCMGET, TIOCMSET, TIOCMBIS, TIOCMBIC, TIOCNXCL};
 
 static const unsigned usb_ioctls[] = {
     (unsigned)USBDEVFS_GET_CAPABILITIES, (unsigned)USBDEVFS_CONNECTINFO,      (unsigned)USBDEVFS_CONTROL,

@@ -86,6 +86,8 @@ static int serial_write(struct transport *t, const void *bytes, size_t n, uint64
 static void serial_destroy(struct transport *t) {
   struct serial *s = (struct serial *)t;
   if (s->port) {
+    if (s->fd >= 0)
+      (void)ioctl(s->fd, TIOCNXCL); /* a virtual port remembers */
     sp_close(s->port);
     sp_free_port(s->port);
   }
@@ -141,14 +143,19 @@ static int serial_open(struct serial *s, const char *node, const struct acq_matc
   const struct acq_match *row = serial_row(table, s->port);
   if (!row)
     return transport_fail(&s->base, -EINVAL, "the driver has no serial settings");
-  if ((r = sp_open(s->port, SP_MODE_READ_WRITE)) < 0)
-    return transport_fail(&s->base, serial_error(r), "the serial port cannot be opened");
+  if ((r = sp_open(s->port, SP_MODE_READ_WRITE)) < 0) {
+    int err = serial_error(r);
+    return transport_fail(&s->base, err,
+                          err == -EBUSY ? "another program holds the serial port" : "the serial port cannot be opened");
+  }
   if ((r = sp_get_port_handle(s->port, &s->fd)) < 0)
     return transport_fail(&s->base, serial_error(r), "the serial port has no descriptor");
   /* TIOCEXCL keeps other users' programs out, flock() those that run as the same user or as root. The first is
    * refused by some virtual ports, where the second is all there is. */
-  if (flock(s->fd, LOCK_EX | LOCK_NB) < 0)
+  if (flock(s->fd, LOCK_EX | LOCK_NB) < 0) {
+    s->fd = -1; /* not ours to release */
     return transport_fail(&s->base, -EBUSY, "another program holds the serial port");
+  }
   (void)ioctl(s->fd, TIOCEXCL);
   int err = serial_configure(s->port, row);
   if (err)
@@ -164,6 +171,7 @@ int transport_serial_open(const char *node, const struct acq_match *table, struc
   if (!s)
     return -ENOMEM;
   transport_init(&s->base, &serial_ops);
+  s->fd = -1;
   int r = serial_open(s, node, table);
   if (r < 0) {
     snprintf(why, TRANSPORT_WHY_MAX, "%s", s->base.why);
