@@ -62,17 +62,37 @@ void api_etag(struct api_call *call, int64_t version);
 /* If-Match: 0 none given, -1 "*", else the version. */
 enum problem api_if_match(struct api_call *call, int64_t *ret);
 
-#define API_HANDLERS(X)                                                                                                \
-  X(health)                                                                                                            \
-  X(drivers)                                                                                                           \
-  X(devices)                                                                                                           \
-  X(changes)                                                                                                           \
-  X(audit) X(audit_verify) X(audit_archive) X(users) X(user_add) X(user_token) X(user_disable) X(patient_put)          \
-      X(patient_get) X(order_add) X(orders) X(order_get) X(study_get) X(study_acquire) X(study_cancel) X(study_repeat) \
-          X(study_accept) X(study_claim) X(study_release) X(study_sign) X(study_redecode) X(study_events) X(queue)     \
-              X(record_get) X(record_channels)
-#define X(name) enum problem api_##name(struct api_call *call);
-API_HANDLERS(X)
-#undef X
+/* api_system.c */
+enum problem api_health(struct api_call *call);
+enum problem api_drivers(struct api_call *call);
+enum problem api_devices(struct api_call *call);
+enum problem api_changes(struct api_call *call);
+enum problem api_audit(struct api_call *call);
+enum problem api_audit_verify(struct api_call *call);
+enum problem api_audit_archive(struct api_call *call);
+enum problem api_users(struct api_call *call);
+enum problem api_user_add(struct api_call *call);
+enum problem api_user_token(struct api_call *call);
+enum problem api_user_disable(struct api_call *call);
+/* api_study.c */
+enum problem api_patient_put(struct api_call *call);
+enum problem api_patient_get(struct api_call *call);
+enum problem api_order_add(struct api_call *call);
+enum problem api_orders(struct api_call *call);
+enum problem api_order_get(struct api_call *call);
+enum problem api_study_get(struct api_call *call);
+enum problem api_study_acquire(struct api_call *call);
+enum problem api_study_cancel(struct api_call *call);
+enum problem api_study_repeat(struct api_call *call);
+enum problem api_study_accept(struct api_call *call);
+enum problem api_study_claim(struct api_call *call);
+enum problem api_study_release(struct api_call *call);
+enum problem api_study_sign(struct api_call *call);
+enum problem api_study_redecode(struct api_call *call);
+enum problem api_study_events(struct api_call *call);
+enum problem api_queue(struct api_call *call);
+/* api_record.c */
+enum problem api_record_get(struct api_call *call);
+enum problem api_record_channels(struct api_call *call);
 
 #endif
