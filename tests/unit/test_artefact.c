@@ -1,0 +1,295 @@
+/* Artefacts: durable names, deduplication, and files that somebody damaged. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "../e2e/store_bed.h"
+#include <dirent.h>
+#include <signal.h>
+#include <sys/resource.h>
+
+#define ROWS "SELECT count(*) FROM artefact"
+
+static const char text[] = "asaleed-capture 1\nend ok\n";
+#define TEXT_N (sizeof text - 1)
+
+static const char *file_of(const struct store_bed *b, const char *sha) {
+  static char path[512];
+  snprintf(path, sizeof path, "%s/artefacts/%.2s/%s", b->dir, sha, sha);
+  return path;
+}
+
+static void put(struct store_bed *b, const void *bytes, size_t n, char sha[static HASH_TEXT]) {
+  bed_begin(b);
+  assert_int_equal(artefact_put(b->artefacts, b->store, "capture", bytes, n, 1, sha), 0);
+  bed_keep(b);
+}
+
+static void check(struct store_bed *b, const char *sha, const void *bytes, size_t n) {
+  uint8_t *got;
+  size_t got_n;
+  assert_int_equal(artefact_get(b->artefacts, sha, n, &got, &got_n), 0);
+  assert_int_equal(got_n, n);
+  assert_memory_equal(got, bytes, n);
+  free(got);
+}
+
+static int get(struct store_bed *b, const char *sha) {
+  uint8_t *got = (uint8_t *)1;
+  size_t n = 42;
+  int r = artefact_get(b->artefacts, sha, 1 << 20, &got, &n);
+  if (r == 0)
+    free(got);
+  else if (got != (uint8_t *)1 || n != 42)
+    fail_msg("the results were touched on failure");
+  return r;
+}
+
+/* Files in the artefact's folder. */
+static unsigned files_beside(const struct store_bed *b, const char *sha) {
+  char path[512];
+  unsigned n = 0;
+  snprintf(path, sizeof path, "%s/artefacts/%.2s", b->dir, sha);
+  DIR *d = opendir(path);
+  for (struct dirent *e; d && (e = readdir(d));)
+    n += e->d_name[0] != '.';
+  if (d)
+    closedir(d);
+  return n;
+}
+
+static void overwrite(const char *path, const void *bytes, size_t n) {
+  unlink(path);
+  FILE *f = fopen(path, "w");
+  assert_non_null(f);
+  assert_int_equal(fwrite(bytes, 1, n, f), n);
+  fclose(f);
+}
+
+static void test_put_get(void **state) {
+  struct store_bed *b = *state;
+  char sha[HASH_TEXT], said[HASH_TEXT];
+  struct stat st;
+  put(b, text, TEXT_N, sha);
+  hash_sha256_text(text, TEXT_N, said);
+  assert_string_equal(sha, said);
+  assert_int_equal(stat(file_of(b, sha), &st), 0);
+  assert_int_equal(st.st_mode & 0777, 0400);
+  assert_int_equal(st.st_size, TEXT_N);
+  assert_int_equal(files_beside(b, sha), 1); /* no temporary stays */
+  check(b, sha, text, TEXT_N);
+  assert_int_equal(bed_int(b, "SELECT bytes FROM artefact WHERE kind = 'capture' AND at = 1"), TEXT_N);
+  bed_down(b);
+  bed_up(b);
+  check(b, sha, text, TEXT_N);
+  put(b, "", 0, sha);
+  check(b, sha, "", 0);
+}
+
+static void test_large(void **state) {
+  struct store_bed *b = *state;
+  char sha[HASH_TEXT];
+  size_t n = 33u << 20;
+  uint8_t *bytes = malloc(n);
+  assert_non_null(bytes);
+  for (size_t i = 0; i < n; i++)
+    bytes[i] = (uint8_t)(i * 7 + i / 251);
+  put(b, bytes, n, sha);
+  check(b, sha, bytes, n);
+  free(bytes);
+}
+
+static void test_every_shelf(void **state) {
+  struct store_bed *b = *state;
+  char sha[HASH_TEXT];
+  bed_begin(b);
+  for (int i = 0; i < 300; i++) {
+    assert_int_equal(artefact_put(b->artefacts, b->store, "samples", &i, sizeof i, 1, sha), 0);
+    check(b, sha, &i, sizeof i);
+  }
+  bed_keep(b);
+  assert_int_equal(bed_int(b, ROWS), 300);
+}
+
+static void test_same_again(void **state) {
+  struct store_bed *b = *state;
+  char sha[HASH_TEXT], again[HASH_TEXT];
+  struct stat one, two;
+  put(b, text, TEXT_N, sha);
+  assert_int_equal(stat(file_of(b, sha), &one), 0);
+  put(b, text, TEXT_N, again);
+  assert_string_equal(sha, again);
+  assert_int_equal(stat(file_of(b, sha), &two), 0);
+  assert_int_equal(one.st_ino, two.st_ino);
+  assert_int_equal(bed_int(b, ROWS), 1);
+}
+
+/* An act that is undone leaves a file without a row; the next put of the same bytes makes both whole. */
+static void test_undone(void **state) {
+  struct store_bed *b = *state;
+  char sha[HASH_TEXT];
+  bed_begin(b);
+  assert_int_equal(artefact_put(b->artefacts, b->store, "capture", text, TEXT_N, 1, sha), 0);
+  store_undo(b->store);
+  assert_int_equal(store_commit(b->store), 0);
+  assert_int_equal(bed_int(b, ROWS), 0);
+  put(b, text, TEXT_N, sha);
+  assert_int_equal(bed_int(b, ROWS), 1);
+  check(b, sha, text, TEXT_N);
+  assert_int_equal(artefact_put(b->artefacts, b->store, "novel", "x", 1, 1, sha), -EPERM); /* no such kind */
+}
+
+/* Every way in which the file may have been changed: found when it is read, mended when it is put again. */
+static void test_damaged(void **state) {
+  struct store_bed *b = *state;
+  char sha[HASH_TEXT], bytes[TEXT_N + 1];
+  unsigned n = 0;
+  put(b, text, TEXT_N, sha);
+  for (size_t i = 0; i < TEXT_N * 8; i++, n++) {
+    memcpy(bytes, text, TEXT_N);
+    bytes[i / 8] = (char)(bytes[i / 8] ^ (1 << i % 8));
+    overwrite(file_of(b, sha), bytes, TEXT_N);
+    assert_int_equal(get(b, sha), -EUCLEAN);
+  }
+  for (size_t cut = 0; cut < TEXT_N; cut++, n++) {
+    overwrite(file_of(b, sha), text, cut);
+    assert_int_equal(get(b, sha), -EUCLEAN);
+  }
+  memcpy(bytes, text, TEXT_N + 1);
+  overwrite(file_of(b, sha), bytes, TEXT_N + 1);
+  assert_int_equal(get(b, sha), -EUCLEAN);
+  put(b, text, TEXT_N, sha);
+  check(b, sha, text, TEXT_N);
+  overwrite(file_of(b, sha), "x", 1);
+  put(b, text, TEXT_N, sha);
+  check(b, sha, text, TEXT_N);
+  /* Larger than anything stored: refused without reading it. */
+  overwrite(file_of(b, sha), "", 0);
+  assert_int_equal(truncate(file_of(b, sha), 1ll << 40), 0);
+  assert_int_equal(get(b, sha), -EUCLEAN);
+  put(b, text, TEXT_N, sha);
+  check(b, sha, text, TEXT_N);
+  print_message("# %u damaged files found\n", n + 2);
+}
+
+static void test_missing(void **state) {
+  struct store_bed *b = *state;
+  char sha[HASH_TEXT], shelf[512];
+  put(b, text, TEXT_N, sha);
+  assert_int_equal(unlink(file_of(b, sha)), 0);
+  assert_int_equal(get(b, sha), -ENOENT);
+  put(b, text, TEXT_N, sha);
+  check(b, sha, text, TEXT_N);
+  assert_int_equal(unlink(file_of(b, sha)), 0);
+  snprintf(shelf, sizeof shelf, "%s/artefacts/%.2s", b->dir, sha);
+  assert_int_equal(rmdir(shelf), 0);
+  assert_int_equal(get(b, sha), -ENOENT);
+  put(b, text, TEXT_N, sha);
+  check(b, sha, text, TEXT_N);
+  assert_int_equal(bed_int(b, ROWS), 1);
+}
+
+/* Nothing is read or written through a link, whatever it points to. */
+static void test_links(void **state) {
+  struct store_bed *b = *state;
+  char sha[HASH_TEXT], temporary[600];
+  const char *victim = bed_path(b, "victim");
+  char kept[64] = "";
+  put(b, text, TEXT_N, sha);
+  /* In the artefact's place: even a link to the very same bytes. */
+  for (int same = 0; same < 2; same++) {
+    overwrite(victim, same ? text : "precious", same ? TEXT_N : 8);
+    unlink(file_of(b, sha));
+    assert_int_equal(symlink(victim, file_of(b, sha)), 0);
+    assert_int_equal(get(b, sha), -EUCLEAN);
+  }
+  overwrite(victim, "precious", 8);
+  put(b, text, TEXT_N, sha);
+  check(b, sha, text, TEXT_N);
+  /* In the temporary's place: a symbolic link, a hard link. */
+  snprintf(temporary, sizeof temporary, "%s.new", file_of(b, sha));
+  for (int hard = 0; hard < 2; hard++) {
+    unlink(file_of(b, sha));
+    assert_int_equal(hard ? link(victim, temporary) : symlink(victim, temporary), 0);
+    put(b, text, TEXT_N, sha);
+    check(b, sha, text, TEXT_N);
+    assert_int_equal(files_beside(b, sha), 1);
+  }
+  FILE *f = fopen(victim, "r");
+  assert_non_null(f);
+  assert_non_null(fgets(kept, sizeof kept, f));
+  fclose(f);
+  assert_string_equal(kept, "precious");
+  /* A folder in the file's place is not the file, and says so. */
+  unlink(file_of(b, sha));
+  assert_int_equal(mkdir(file_of(b, sha), 0700), 0);
+  assert_int_equal(get(b, sha), -EUCLEAN);
+  bed_begin(b);
+  assert_true(artefact_put(b->artefacts, b->store, "capture", text, TEXT_N, 1, sha) < 0);
+  store_undo(b->store);
+  assert_int_equal(store_commit(b->store), 0);
+  assert_int_equal(rmdir(file_of(b, sha)), 0);
+  put(b, text, TEXT_N, sha);
+}
+
+/* A run that was killed between writing and renaming. */
+static void test_left_over(void **state) {
+  struct store_bed *b = *state;
+  char sha[HASH_TEXT], temporary[600];
+  put(b, text, TEXT_N, sha);
+  snprintf(temporary, sizeof temporary, "%s.new", file_of(b, sha));
+  unlink(file_of(b, sha));
+  overwrite(temporary, "half of it, and longer than the whole would have been", 50);
+  assert_int_equal(chmod(temporary, 0400), 0);
+  put(b, text, TEXT_N, sha);
+  check(b, sha, text, TEXT_N);
+  assert_int_equal(files_beside(b, sha), 1);
+}
+
+static void test_names(void **state) {
+  struct store_bed *b = *state;
+  static const char *const bad[] = {"",
+                                    "aa",
+                                    "../../../../etc/passwd",
+                                    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+                                    "../aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                                    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+    assert_int_equal(get(b, bad[i]), -EINVAL);
+}
+
+static void test_cannot_write(void **state) {
+  struct store_bed *b = *state;
+  char sha[HASH_TEXT];
+  static char big[100000];
+  struct rlimit before, small;
+  put(b, text, TEXT_N, sha);
+  assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+  signal(SIGXFSZ, SIG_IGN);
+  small = before;
+  small.rlim_cur = 65536;
+  hash_sha256_text(big, sizeof big, sha);
+  bed_begin(b);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+  int r = artefact_put(b->artefacts, b->store, "capture", big, sizeof big, 1, sha);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+  assert_int_equal(r, -EFBIG);
+  store_undo(b->store);
+  assert_int_equal(store_commit(b->store), 0);
+  assert_int_equal(bed_int(b, ROWS), 1);
+  assert_int_equal(files_beside(b, sha), 0);
+  put(b, big, sizeof big, sha);
+  check(b, sha, big, sizeof big);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(test_##name, bed_setup, bed_teardown)
+  const struct CMUnitTest tests[] = {
+      TEST(put_get), TEST(large), TEST(every_shelf), TEST(same_again), TEST(undone),       TEST(damaged),
+      TEST(missing), TEST(links), TEST(left_over),   TEST(names),      TEST(cannot_write),
+  };
+  return cmocka_run_group_tests_name("artefact", tests, NULL, NULL);
+}

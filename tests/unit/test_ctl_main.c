@@ -1,0 +1,1219 @@
+/* asaleectl as a whole: its table against its man page, its help and its completion; what it refuses to send; what it
+ * sends and prints, against a server that plays the daemon from a script. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "ctl.h"
+#include "hash.h"
+#include "live.h"
+#include "str.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pty.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef CTL_MAN
+#define CTL_MAN "daemon/ctl/asaleectl.1"
+#endif
+#define CLAIM "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+static char directory[64], socket_path[96], token_path[96], log_path[96], file_path[96];
+static char *out_text, *err_text;
+static size_t out_n;
+
+/* ---- running ------------------------------------------------------------------------------------------------ */
+
+static int run_argv(const char *const *args, FILE *out) {
+  char *argv[32] = {(char[]){"asaleectl"}};
+  int argc = 1;
+  size_t err_n;
+  while (args[argc - 1] && argc < 31) {
+    argv[argc] = strdup(args[argc - 1]);
+    argc++;
+  }
+  free(err_text);
+  FILE *err = open_memstream(&err_text, &err_n), *mine = NULL;
+  if (!out) {
+    free(out_text);
+    mine = open_memstream(&out_text, &out_n);
+  }
+  int r = ctl_run(argc, argv, out ? out : mine, err);
+  if (mine)
+    fclose(mine);
+  fclose(err);
+  for (int i = 1; i < argc; i++)
+    free(argv[i]);
+  return r;
+}
+
+#define RUN(...) run_argv((const char *const[]){__VA_ARGS__, NULL}, NULL)
+
+static void write_file(const char *path, const char *text) {
+  int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  assert_true(fd >= 0);
+  assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+  close(fd);
+}
+
+static char *read_file(const char *path) {
+  FILE *f = fopen(path, "re");
+  if (!f)
+    return calloc(1, 1);
+  char *text = calloc(1, 1u << 20);
+  size_t n = fread(text, 1, (1u << 20) - 1, f);
+  text[n] = 0;
+  fclose(f);
+  return text;
+}
+
+static int setup(void **state) {
+  (void)state;
+  snprintf(directory, sizeof directory, "/tmp/test_ctl_main.XXXXXX");
+  if (!mkdtemp(directory))
+    return -1;
+  snprintf(socket_path, sizeof socket_path, "%s/s", directory);
+  snprintf(token_path, sizeof token_path, "%s/token", directory);
+  snprintf(log_path, sizeof log_path, "%s/log", directory);
+  snprintf(file_path, sizeof file_path, "%s/file", directory);
+  write_file(token_path, "secret-token\n");
+  setenv("ASALEED_SOCKET", socket_path, 1);
+  unsetenv("ASALEED_TOKEN_FILE");
+  setenv("TZ", "Europe/Paris", 1);
+  return hash_open();
+}
+
+static int teardown(void **state) {
+  (void)state;
+  free(out_text);
+  free(err_text);
+  unlink(socket_path);
+  unlink(token_path);
+  unlink(log_path);
+  unlink(file_path);
+  return rmdir(directory); /* fails when a temporary file was left */
+}
+
+static void has(const char *text, const char *part) {
+  if (!text || !strstr(text, part))
+    fail_msg("« %s » is not in: %s", part, text ? text : "");
+}
+
+static void has_not(const char *text, const char *part) {
+  if (!text || strstr(text, part))
+    fail_msg("« %s » is in: %s", part, text ? text : "");
+}
+
+/* ---- the scripted daemon ------------------------------------------------------------------------------------ */
+
+struct step {
+  const char *expect; /* how the request begins */
+  int status;         /* 0: the connection is closed without an answer */
+  const char *body;
+  size_t body_n;    /* of a body that holds NULs */
+  const char *type; /* NULL for JSON */
+  bool hold;        /* the body is the beginning of an event stream that stays open */
+  const char *push; /* what the held stream gets after this answer */
+  bool drop;        /* then the held stream is closed */
+  bool interrupt;   /* then the client gets a SIGINT */
+  int pause_ms;     /* before it */
+};
+
+static ssize_t read_request(int fd, char *request, size_t size) {
+  size_t n = 0, want = 0;
+  while (n < size - 1) {
+    ssize_t r = read(fd, request + n, size - 1 - n);
+    if (r <= 0)
+      return -1;
+    n += (size_t)r;
+    request[n] = 0;
+    char *end = strstr(request, "\r\n\r\n"), *length = strcasestr(request, "\r\nContent-Length: ");
+    if (!end)
+      continue;
+    want = (size_t)(end + 4 - request) + (length && length < end ? strtoul(length + 18, NULL, 10) : 0);
+    if (n >= want)
+      return (ssize_t)n;
+  }
+  return -1;
+}
+
+static void put(int fd, const char *text, size_t n) {
+  while (n) {
+    ssize_t r = write(fd, text, n);
+    if (r <= 0)
+      return;
+    text += r;
+    n -= (size_t)r;
+  }
+}
+
+static void answer(int fd, const struct step *s) {
+  char head[512];
+  bool problem = s->status >= 400;
+  const char *type = s->hold   ? "text/event-stream"
+                     : s->type ? s->type
+                     : problem ? "application/problem+json"
+                               : "application/json";
+  int n = snprintf(head, sizeof head, "HTTP/1.1 %d X\r\nContent-Type: %s\r\n", s->status, type);
+  size_t body = s->body_n ? s->body_n : s->body ? strlen(s->body) : 0;
+  if (s->hold)
+    n += snprintf(head + n, sizeof head - (size_t)n, "Transfer-Encoding: chunked\r\n\r\n%zx\r\n", body);
+  else
+    n += snprintf(head + n, sizeof head - (size_t)n, "Content-Length: %zu\r\n\r\n", body);
+  put(fd, head, (size_t)n);
+  put(fd, s->body, body);
+  put(fd, "\r\n", s->hold ? 2 : 0);
+}
+
+static void play(int listener, const struct step *steps, size_t n) {
+  char *request = malloc(1u << 20), size[32];
+  int held = -1, log = open(log_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  signal(SIGPIPE, SIG_IGN);
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  alarm(30);
+  for (size_t i = 0; i < n; i++) {
+    const struct step *s = &steps[i];
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    ssize_t got = read_request(fd, request, 1u << 20);
+    if (got < 0 || strncmp(request, s->expect, strlen(s->expect)) != 0) {
+      dprintf(log, "UNEXPECTED (step %zu, %s): %s\n", i, s->expect, got < 0 ? "" : request);
+      _exit(1);
+    }
+    put(log, request, (size_t)got);
+    put(log, "\n\n", 2);
+    if (s->status)
+      answer(fd, s);
+    if (s->hold)
+      held = fd;
+    else
+      close(fd);
+    if (s->push) {
+      put(held, size, (size_t)snprintf(size, sizeof size, "%zx\r\n", strlen(s->push)));
+      put(held, s->push, strlen(s->push));
+      put(held, "\r\n", 2);
+    }
+    if (s->drop)
+      fd_finish(&held);
+    if (s->interrupt && s->pause_ms)
+      poll(NULL, 0, s->pause_ms);
+    if (s->interrupt)
+      kill(getppid(), SIGINT);
+  }
+  struct pollfd extra = {.fd = listener, .events = POLLIN}; /* nothing more is expected */
+  _exit(poll(&extra, 1, 0) > 0 ? 2 : 0);
+}
+
+static pid_t script(const struct step *steps, size_t n) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  unlink(socket_path);
+  str_copy(address.sun_path, sizeof address.sun_path, socket_path);
+  assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+  assert_int_equal(listen(fd, 16), 0);
+  fflush(NULL);
+  pid_t pid = fork();
+  if (pid == 0)
+    play(fd, steps, n);
+  close(fd);
+  return pid;
+}
+
+/* Waits for the script's end; the log of what was asked, the caller's. */
+static char *played(pid_t pid) {
+  int status;
+  waitpid(pid, &status, 0);
+  char *log = read_file(log_path);
+  if (!WIFEXITED(status) || WEXITSTATUS(status))
+    fail_msg("the script ended with %d: %s", status, log);
+  return log;
+}
+
+#define SCRIPT(...) \
+  script((const struct step[]){__VA_ARGS__}, sizeof((const struct step[]){__VA_ARGS__}) / sizeof(struct step))
+
+/* ---- the table ---------------------------------------------------------------------------------------------- */
+
+static const struct ctl_option *same_name(const struct ctl_option *o) {
+  for (const struct ctl_command *c = ctl_commands; c->path; c++)
+    for (const struct ctl_option *other = c->options; other->name; other++)
+      if (!strcmp(other->name, o->name))
+        return other;
+  return NULL;
+}
+
+static void test_table(void **state) {
+  (void)state;
+  for (const struct ctl_command *c = ctl_commands; c->path; c++) {
+    assert_non_null(c->run);
+    assert_true(c->summary[strlen(c->summary) - 1] == '.');
+    for (const struct ctl_command *other = c + 1; other->path; other++)
+      assert_string_not_equal(c->path, other->path);
+    assert_null(c->options[CTL_OPTIONS_MAX - 1].name); /* the end must fit */
+    assert_null(c->args[2].metavar);
+    for (const struct ctl_option *o = c->options; o->name; o++) {
+      const struct ctl_option *first = same_name(o); /* parsing and completion go by the name alone */
+      assert_int_equal(first->kind, o->kind);
+      if (o->kind == KIND_CHOICE)
+        assert_string_equal(first->metavar, o->metavar);
+      assert_int_equal(o->kind == KIND_NONE, !o->metavar);
+      for (const struct ctl_option *g = ctl_globals; g->name; g++)
+        assert_string_not_equal(g->name, o->name);
+    }
+  }
+}
+
+/* A line of the man page without its markup. */
+static void plain(const char *line, char *text, size_t size) {
+  size_t n = 0;
+  for (const char *p = line; *p && *p != '\n' && n + 1 < size; p++) {
+    if (p[0] == '\\' && p[1] == 'f' && p[2])
+      p += 2;
+    else if (p[0] == '\\' && p[1] == '-')
+      text[n++] = '-', p++;
+    else
+      text[n++] = *p;
+  }
+  text[n] = 0;
+}
+
+static void synopsis(const struct ctl_command *c, char *text, size_t size) {
+  struct buf b = BUF_INIT(4096);
+  ctl_synopsis(&b, c);
+  assert_true(str_copy(text, size, buf_cstr(&b)));
+  buf_finish(&b);
+}
+
+static void test_man_page(void **state) {
+  (void)state;
+  char *man = read_file(CTL_MAN), line[1024], wanted[1024], section[64] = "";
+  size_t tags = 0, commands = 0, globals = 0, n_globals = 0;
+  bool tag = false;
+  assert_true(*man);
+  for (const char *p = man; p && *p; p = strchr(p, '\n') ? strchr(p, '\n') + 1 : NULL) {
+    plain(p, line, sizeof line);
+    for (const char *o = line; (o = strstr(o, "--")); o++) { /* every option that is mentioned exists */
+      size_t n = strspn(o + 2, "abcdefghijklmnopqrstuvwxyz-");
+      struct ctl_option name = {0};
+      char copy[64];
+      if (!n || n >= sizeof copy)
+        continue;
+      snprintf(copy, sizeof copy, "%.*s", (int)n, o + 2);
+      name.name = copy;
+      bool known = same_name(&name) || !strcmp(copy, "name");
+      for (const struct ctl_option *g = ctl_globals; g->name; g++)
+        known = known || !strcmp(g->name, copy);
+      if (!known)
+        fail_msg("asaleectl.1 speaks of --%s", copy);
+    }
+    if (!strncmp(line, ".SH ", 4))
+      snprintf(section, sizeof section, "%.60s", line + 4);
+    if (tag && !strcmp(section, "COMMANDS")) {
+      bool found = false;
+      for (const struct ctl_command *c = ctl_commands; c->path && !found; c++) {
+        synopsis(c, wanted, sizeof wanted);
+        found = !strcmp(line + 3, wanted);
+      }
+      if (!found)
+        fail_msg("asaleectl.1 has what the table has not: %s", line);
+      tags++;
+    }
+    if (tag && !strcmp(section, "OPTIONS"))
+      globals++;
+    tag = !strcmp(line, ".TP");
+  }
+  for (const struct ctl_command *c = ctl_commands; c->path; c++)
+    commands++;
+  for (const struct ctl_option *o = ctl_globals; o->name; o++)
+    n_globals++;
+  assert_int_equal(tags, commands);
+  assert_int_equal(globals, n_globals);
+  free(man);
+}
+
+static void test_help(void **state) {
+  (void)state;
+  char text[1024];
+  assert_int_equal(RUN("--help"), CTL_OK);
+  for (const struct ctl_command *c = ctl_commands; c->path; c++)
+    has(out_text, c->summary);
+  for (const struct ctl_command *c = ctl_commands; c->path; c++) {
+    char first[64], *second;
+    snprintf(first, sizeof first, "%s", c->path);
+    if ((second = strchr(first, ' ')))
+      *second++ = 0;
+    if (!strcmp(c->path, "order")) /* shares its word with order list: the list of both */
+      continue;
+    synopsis(c, text, sizeof text);
+    assert_int_equal(second ? RUN(first, second, "--help") : RUN(first, "--help"), CTL_OK);
+    has(out_text, text);
+    for (const struct ctl_option *o = c->options; o->name; o++)
+      has(out_text, o->help);
+    assert_int_equal(second ? RUN("help", first, second) : RUN("help", first), CTL_OK);
+    has(out_text, text);
+  }
+  assert_int_equal(RUN("order", "--help"), CTL_OK);
+  has(out_text, "order list");
+  assert_int_equal(RUN("user", "--help"), CTL_OK);
+  has(out_text, "user token");
+  has_not(out_text, "audit");
+  assert_int_equal(RUN("help", "nonsense"), CTL_USAGE);
+  assert_int_equal(RUN("help", "status", "nonsense"), CTL_USAGE);
+  assert_int_equal(RUN("--version"), CTL_OK);
+  has(out_text, "asaleectl " ASALEED_VERSION "\n");
+  assert_int_equal(run_argv((const char *const[]){NULL}, NULL), CTL_USAGE);
+  has(err_text, "usage:");
+}
+
+/* What bash offers after the words of `line`, in one line. */
+static void complete(const char *line, char *words, size_t size) {
+  int fds[2];
+  char command[4096];
+  snprintf(
+      command, sizeof command,
+      "source '%s'; COMP_WORDS=(%s); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _asaleectl; echo \" ${COMPREPLY[*]} \"",
+      file_path, line);
+  assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+  pid_t pid = fork();
+  if (pid == 0) {
+    dup2(fds[1], STDOUT_FILENO);
+    execlp("bash", "bash", "--norc", "-c", command, (char *)NULL);
+    _exit(127);
+  }
+  close(fds[1]);
+  size_t n = 0;
+  ssize_t r;
+  while ((r = read(fds[0], words + n, size - 1 - n)) > 0)
+    n += (size_t)r;
+  words[n] = 0;
+  close(fds[0]);
+  waitpid(pid, NULL, 0);
+}
+
+static void test_completion(void **state) {
+  (void)state;
+  char words[4096], text[128];
+  assert_int_equal(RUN("completion", "bash"), CTL_OK);
+  write_file(file_path, out_text);
+  complete("asaleectl ''", words, sizeof words);
+  for (const struct ctl_command *c = ctl_commands; c->path; c++) {
+    snprintf(text, sizeof text, " %.*s ", (int)strcspn(c->path, " "), c->path);
+    has(words, text);
+  }
+  for (const struct ctl_command *c = ctl_commands; c->path; c++) {
+    snprintf(text, sizeof text, "asaleectl --socket x %s --", c->path);
+    complete(text, words, sizeof words);
+    for (const struct ctl_option *o = c->options; o->name; o++) {
+      snprintf(text, sizeof text, " --%s ", o->name);
+      has(words, text);
+    }
+    for (const struct ctl_option *o = ctl_globals; o->name; o++) {
+      snprintf(text, sizeof text, " --%s ", o->name);
+      has(words, text);
+    }
+    const char *second = strchr(c->path, ' ');
+    if (!second)
+      continue;
+    snprintf(text, sizeof text, "asaleectl %.*s ''", (int)(second - c->path), c->path);
+    complete(text, words, sizeof words);
+    snprintf(text, sizeof text, " %s ", second + 1);
+    has(words, text);
+  }
+  complete("asaleectl sign S-1 --conclusion ''", words, sizeof words);
+  has(words, " normal abnormal uninterpretable ");
+  complete("asaleectl sign S-1 --conclusion = un", words, sizeof words);
+  has(words, " uninterpretable ");
+  complete("asaleectl help us", words, sizeof words);
+  has(words, " user ");
+  snprintf(text, sizeof text, "asaleectl --token-file %s/t", directory);
+  complete(text, words, sizeof words);
+  has(words, token_path);
+  complete("asaleectl --acting-for user ''", words, sizeof words); /* a value is not a command */
+  has(words, " status ");
+}
+
+/* ---- what is refused before anything is sent ---------------------------------------------------------------- */
+
+static void test_usage(void **state) {
+  (void)state;
+  static const struct {
+    const char *args[10], *say;
+  } wrong[] = {
+      {{"frobnicate"}, "commande inconnue"},
+      {{"user"}, "un mot de plus"},
+      {{"user", "frobnicate"}, "un mot de plus"},
+      {{"status", "now"}, "argument en trop"},
+      {{"status", "--frobnicate"}, "option inconnue"},
+      {{"status", "-x"}, "option inconnue"},
+      {{"status", "--role", "gp"}, "n'est pas de la commande"},
+      {{"status", "--json=1"}, "n'attend pas de valeur"},
+      {{"status", "--json", "--json"}, "deux fois"},
+      {{"status", "--socket"}, "attend une valeur"},
+      {{"status", "--socket", "--json"}, "attend une valeur"},
+      {{"status", "--socket="}, "vide"},
+      {{"status", "--token-file", "/nonexistent/file"}, "lecture impossible"},
+      {{"status", "--token-file", "/dev/null"}, "un jeton est attendu"},
+      {{"status", "--acting-for", "anne"}, "--token-file"},
+      {{"status", "--acting-for", "a\r\nX: y"}, "nom de compte"},
+      {{"user", "add", "anne"}, "--role"},
+      {{"user", "add", "--role", "gp"}, "il manque NAME"},
+      {{"user", "add", "anne", "--role", "doctor"}, "nurse|gp|admin|lgc"},
+      {{"user", "add", "anne", "--role", "g"}, "nurse|gp|admin|lgc"},
+      {{"user", "add", "anne", "--role", "gp|admin"}, "nurse|gp|admin|lgc"},
+      {{"user", "add", "anne", "--role", "gp", "--display", "a\x1b[2J"}, "caractère de commande"},
+      {{"user", "add", "anne", "--role", "gp", "--display", "\xff"}, "UTF-8"},
+      {{"patient", "show", "../../x"}, "identifiant"},
+      {{"patient", "put", "1", "--family", "A", "--given", "B", "--birth-date", "1957-02-30"}, "AAAA-MM-JJ"},
+      {{"order", "4711"}, "il manque ACT"},
+      {{"order", "list", "ecg"}, "argument en trop"},
+      {{"acquire", "S-1"}, "--device"},
+      {{"acquire", "1", "--device", "d"}, "S-12"},
+      {{"acquire", "S-01", "--device", "d"}, "S-12"},
+      {{"acquire", "S-1x", "--device", "d"}, "S-12"},
+      {{"acquire", "R-1", "--device", "d"}, "S-12"},
+      {{"acquire", "S-1", "--device", "d", "--seconds", "0"}, "de 1 à 3600"},
+      {{"acquire", "S-1", "--device", "d", "--seconds", "1.5"}, "de 1 à 3600"},
+      {{"acquire", "S-1", "--device", "d", "--seconds", "99999999999999999999"}, "de 1 à 3600"},
+      {{"repeat", "S-1"}, "--reason"},
+      {{"repeat", "S-1", "--reason", ""}, "vide"},
+      {{"queue", "--limit", "-1"}, "un nombre"},
+      {{"show", "O-1"}, "S-12"},
+      {{"show", "S-1", "--json", "--channels", "-"}, "sans --json"},
+      {{"release", "S-1"}, "une seule"},
+      {{"release", "S-1", "--claim", CLAIM, "--claim-file", "x"}, "une seule"},
+      {{"release", "S-1", "--claim", "0123"}, "64 chiffres"},
+      {{"release", "S-1", "--claim-file", "/nonexistent"}, "lecture impossible"},
+      {{"claim", "S-1", "--claim-file", "/nonexistent/x"}, "écriture impossible"},
+      {{"sign", "S-1", "--claim", CLAIM, "--text", "x"}, "--conclusion"},
+      {{"sign", "S-1", "--claim", CLAIM, "--conclusion", "normal"}, "une seule"},
+      {{"sign", "S-1", "--claim", CLAIM, "--conclusion", "fine", "--text", "x"}, "normal|abnormal"},
+      {{"sign", "S-1", "--claim", CLAIM, "--conclusion", "normal", "--text-file", "/dev/null"}, "vide"},
+      {{"audit", "archive", "--before", "yesterday"}, "AAAA-MM-JJ"},
+      {{"--", "status", "x"}, "usage:"}, /* words after -- name no command */
+  };
+  unlink(socket_path);
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    int r = run_argv(wrong[i].args, NULL);
+    if (r != CTL_USAGE)
+      fail_msg("row %zu (%s) ended with %d", i, wrong[i].say, r);
+    has(err_text, wrong[i].say);
+    assert_string_equal(out_text, "");
+  }
+}
+
+/* Any words in any order: an answer, never a crash. */
+static void test_usage_random(void **state) {
+  (void)state;
+  static const char *const words[] = {
+      "status", "user",   "add", "list", "sign",  "S-1",   "--role", "gp", "--",     "-h", "--json",    "--claim",
+      CLAIM,    "--text", "x",   "help", "order", "audit", "-",      "",   "--help", "=",  "--socket=", "--limit=5"};
+  unsigned seed = 1;
+  unlink(socket_path);
+  for (int i = 0; i < 20000; i++) {
+    const char *args[12] = {0};
+    for (size_t k = 0, n = seed % 11; k < n; k++) {
+      seed = seed * 1103515245u + 12345u;
+      args[k] = words[(seed >> 16) % (sizeof words / sizeof *words)];
+    }
+    seed = seed * 1103515245u + 12345u;
+    int r = run_argv(args, NULL);
+    assert_true(r == CTL_OK || r == CTL_USAGE || r == CTL_UNREACHED);
+  }
+}
+
+/* ---- one request, one answer -------------------------------------------------------------------------------- */
+
+static void test_unreached(void **state) {
+  (void)state;
+  unlink(socket_path);
+  assert_int_equal(RUN("status"), CTL_UNREACHED);
+  has(err_text, "systemctl status asaleed");
+  has(err_text, "--socket");
+  has(err_text, socket_path);
+  pid_t pid = SCRIPT({.expect = "GET /v1/health ", .status = 200, .body = "<html>", .type = "text/html"});
+  assert_int_equal(RUN("status"), CTL_UNREACHED);
+  free(played(pid));
+  pid = SCRIPT({.expect = "GET /v1/health ", .status = 200, .body = "[]"});
+  assert_int_equal(RUN("status"), CTL_UNREACHED);
+  free(played(pid));
+}
+
+static void test_status(void **state) {
+  (void)state;
+  static const char body[] =
+      "{ \"status\" : \"ok\",\n \"version\":\"0.1.0\",\"store\":\"full\",\"devices\":{\"present\":1,"
+      "\"bound\":2},\"acquiring\":0}\n";
+  pid_t pid = SCRIPT({.expect = "GET /v1/health HTTP/1.1\r\n", .status = 200, .body = body});
+  assert_int_equal(RUN("status"), CTL_OK);
+  has(out_text, "Stockage         : plein : libérer de la place\n");
+  has(out_text, "1 présents, 2 attribués");
+  char *log = played(pid);
+  has_not(log, "Authorization");
+  has_not(log, "Idempotency-Key");
+  free(log);
+  pid = SCRIPT({.expect = "GET /v1/health ", .status = 200, .body = body});
+  assert_int_equal(RUN("--json", "status"), CTL_OK);
+  assert_string_equal(out_text,
+                      "{\"status\":\"ok\",\"version\":\"0.1.0\",\"store\":\"full\",\"devices\":{\"present\":1,"
+                      "\"bound\":2},\"acquiring\":0}\n");
+  free(played(pid));
+}
+
+static void test_token(void **state) {
+  (void)state;
+  pid_t pid = SCRIPT({.expect = "GET /v1/users ", .status = 200, .body = "{\"items\":[]}"});
+  assert_int_equal(RUN("user", "list", "--token-file", token_path, "--acting-for=anne"), CTL_OK);
+  has(out_text, "Aucun compte");
+  assert_string_equal(err_text, "");
+  char *log = played(pid);
+  has(log, "\r\nAuthorization: Bearer secret-token\r\n");
+  has(log, "\r\nAsaleed-Acting-For: anne\r\n");
+  free(log);
+  setenv("ASALEED_TOKEN_FILE", token_path, 1);
+  chmod(token_path, 0644);
+  pid = SCRIPT({.expect = "GET /v1/users ", .status = 200, .body = "{\"items\":[]}"});
+  assert_int_equal(RUN("user", "list"), CTL_OK);
+  has(err_text, "lisible par d'autres");
+  log = played(pid);
+  has(log, "\r\nAuthorization: Bearer secret-token\r\n");
+  free(log);
+  chmod(token_path, 0600);
+  unsetenv("ASALEED_TOKEN_FILE");
+}
+
+#define PROBLEM(code, detail)                                                                  \
+  "{\"type\":\"urn:asaleed:problem:" code "\",\"title\":\"x\",\"status\":409,\"code\":\"" code \
+  "\",\"detail\":\"" detail "\"}"
+
+static void test_refused(void **state) {
+  (void)state;
+  pid_t pid = SCRIPT({.expect = "POST /v1/studies/S-1/accept ",
+                      .status = 409,
+                      .body = PROBLEM("confirmation_needed", "À vérifier.\\u001b[31m")});
+  assert_int_equal(RUN("accept", "S-1", "--comment", "vu"), CTL_REFUSED);
+  has(err_text, "asaleectl: À vérifier.[31m (confirmation_needed)\n"); /* the escape is gone */
+  has(err_text, "asaleectl accept S-1 --confirm");
+  assert_string_equal(out_text, "");
+  char *log = played(pid);
+  has(log, "\r\n\r\n{\"comment\":\"vu\"}");
+  free(log);
+  pid = SCRIPT(
+      {.expect = "POST /v1/studies/S-1/accept ", .status = 409, .body = PROBLEM("confirmation_needed", "À vérifier.")});
+  assert_int_equal(RUN("accept", "S-1", "--json", "--confirm"), CTL_REFUSED);
+  has(out_text, "\"code\":\"confirmation_needed\"");
+  log = played(pid);
+  has(log, "{\"confirm\":true}");
+  free(log);
+  pid = SCRIPT({.expect = "POST /v1/studies/S-1/redecode ", .status = 500, .body = "oops", .type = "text/plain"});
+  assert_int_equal(RUN("redecode", "S-1"), CTL_REFUSED);
+  has(err_text, "http_500");
+  free(played(pid));
+}
+
+/* The header's value in a log, from `at`. */
+static void header(const char *log, const char *name, char value[static 128]) {
+  const char *at = strstr(log, name);
+  assert_non_null(at);
+  snprintf(value, 128, "%.*s", (int)strcspn(at + strlen(name), "\r"), at + strlen(name));
+}
+
+static void test_retry(void **state) {
+  (void)state;
+  char first[128], second[128];
+  pid_t pid = SCRIPT({.expect = "POST /v1/orders "},
+                     {.expect = "POST /v1/orders ",
+                      .status = 201,
+                      .body = "{\"id\":\"O-1\",\"patient\":\"4711\",\"act\":\"ecg\",\"study\":{\"id\":\"S-1\"}}"});
+  assert_int_equal(RUN("order", "4711", "ecg"), CTL_OK);
+  has(out_text, "Examen           : S-1\n");
+  char *log = played(pid);
+  has(log, "{\"act\":\"ecg\",\"patient\":\"4711\"}");
+  header(log, "Idempotency-Key: ", first);
+  header(strstr(strstr(log, "Idempotency-Key: ") + 10, "POST "), "Idempotency-Key: ", second);
+  assert_string_equal(first, second);
+  assert_int_equal(strlen(first), 32);
+  free(log);
+  pid = SCRIPT({.expect = "POST /v1/orders "}, {.expect = "POST /v1/orders "}); /* once more, not twice */
+  assert_int_equal(RUN("order", "--", "list", "ecg"), CTL_UNREACHED);
+  has(err_text, "peut-être été exécutée");
+  log = played(pid);
+  has(log, "\"patient\":\"list\"");
+  header(log, "Idempotency-Key: ", second);
+  assert_string_not_equal(first, second);
+  free(log);
+  pid = SCRIPT({.expect = "PUT /v1/patients/1 "}); /* has no key: it is not sent again */
+  assert_int_equal(
+      RUN("patient", "put", "1", "--family", "A", "--given", "B", "--birth-date", "1957-03-02", "--sex", "F"),
+      CTL_UNREACHED);
+  free(played(pid));
+}
+
+static void test_patient(void **state) {
+  (void)state;
+  pid_t pid = SCRIPT(
+      {.expect = "PUT /v1/patients/4711 ", .status = 200, .body = "{\"id\":\"4711\",\"version\":4}"},
+      {.expect = "PUT /v1/patients/4711 ",
+       .status = 428,
+       .body = PROBLEM("precondition_required", "Relire le patient.")},
+      {.expect = "GET /v1/patients/4711 ",
+       .status = 200,
+       .body = "{\"id\":\"4711\",\"family\":\"DUPONT\",\"given\":\"Ma\\u0007rie\\u202e\",\"birth_date\":\"1957-03-02\","
+               "\"sex\":\"F\",\"version\":4,\"updated\":\"2025-11-22T00:05:00.000000+00:00\"}"});
+  assert_int_equal(RUN("patient", "put", "4711", "--family", "DUPONT", "--given", "Marie", "--birth-date", "1957-03-02",
+                       "--sex=F", "--if-match", "3"),
+                   CTL_OK);
+  has(out_text, "Patient modifié  : 4711\n");
+  assert_int_equal(
+      RUN("patient", "put", "4711", "--family", "D", "--given", "M", "--birth-date", "1957-03-02", "--sex=F"),
+      CTL_REFUSED);
+  has(err_text, "--if-match");
+  assert_int_equal(RUN("patient", "show", "4711"), CTL_OK);
+  has(out_text, "Prénom           : Marie\n");
+  has(out_text, ": 02/03/1957\n");
+  has(out_text, ": 22/11/2025 01:05\n");
+  char *log = played(pid);
+  has(log, "\r\nIf-Match: \"3\"\r\n");
+  free(log);
+}
+
+#define QUEUED(study, family)                                                                                      \
+  "{\"study\":\"" study "\",\"patient\":{\"id\":\"1\",\"family\":\"" family                                        \
+  "\",\"given\":\"Zoé\",\"birth_date\":\"1957-03-02\",\"sex\":\"F\"},\"act\":\"ecg\",\"state\":\"to_interpret\"," \
+  "\"age_seconds\":93784,\"accepted\":\"2025-11-22T00:00:00Z\",\"due\":\"2025-11-23T00:00:00Z\",\"overdue\":true," \
+  "\"clean\":false,\"claim\":null}"
+
+static void test_queue(void **state) {
+  (void)state;
+  pid_t pid = SCRIPT({.expect = "GET /v1/queue?state=to_interpret&act=ecg&limit=200 ",
+                      .status = 200,
+                      .body = "{\"items\":[" QUEUED("S-1", "ÉÉÉ") "],\"next\":\"a/b\"}"},
+                     {.expect = "GET /v1/queue?state=to_interpret&act=ecg&limit=200&cursor=a%2Fb ",
+                      .status = 200,
+                      .body = "{\"items\":[" QUEUED("S-1000", "A") "],\"next\":null}"});
+  assert_int_equal(RUN("queue", "--state", "to_interpret", "--act", "ecg"), CTL_OK);
+  assert_string_equal(
+      out_text,
+      "Examen  Patient  Né(e) le    Acte  État           Attente  Échéance                      Qualité     Pris par\n"
+      "S-1     ÉÉÉ Zoé  02/03/1957  ecg   à interpréter  1 j 2 h  23/11/2025 01:00 (en retard)  à vérifier  —\n"
+      "S-1000  A Zoé    02/03/1957  ecg   à interpréter  1 j 2 h  23/11/2025 01:00 (en retard)  à vérifier  —\n");
+  assert_string_equal(err_text, "");
+  free(played(pid));
+  pid = SCRIPT({.expect = "GET /v1/queue?limit=1 ",
+                .status = 200,
+                .body = "{\"items\":[" QUEUED("S-1", "A") "],\"next\":\"2\"}"});
+  assert_int_equal(RUN("queue", "--limit", "1"), CTL_OK);
+  has(err_text, "la liste continue");
+  free(played(pid));
+  pid = SCRIPT({.expect = "GET /v1/queue?limit=200 ", .status = 200, .body = "{\"items\":[],\"next\":\"2\"}"},
+               {.expect = "GET /v1/queue?limit=200&cursor=2 ",
+                .status = 200,
+                .body = "{\"items\":[],\"next\":\"2\"}"}); /* a daemon that runs in circles */
+  assert_int_equal(RUN("queue"), CTL_UNREACHED);
+  free(played(pid));
+}
+
+static void test_lists(void **state) {
+  (void)state;
+  pid_t pid = SCRIPT(
+      {.expect = "GET /v1/devices ",
+       .status = 200,
+       .body = "{\"items\":[{\"id\":\"ecg-1\",\"label\":\"EMI12\",\"driver\":\"corscience_emi12\",\"modality\":\"ecg\","
+               "\"maturity\":"
+               "\"verified\",\"present\":true,\"busy\":false,\"node\":\"/dev/"
+               "ttyUSB0\",\"serial\":\"A\\u009b1\",\"bound\":true},"
+               "{\"id\":null,\"bound\":false,\"label\":\"FT232\",\"node\":\"/dev/ttyUSB1\",\"hint\":\"[device]\\nid = "
+               "x\\u001b[2J\"}]}"},
+      {.expect = "GET /v1/drivers ",
+       .status = 200,
+       .body = "{\"items\":[{\"name\":\"a\",\"version\":\"1\",\"label\":\"L\",\"modality\":\"spirometry\",\"maturity\":"
+               "\"simulated\","
+               "\"integrity\":\"crc16\",\"binds\":[\"usb 1\",\"file\"],\"max_seconds\":60,\"default_seconds\":10}]}"},
+      {.expect = "GET /v1/orders?patient=4711&limit=50 ",
+       .status = 200,
+       .body = "{\"items\":[{\"id\":\"O-1\",\"patient\":\"4711\",\"act\":\"ecg\",\"ordered_by\":\"anne\",\"ordered\":"
+               "\"2025-11-22T00:00:00Z\",\"study\":{\"id\":\"S-1\",\"state\":\"interpreting\"}}],\"next\":null}"},
+      {.expect = "GET /v1/changes?since=7&limit=200 ",
+       .status = 200,
+       .body = "{\"items\":[{\"seq\":8,\"at\":\"2025-11-22T00:00:00Z\",\"kind\":\"study\",\"id\":\"S-1\",\"state\":"
+               "\"acquired\"}],\"next_since\":8}"},
+      {.expect = "GET /v1/changes?since=8&limit=200 ", .status = 200, .body = "{\"items\":[],\"next_since\":8}"},
+      {.expect = "GET /v1/audit?limit=50 ",
+       .status = 200,
+       .body = "{\"items\":[{\"seq\":1,\"at\":\"2025-11-22T00:00:00Z\",\"actor\":\"lgc\",\"acting_for\":\"anne\","
+               "\"action\":"
+               "\"study.sign\",\"subject\":\"S-1\",\"detail\":{\"a\":1},\"hash\":\"00\"}],\"next\":null}"},
+      {.expect = "GET /v1/audit/verify ",
+       .status = 200,
+       .body = "{\"ok\":false,\"rows\":9,\"first\":1,\"last\":9,\"head\":\"00\",\"broken_at\":4}"},
+      {.expect = "POST /v1/audit/archive ", .status = 200, .body = "{\"rows\":9,\"artefact\":\"00\"}"});
+  assert_int_equal(RUN("devices"), CTL_OK);
+  has(out_text, "prêt");
+  has(out_text, "/dev/ttyUSB0  A1\n");
+  has(out_text, "    [device]\n    id = x[2J\n");
+  assert_int_equal(RUN("drivers"), CTL_OK);
+  has(out_text, "spirométrie");
+  has(out_text, "10 s (60 au plus)  usb 1, file\n");
+  assert_int_equal(RUN("order", "list", "--patient", "4711"), CTL_OK);
+  has(out_text, "en lecture");
+  assert_int_equal(RUN("changes", "--since", "7"), CTL_OK);
+  has(out_text, "à accepter\nSuite : --since 8\n");
+  assert_int_equal(RUN("audit", "list"), CTL_OK);
+  has(out_text, "study.sign  S-1    {\"a\":1}\n");
+  assert_int_equal(RUN("audit", "verify"), CTL_REFUSED);
+  has(err_text, "ligne 4");
+  assert_int_equal(RUN("audit", "archive", "--before", "2025-07-01"), CTL_OK);
+  char *log = played(pid);
+  has(log, "{\"before\":\"2025-07-01T00:00:00.000000+02:00\"}");
+  free(log);
+}
+
+static void test_users(void **state) {
+  (void)state;
+  pid_t pid = SCRIPT({.expect = "POST /v1/users ",
+                      .status = 201,
+                      .body = "{\"name\":\"anne\",\"role\":\"nurse\",\"display\":\"Anne\",\"token\":\"tok\"}"},
+                     {.expect = "POST /v1/users/a%2Fb/token ", .status = 201, .body = "{\"token\":\"tok2\"}"},
+                     {.expect = "POST /v1/users/anne/disable ", .status = 200, .body = "{}"});
+  assert_int_equal(RUN("user", "add", "anne", "--role", "nurse", "--display", "Anne"), CTL_OK);
+  has(out_text, "Jeton            : tok\n");
+  assert_int_equal(RUN("user", "token", "a/b"), CTL_OK);
+  has(out_text, "tok2");
+  assert_int_equal(RUN("user", "disable", "anne"), CTL_OK);
+  char *log = played(pid);
+  has(log, "{\"display\":\"Anne\",\"name\":\"anne\",\"role\":\"nurse\"}");
+  free(log);
+}
+
+/* ---- interpretation ----------------------------------------------------------------------------------------- */
+
+#define CLAIMED "{\"study\":{\"id\":\"S-1\"},\"token\":\"" CLAIM "\",\"expires\":\"2025-11-22T00:00:00Z\"}"
+
+static void test_claim_and_sign(void **state) {
+  (void)state;
+  struct stat st;
+  pid_t pid = SCRIPT(
+      {.expect = "POST /v1/studies/S-1/claim ", .status = 200, .body = CLAIMED},
+      {.expect = "POST /v1/studies/S-1/sign ",
+       .status = 200,
+       .body =
+           "{\"id\":\"S-1\",\"state\":\"interpreted\",\"interpretation\":{\"id\":\"I-1\",\"version\":1,\"by\":\"Dr B\","
+           "\"signed\":\"2025-11-22T00:00:00Z\",\"conclusion\":\"abnormal\",\"text\":\"x\"}}"},
+      {.expect = "POST /v1/studies/S-1/claim ", .status = 200, .body = CLAIMED},
+      {.expect = "POST /v1/studies/S-1/release ", .status = 200, .body = "{\"state\":\"to_interpret\"}"},
+      {.expect = "POST /v1/studies/S-1/claim ", .status = 409, .body = PROBLEM("already_claimed", "Déjà pris.")});
+  umask(0);
+  unlink(file_path);
+  assert_int_equal(RUN("claim", "S-1", "--claim-file", file_path), CTL_OK);
+  has_not(out_text, CLAIM);
+  assert_int_equal(stat(file_path, &st), 0);
+  assert_int_equal(st.st_mode & 0777, 0600);
+  char text_path[128];
+  snprintf(text_path, sizeof text_path, "%s/text", directory);
+  write_file(text_path, "\xef\xbb\xbfRythme sinusal.\r\n\tSous-décalage en « V5 ».\r\n");
+  assert_int_equal(RUN("sign", "S-1", "--claim-file", file_path, "--conclusion", "abnormal", "--text-file", text_path),
+                   CTL_OK);
+  unlink(text_path);
+  has(out_text, "Conclusion       : anormal\n");
+  assert_int_equal(RUN("claim", "S-1"), CTL_OK);
+  has(out_text, CLAIM);
+  assert_int_equal(RUN("release", "S-1", "--claim", CLAIM), CTL_OK);
+  has(out_text, "à interpréter");
+  unlink(file_path);
+  assert_int_equal(RUN("claim", "S-1", "--claim-file", file_path), CTL_REFUSED); /* leaves no file */
+  assert_int_equal(stat(file_path, &st), -1);
+  char *log = played(pid);
+  has(log, "\"text\":\"Rythme sinusal.\\n\\tSous-décalage en « V5 ».\"");
+  has(log, "{\"token\":\"" CLAIM "\"}");
+  free(log);
+}
+
+#define STUDY_BODY(state, records)                                                                                   \
+  "{\"id\":\"S-1\",\"order\":\"O-1\",\"patient\":{\"id\":\"1\",\"family\":\"A\",\"given\":\"B\",\"birth_date\":"     \
+  "\"1957-03-02\",\"sex\":\"F\"},\"act\":\"ecg\",\"state\":\"" state "\",\"attempts\":1,\"due\":null,\"version\":3," \
+  "\"records\":[" records "],\"claim\":null,\"acquisition\":"
+#define RECORD(id, clean)                                                                           \
+  "{\"id\":\"" id "\",\"driver\":\"d\",\"driver_version\":\"1\",\"complete\":true,\"clean\":" clean \
+  ",\"superseded\":false}"
+
+static void test_show(void **state) {
+  (void)state;
+  pid_t pid = SCRIPT(
+      {.expect = "GET /v1/studies/S-1 ",
+       .status = 200,
+       .body =
+           STUDY_BODY("acquired", RECORD("R-2", "false")) "null,\"last_failure\":{\"code\":\"c\",\"detail\":\"d\"}}"},
+      {.expect = "GET /v1/records/R-2 ",
+       .status = 200,
+       .body =
+           "{\"id\":\"R-2\",\"study\":\"S-1\",\"provenance\":{\"driver\":\"d\",\"driver_version\":\"1\"},\"record\":{"
+           "\"acquired\":{\"channels\":[{\"label\":\"II\",\"samples\":5000,\"rate\":\"500\",\"scale\":\"2.63\","
+           "\"unit\":"
+           "\"uV\","
+           "\"gaps\":[[1,2],[9,3]],\"derived\":true}],\"measures\":[{\"label\":\"VEMS\",\"value\":\"3.10\",\"unit\":"
+           "\"L\","
+           "\"flags\":[\"unusually_low\"]}]},\"complete\":true,\"end\":\"ok\",\"quality\":[{\"severity\":\"check\","
+           "\"text\":"
+           "\"Recoller.\"}],\"statements\":[{\"code\":\"x\",\"text\":\"PAC\"}]}}"});
+  assert_int_equal(RUN("show", "S-1"), CTL_OK);
+  has(out_text, "Patient          : A B\n");
+  has(out_text, "Dernier échec    : d (c)\n");
+  has(out_text, "R-2");
+  assert_int_equal(RUN("show", "R-2"), CTL_OK);
+  has(out_text, "II    5000          500          2.63 uV  5        calculée\n");
+  has(out_text, "VEMS    3.10    L      inhabituellement bas\n");
+  has(out_text, "  à vérifier : Recoller.\n");
+  has(out_text, "  PAC\n");
+  free(played(pid));
+}
+
+/* The study's newest record in force, its samples compared with their own header and with the record's hash. */
+static void test_channels(void **state) {
+  (void)state;
+  static const char head[] =
+      "{\"channels\":[{\"first\":0,\"samples\":2},{\"first\":2,\"samples\":1}],\"encoding\":\"int16-le\"}";
+  uint8_t octets[256] = {sizeof head - 1};
+  memcpy(octets + 4, head, sizeof head - 1);
+  size_t at = (4 + sizeof head - 1 + 3) / 4 * 4, n = at + 6;
+  memcpy(octets + at, "\1\0\2\0\0\x80", 6);
+  char hash[HASH_TEXT], records[2][512];
+  hash_sha256_text(octets + at, 6, hash);
+  for (int i = 0; i < 2; i++) {
+    snprintf(records[i], sizeof records[i],
+             "{\"id\":\"R-10\",\"record\":{\"acquired\":{\"data\":{\"sha256\":\"%s\"}}}}", hash);
+    hash[0] = hash[0] == '0' ? '1' : '0';
+  }
+  struct step steps[] = {
+      {.expect = "GET /v1/studies/S-1 ",
+       .status = 200,
+       .body = STUDY_BODY("acquired", RECORD("R-9", "true") "," RECORD(
+                                          "R-10", "true") ",{\"id\":\"R-11\",\"superseded\":true}") "null}"},
+      {.expect = "GET /v1/records/R-10 ", .status = 200, .body = records[0]},
+      {.expect = "GET /v1/records/R-10/channels ",
+       .status = 200,
+       .body = (char *)octets,
+       .body_n = n,
+       .type = "application/octet-stream"},
+  };
+  struct stat st;
+  for (int i = 0; i < 5; i++) {
+    unlink(file_path);
+    steps[1].body = records[i == 4];
+    steps[2].body_n = n - (size_t)(i == 1 ? 2 : i == 2 ? n : i == 3 ? 1 : 0);
+    steps[2].body_n += i == 2 ? 3 : 0;
+    pid_t pid = script(steps, 3);
+    int r = RUN("show", "S-1", "--channels", file_path);
+    free(played(pid));
+    assert_int_equal(r, i == 0 ? CTL_OK : i == 4 ? CTL_REFUSED : CTL_UNREACHED);
+    assert_int_equal(stat(file_path, &st), i == 0 ? 0 : -1);
+    if (i == 0)
+      assert_int_equal(st.st_size, n);
+    if (i == 0)
+      assert_int_equal(st.st_mode & 0777, 0600);
+  }
+  steps[1].body = records[0];
+  steps[2].body_n = n;
+  pid_t pid = script(steps, 3);
+  assert_int_equal(RUN("show", "S-1", "--channels", "-"), CTL_OK);
+  assert_int_equal(out_n, n);
+  assert_memory_equal(out_text, octets, n);
+  free(played(pid));
+}
+
+/* ---- acquisition -------------------------------------------------------------------------------------------- */
+
+#define RUNNING STUDY_BODY("acquiring", "") "{\"id\":\"A-1\",\"device\":\"ecg-1\",\"done\":0,\"total\":10000}}"
+#define DONE(clean) STUDY_BODY("acquired", RECORD("R-1", clean)) "null}"
+#define FAILED              \
+  STUDY_BODY("ordered", "") \
+  "null,\"last_failure\":{\"code\":\"device_unplugged\",\"detail\":\"L'appareil a été débranché.\",\"at\":\"x\"}}"
+#define STATE(id, state) "id: " id "\nevent: state\ndata: {\"study\":\"S-1\",\"state\":\"" state "\",\"version\":3}\n\n"
+#define PREVIEW(first, values)                                                                     \
+  "event: preview\ndata: {\"first\":" first                                                        \
+  ",\"rate\":500,\"scale\":\"2.63\",\"unit\":\"uV\",\"channels\":[{\"code\":\"lead_i\",\"label\":" \
+  "\"I\",\"values\":[0]},{\"code\":\"lead_ii\",\"label\":\"II\",\"values\":[" values "]}]}\n\n"
+#define EVENTS                                                                                                          \
+  STATE("1", "acquiring")                                                                                               \
+  "event: identity\ndata: "                                                                                             \
+  "{\"make\":\"Corscience\",\"model\":\"EMI12\",\"serial\":\"7\\u009b\",\"firmware\":\"1\"}\n\n"                        \
+  "id: 2\nevent: contacts\ndata: {\"known\":[\"R\",\"C1\"],\"off\":[\"C1\"],\"text\":[\"L'électrode blanche et rouge " \
+  "(C1, V1) "                                                                                                           \
+  "ne touche pas la peau.\"]}\n\n"                                                                                      \
+  "id: 3\nevent: progress\ndata: {\"done\":4200,\"total\":10000}\n\n: alive\n\n" PREVIEW("0", "0,10,500,-100,null,0")
+
+static void test_acquire(void **state) {
+  (void)state;
+  pid_t pid =
+      SCRIPT({.expect = "POST /v1/studies/S-1/acquire ", .status = 202, .body = RUNNING},
+             {.expect = "GET /v1/studies/S-1/events ", .status = 200, .body = EVENTS, .hold = true, .drop = true},
+             {.expect = "GET /v1/studies/S-1 ", .status = 200, .body = RUNNING},
+             {.expect = "GET /v1/studies/S-1/events ",
+              .status = 200,
+              .hold = true,
+              .body = STATE("4", "acquiring") "event: progress\ndata: {\"done\":10000,\"total\":10000}\n\n" STATE(
+                  "5", "acquired")},
+             {.expect = "GET /v1/studies/S-1 ", .status = 200, .body = DONE("true")});
+  assert_int_equal(RUN("acquire", "S-1", "--device", "ecg-1", "--seconds", "10"), CTL_OK);
+  assert_string_equal(out_text, "Acquisition A-1 pour S-1 sur ecg-1 ; Ctrl-C annule.\n"
+                                "Appareil : Corscience EMI12, n° 7\n"
+                                "Électrodes : L'électrode blanche et rouge (C1, V1) ne touche pas la peau.\n"
+                                "Progrès : 42 %\nProgrès : 100 %\n"
+                                "Enregistrement R-1 reçu.\nSuite : asaleectl accept S-1\n");
+  assert_string_equal(err_text, "");
+  char *log = played(pid);
+  has(log, "{\"device\":\"ecg-1\",\"seconds\":10}");
+  has(log, "\r\nLast-Event-ID: 3\r\n");
+  free(log);
+}
+
+static void test_acquire_failed(void **state) {
+  (void)state;
+  pid_t pid = SCRIPT({.expect = "POST /v1/studies/S-1/acquire ", .status = 202, .body = RUNNING},
+                     {.expect = "GET /v1/studies/S-1/events ",
+                      .status = 200,
+                      .hold = true,
+                      .body = EVENTS "event: failure\ndata: {\"code\":\"device_unplugged\",\"detail\":\"x\"}\n\n" STATE(
+                          "9", "ordered")},
+                     {.expect = "GET /v1/studies/S-1 ", .status = 200, .body = FAILED});
+  assert_int_equal(RUN("acquire", "S-1", "--device", "ecg-1"), CTL_REFUSED);
+  assert_string_equal(err_text, "asaleectl: L'appareil a été débranché. (device_unplugged)\n");
+  free(played(pid));
+  /* A study that has an older record: acquired again without a new one is no success. */
+  pid = SCRIPT({.expect = "POST /v1/studies/S-1/acquire ",
+                .status = 202,
+                .body = STUDY_BODY("acquiring", RECORD("R-1", "true")) "{\"id\":\"A-2\"}}"},
+               {.expect = "GET /v1/studies/S-1/events ", .status = 200, .hold = true, .body = STATE("9", "acquired")},
+               {.expect = "GET /v1/studies/S-1 ", .status = 200, .body = DONE("true")});
+  assert_int_equal(RUN("acquire", "S-1", "--device", "ecg-1"), CTL_REFUSED);
+  free(played(pid));
+  pid = SCRIPT({.expect = "POST /v1/studies/S-1/acquire ", .status = 409, .body = PROBLEM("device_busy", "Occupé.")});
+  assert_int_equal(RUN("acquire", "S-1", "--device", "ecg-1"), CTL_REFUSED);
+  assert_string_equal(err_text, "asaleectl: Occupé. (device_busy)\n");
+  free(played(pid));
+}
+
+static void test_acquire_interrupted(void **state) {
+  (void)state;
+  pid_t pid = SCRIPT(
+      {.expect = "POST /v1/studies/S-1/acquire ", .status = 202, .body = RUNNING},
+      {.expect = "GET /v1/studies/S-1/events ",
+       .status = 200,
+       .hold = true,
+       .body = EVENTS,
+       .interrupt = true,
+       .pause_ms = 200},
+      {.expect = "POST /v1/studies/S-1/cancel ", .status = 200, .body = RUNNING},
+      {.expect = "GET /v1/studies/S-1 ", .status = 200, .body = RUNNING, .push = STATE("8", "ordered")},
+      {.expect = "GET /v1/studies/S-1 ",
+       .status = 200,
+       .body = STUDY_BODY("ordered", "") "null,\"last_failure\":{\"code\":\"acquisition_cancelled\",\"detail\":\"L'"
+                                         "acquisition a été annulée.\"}}"});
+  assert_int_equal(RUN("acquire", "S-1", "--device", "ecg-1"), CTL_REFUSED);
+  has(out_text, "Annulation demandée…\n");
+  assert_string_equal(err_text, "asaleectl: L'acquisition a été annulée. (acquisition_cancelled)\n");
+  char *log = played(pid);
+  has(log, "\r\n\r\n{}\n"); /* never a reason: that could cancel the study */
+  has_not(log, "reason");
+  free(log);
+  /* Ctrl-C came too late: the record is there and the daemon refuses. */
+  pid = SCRIPT({.expect = "POST /v1/studies/S-1/acquire ", .status = 202, .body = RUNNING, .interrupt = true},
+               {.expect = "GET /v1/studies/S-1/events ", .status = 200, .hold = true, .body = EVENTS},
+               {.expect = "POST /v1/studies/S-1/cancel ", .status = 409, .body = PROBLEM("wrong_state", "Déjà fini.")},
+               {.expect = "GET /v1/studies/S-1 ", .status = 200, .body = DONE("false")});
+  assert_int_equal(RUN("acquire", "S-1", "--device", "ecg-1"), CTL_OK);
+  has(out_text, "mais à vérifier");
+  assert_string_equal(err_text, "");
+  free(played(pid));
+}
+
+static void test_acquire_json(void **state) {
+  (void)state;
+  pid_t pid =
+      SCRIPT({.expect = "POST /v1/studies/S-1/acquire ", .status = 202, .body = RUNNING},
+             {.expect = "GET /v1/studies/S-1/events ", .status = 200, .hold = true, .body = STATE("5", "acquired")},
+             {.expect = "GET /v1/studies/S-1 ", .status = 200, .body = DONE("true")});
+  assert_int_equal(RUN("acquire", "S-1", "--device", "ecg-1", "--json"), CTL_OK);
+  assert_string_equal(
+      out_text, RUNNING
+      "\n{\"event\":\"state\",\"data\":{\"study\":\"S-1\",\"state\":\"acquired\",\"version\":3}}\n" DONE("true") "\n");
+  free(played(pid));
+}
+
+static void test_acquire_terminal(void **state) {
+  (void)state;
+  int master, slave;
+  struct winsize size = {.ws_row = 24, .ws_col = 60};
+  char text[65536];
+  setenv("TERM", "xterm", 1);
+  assert_int_equal(openpty(&master, &slave, NULL, NULL, &size), 0);
+  fcntl(master, F_SETFL, O_NONBLOCK);
+  FILE *out = fdopen(slave, "w");
+  pid_t pid = SCRIPT({.expect = "POST /v1/studies/S-1/acquire ", .status = 202, .body = RUNNING},
+                     {.expect = "GET /v1/studies/S-1/events ",
+                      .status = 200,
+                      .hold = true,
+                      .body = EVENTS,
+                      .interrupt = true,
+                      .pause_ms = 400},
+                     {.expect = "POST /v1/studies/S-1/cancel ", .status = 200, .body = RUNNING},
+                     {.expect = "GET /v1/studies/S-1 ", .status = 200, .body = RUNNING, .push = STATE("8", "ordered")},
+                     {.expect = "GET /v1/studies/S-1 ", .status = 200, .body = FAILED});
+  assert_int_equal(run_argv((const char *const[]){"acquire", "S-1", "--device", "ecg-1", NULL}, out), CTL_REFUSED);
+  free(played(pid));
+  size_t n = 0;
+  ssize_t r;
+  while ((r = read(master, text + n, sizeof text - 1 - n)) > 0)
+    n += (size_t)r;
+  text[n] = 0;
+  fclose(out);
+  close(master);
+  has(text, "Acquisition A-1");
+  has(text, "Appareil : Corscience EMI12, n° 7\r\n");
+  has(text, "II          ");
+  has(text, "Annulation demandée…\r\n");
+  has(text, "annulation en cours");
+  has(text, " 42 %");
+  has_not(text, "\xc2\x9b");
+}
+
+static void event(const char *text, void (*take)(struct live *, const json_t *), struct live *l) {
+  json_t *json = json_loadb(text, strlen(text), 0, NULL);
+  assert_non_null(json);
+  take(l, json);
+  json_decref(json);
+}
+
+/* The three lines, exactly. */
+static void test_live(void **state) {
+  (void)state;
+  struct live l;
+  char *text;
+  size_t n;
+  FILE *f = open_memstream(&text, &n);
+  live_init(&l, f, true);
+  event("{\"done\":5000,\"total\":10000}", live_progress, &l);
+  event("{\"known\":[\"R\"],\"off\":[\"C1\",\"C4\"],\"text\":[\"L'électrode un.\",\"L'électrode quatre, celle qui est "
+        "loin, très "
+        "très loin de la première.\"]}",
+        live_contacts, &l);
+  event("{\"first\":0,\"rate\":40,\"scale\":\"1\",\"unit\":\"uV\",\"channels\":[{\"code\":\"lead_ii\",\"label\":\"II\","
+        "\"values\":["
+        "0,4000,null,0]}]}",
+        live_preview, &l);
+  live_draw(&l);
+  live_end(&l);
+  fclose(f);
+  has(text, "\033[2KProgrès     ████████████████████░░░░░░░░░░░░░░░░░░░░  50 %\n");
+  has(text, "\033[2KÉlectrodes  C1, C4 : L'électrode un. L'électrode quatre, celle qui est loin, t…\n");
+  has(text, "\xe2\xa2\x80"); /* … */
+  has(text, "\n\033[2KII          ");
+  has(text, "\033[3A\r\033[J");
+  free(text);
+}
+
+static void test_trace(void **state) {
+  (void)state;
+  struct live l;
+  struct buf b = BUF_INIT(4096);
+  live_init(&l, stdout, true);
+  /* One column of dots a sample: low, high, gap, low. */
+  event("{\"first\":0,\"rate\":40,\"scale\":\"1\",\"unit\":\"uV\",\"channels\":[{\"code\":\"lead_ii\",\"label\":\"II\","
+        "\"values\":["
+        "0,4000,null,0]}]}",
+        live_preview, &l);
+  trace_draw(&l.trace, 3, &b);
+  assert_string_equal(buf_cstr(&b), "⠀⡈⢀");
+  buf_reset(&b);
+  /* What was seen before is not drawn again; a jump leaves a hole; absurd values and labels are left out. */
+  event("{\"first\":2,\"rate\":40,\"scale\":\"1\",\"unit\":\"uV\",\"channels\":[{\"code\":\"lead_ii\",\"label\":"
+        "\"\\u001bII\",\"values\":["
+        "4000,4000]}]}",
+        live_preview, &l);
+  event("{\"first\":6,\"rate\":40,\"scale\":\"1\",\"unit\":\"uV\",\"channels\":[{\"code\":\"lead_ii\",\"label\":\"II\","
+        "\"values\":["
+        "4000,99999999999]}]}",
+        live_preview, &l);
+  trace_draw(&l.trace, 4, &b);
+  assert_string_equal(buf_cstr(&b), "⡈⢀⠀⠁");
+  buf_reset(&b);
+  for (unsigned first = 0; first < 4000000000u; first += 399999999u) { /* far jumps, wide windows */
+    char text[256];
+    snprintf(text, sizeof text,
+             "{\"first\":%u,\"rate\":1,\"scale\":\"0.001\",\"unit\":\"uV\",\"channels\":[{\"code\":\"x\",\"label\":"
+             "\"I\",\"values\":[1,2]}]}",
+             first);
+    event(text, live_preview, &l);
+    trace_draw(&l.trace, 1000, &b);
+    assert_int_equal(b.len, 3 * TRACE_COLUMNS / 2);
+    buf_reset(&b);
+  }
+  buf_finish(&b);
+}
+
+static void test_clean_text(void **state) {
+  (void)state;
+  static const struct {
+    const char *in, *out;
+  } rows[] = {
+      {"é\x1b[31m\x7f€😀", "é[31m€😀"},
+      {"a\nb\tc\r", "a b c"},
+      {"\xc2\x85\xc2\x9bx\xc2\xa0", "x\xc2\xa0"},
+      {"\xff\xc3(\xe2\x82\xf0\x9f", "?\?(\?\?\?\?"},
+      {"\xe2\x80\xae"
+       "abc\xe2\x80\xa8\xef\xbb\xbf",
+       "abc"},
+      {"\xed\xa0\x80", "???"},
+      {"\xc0\x80", "??"},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    struct buf b = BUF_INIT(256);
+    clean_text(&b, rows[i].in, strlen(rows[i].in), false);
+    assert_string_equal(buf_cstr(&b), rows[i].out);
+    buf_finish(&b);
+  }
+  assert_int_equal(text_width("é€😀x"), 4);
+  assert_int_equal(text_prefix("é€😀x", 2), 5);
+  assert_int_equal(text_prefix("é", 9), 2);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_table),
+      cmocka_unit_test(test_man_page),
+      cmocka_unit_test(test_help),
+      cmocka_unit_test(test_completion),
+      cmocka_unit_test(test_usage),
+      cmocka_unit_test(test_usage_random),
+      cmocka_unit_test(test_unreached),
+      cmocka_unit_test(test_status),
+      cmocka_unit_test(test_token),
+      cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_retry),
+      cmocka_unit_test(test_patient),
+      cmocka_unit_test(test_queue),
+      cmocka_unit_test(test_lists),
+      cmocka_unit_test(test_users),
+      cmocka_unit_test(test_claim_and_sign),
+      cmocka_unit_test(test_show),
+      cmocka_unit_test(test_channels),
+      cmocka_unit_test(test_acquire),
+      cmocka_unit_test(test_acquire_failed),
+      cmocka_unit_test(test_acquire_interrupted),
+      cmocka_unit_test(test_acquire_json),
+      cmocka_unit_test(test_acquire_terminal),
+      cmocka_unit_test(test_live),
+      cmocka_unit_test(test_trace),
+      cmocka_unit_test(test_clean_text),
+  };
+  return cmocka_run_group_tests_name("ctl_main", tests, setup, teardown);
+}

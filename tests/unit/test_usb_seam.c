@@ -1,0 +1,368 @@
+/* The USB transport over the real libusb on a simulated usbfs. Run under umockdev-wrapper. */
+#include "capture.h"
+#include "io.h"
+#include "sandbox.h"
+#include "transport.h"
+#include "usb_echo_bed.h"
+#include "wall.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LATE_MS 40
+
+static const struct acq_match match[] = {
+    {.bus = ACQ_SERIAL, .baud = 9600},
+    {.bus = ACQ_USB, .vendor = 0x1111},
+    {.bus = ACQ_USB, .vendor = USB_ECHO_VENDOR, .product = USB_ECHO_PRODUCT, .usb_class = 0xff},
+    {0},
+};
+
+struct fixture {
+  struct usb_echo_bed *bed;
+  struct transport *transport;
+  struct capture_writer writer;
+  struct acq_io io;
+  int daemon, worker, capture;
+};
+
+static int set_up(void **state) {
+  static struct fixture f;
+  static const struct capture_header header = {.driver = "echo", .version = "1", .bus = ACQ_USB};
+  char why[TRANSPORT_WHY_MAX] = "";
+  int pair[2];
+  f.bed = usb_echo_bed_create();
+  if (!f.bed || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair) < 0)
+    return -1;
+  if (transport_usb_open(USB_ECHO_NODE, match, &f.transport, why) < 0 || transport_start(f.transport) < 0) {
+    fprintf(stderr, "%s\n", why[0] ? why : f.transport->why);
+    return -1;
+  }
+  f.daemon = pair[0];
+  f.worker = pair[1];
+  f.capture = memfd_create("capture", 0);
+  capture_writer_init(&f.writer, f.capture, 1 << 24);
+  capture_write_header(&f.writer, &header);
+  io_init(&f.io, f.transport, &f.writer, f.worker, 1 << 20);
+  *state = &f;
+  return 0;
+}
+
+static int tear_down(void **state) {
+  struct fixture *f = *state;
+  transport_destroy(f->transport);
+  usb_echo_bed_destroy(f->bed);
+  close(f->daemon);
+  close(f->worker);
+  close(f->capture);
+  return 0;
+}
+
+struct later {
+  pthread_t thread;
+  struct fixture *f;
+  void (*act)(struct fixture *f);
+  uint64_t done_us;
+};
+
+static void *later_run(void *arg) {
+  struct later *l = arg;
+  usleep(30000);
+  l->done_us = monotonic_us();
+  l->act(l->f);
+  return NULL;
+}
+
+static void later(struct later *l, struct fixture *f, void (*act)(struct fixture *f)) {
+  *l = (struct later){.f = f, .act = act};
+  assert_int_equal(pthread_create(&l->thread, NULL, later_run, l), 0);
+}
+
+static uint64_t joined(struct later *l) {
+  uint64_t now = monotonic_us();
+  pthread_join(l->thread, NULL);
+  return now > l->done_us ? (now - l->done_us) / 1000 : 0;
+}
+
+static void act_cancel(struct fixture *f) {
+  wire_send(f->daemon, &(struct wire_message){.type = WIRE_CANCEL});
+}
+
+static void act_unplug(struct fixture *f) {
+  usb_echo_bed_unplug(f->bed);
+}
+
+static void act_send(struct fixture *f) {
+  usb_echo_bed_send(f->bed, "late", 4);
+}
+
+static void test_open(void **state) {
+  struct fixture *f = *state;
+  char why[TRANSPORT_WHY_MAX];
+  struct transport *other;
+  static const struct acq_match stranger[] = {{.bus = ACQ_USB, .vendor = 0x1234}, {0}},
+                                wrong_class[] = {{.bus = ACQ_USB, .usb_class = 0x0f}, {0}},
+                                first[] = {{.bus = ACQ_USB, .vendor = USB_ECHO_VENDOR}, {0}};
+  assert_int_equal(usb_echo_bed_state(f->bed).claimed, 1);
+  assert_int_equal(usb_echo_bed_state(f->bed).detached, 1);
+  assert_int_equal(transport_usb_open("/dev/bus/usb/001/009", match, &other, why), -ENOENT);
+  assert_int_equal(transport_usb_open("/dev/null", match, &other, why), -ENODEV);
+  assert_string_equal(why, "not a USB device node");
+  transport_destroy(f->transport);
+  assert_int_equal(usb_echo_bed_state(f->bed).claimed, -1);
+
+  assert_int_equal(transport_usb_open(USB_ECHO_NODE, stranger, &f->transport, why), 0);
+  assert_int_equal(transport_start(f->transport), -ENXIO);
+  assert_string_equal(f->transport->why, "usb: 1209:0001 is not a device of this driver");
+  transport_destroy(f->transport);
+  assert_int_equal(transport_usb_open(USB_ECHO_NODE, wrong_class, &f->transport, why), 0);
+  assert_int_equal(transport_start(f->transport), -ENXIO);
+  transport_destroy(f->transport);
+  assert_int_equal(transport_usb_open(USB_ECHO_NODE, first, &f->transport, why), 0);
+  assert_int_equal(transport_start(f->transport), 0);
+  assert_int_equal(usb_echo_bed_state(f->bed).claimed, 0);
+}
+
+static void test_echo(void **state) {
+  struct fixture *f = *state;
+  uint8_t out[1000], in[1000] = {0};
+  for (size_t i = 0; i < sizeof out; i++)
+    out[i] = (uint8_t)(i * 7);
+  assert_int_equal(acq_write(&f->io, out, sizeof out, 500), 0);
+  assert_int_equal(acq_read(&f->io, in, sizeof in, 500), 0);
+  assert_memory_equal(in, out, sizeof out);
+  assert_int_equal(usb_echo_bed_state(f->bed).empty_packets, 0);
+  /* A write of whole packets is ended by an empty one. */
+  assert_int_equal(acq_write(&f->io, out, 128, 500), 0);
+  assert_int_equal(usb_echo_bed_state(f->bed).empty_packets, 1);
+  assert_int_equal(acq_read(&f->io, in, 128, 500), 0);
+}
+
+/* A packet holds more than the driver asks for: nothing is lost, and the capture has it as it came. */
+static void test_small_reads(void **state) {
+  struct fixture *f = *state;
+  char b[16] = "", text[4096];
+  usb_echo_bed_send(f->bed, "abcdef\nghi", 10);
+  for (int i = 0; i < 5; i++)
+    assert_int_equal(acq_read(&f->io, b + i, 1, 200), 0);
+  assert_string_equal(b, "abcde");
+  assert_int_equal(acq_read_until(&f->io, '\n', b, sizeof b, 200), 2);
+  assert_int_equal(acq_read_some(&f->io, b, sizeof b, 200), 3);
+  ssize_t n = pread(f->capture, text, sizeof text, 0);
+  struct acq_capture c;
+  assert_int_equal(capture_parse(text, (size_t)n, &c, NULL), 0);
+  assert_int_equal(c.n_events, 1);
+  assert_int_equal(c.n_received, 10);
+  capture_finish(&c);
+}
+
+/* The device's last packet is a full one, and no empty one follows: what came must not wait for more. */
+static void test_full_last_packet(void **state) {
+  struct fixture *f = *state;
+  char out[128] = "x", in[128];
+  usb_echo_bed_send(f->bed, out, 64);
+  uint64_t before = monotonic_us();
+  assert_int_equal(acq_read_some(&f->io, in, sizeof in, 2000), 64);
+  assert_in_range(monotonic_us() - before, 0, 500000);
+  usb_echo_bed_send(f->bed, out, 128);
+  assert_int_equal(acq_read(&f->io, in, 128, 2000), 0);
+  /* Asked for more than there is: what came before the deadline is in the capture, and the read fails. */
+  usb_echo_bed_send(f->bed, out, 64);
+  assert_int_equal(acq_read(&f->io, in, 128, 100), -ETIMEDOUT);
+  assert_int_equal(f->io.received, 64 + 128 + 64);
+  assert_int_equal(usb_echo_bed_state(f->bed).in_flight, 0);
+}
+
+static void test_deadline(void **state) {
+  struct fixture *f = *state;
+  struct later l;
+  char b[8];
+  static const unsigned ms[] = {0, 20, 150};
+  for (size_t i = 0; i < sizeof ms / sizeof *ms; i++) {
+    uint64_t before = monotonic_us();
+    assert_int_equal(acq_read(&f->io, b, 4, ms[i]), -ETIMEDOUT);
+    assert_in_range(monotonic_us() - before, ms[i] * 1000, (ms[i] + LATE_MS) * 1000);
+  }
+  later(&l, f, act_send);
+  assert_int_equal(acq_read(&f->io, b, 4, 2000), 0);
+  assert_in_range(joined(&l), 0, LATE_MS);
+  assert_memory_equal(b, "late", 4);
+  usb_echo_bed_mute(f->bed, true);
+  assert_int_equal(acq_write(&f->io, "x", 1, 50), -ETIMEDOUT);
+  assert_int_equal(usb_echo_bed_state(f->bed).in_flight, 0);
+}
+
+static void test_control(void **state) {
+  struct fixture *f = *state;
+  uint8_t b[8] = {1, 2, 3}, text[4096];
+  assert_int_equal(acq_usb_control(&f->io, 0x40, 1, 0, 0, b, 3, 500), 3);
+  memset(b, 0, sizeof b);
+  assert_int_equal(acq_usb_control(&f->io, 0xc0, 2, 0, 0, b, 8, 500), 3);
+  assert_memory_equal(b, "\1\2\3", 3);
+  assert_int_equal(acq_usb_control(&f->io, 0xc0, 3, 0, 0, b, 8, 500), -EPIPE);
+  assert_int_equal(acq_usb_control(&f->io, 0xc0, 4, 0, 0, b, 8, 500), 0);
+  assert_int_equal(acq_usb_control(&f->io, 0xc0, 4, 0, 0, b, 5000, 500), -EMSGSIZE);
+  ssize_t n = pread(f->capture, text, sizeof text, 0);
+  struct acq_capture c;
+  struct acq_event e;
+  static const struct {
+    char kind;
+    const char *bytes;
+    size_t n;
+  } expected[] = {{'>', "\x40\1\0\0\0\0\3\0\1\2\3", 11},
+                  {'>', "\xc0\2\0\0\0\0\10\0", 8},
+                  {'<', "\1\2\3", 3},
+                  {'>', "\xc0\3\0\0\0\0\10\0", 8},
+                  {'!', "stalled", 7},
+                  {'>', "\xc0\4\0\0\0\0\10\0", 8},
+                  {'!', "empty", 5}};
+  assert_int_equal(capture_parse((char *)text, (size_t)n, &c, NULL), 0);
+  assert_int_equal(c.n_events, sizeof expected / sizeof *expected);
+  for (size_t i = 0; acq_capture_event(&c, i, &e); i++) {
+    assert_int_equal(e.kind, expected[i].kind);
+    assert_int_equal(e.n, expected[i].n);
+    assert_memory_equal(e.bytes, expected[i].bytes, e.n);
+  }
+  capture_finish(&c);
+}
+
+static void test_stall(void **state) {
+  struct fixture *f = *state;
+  char b[8];
+  usb_echo_bed_stall(f->bed);
+  assert_int_equal(acq_read(&f->io, b, 1, 500), -EPIPE);
+  assert_int_equal(usb_echo_bed_state(f->bed).cleared, 1);
+  usb_echo_bed_send(f->bed, "ok", 2);
+  assert_int_equal(acq_read(&f->io, b, 2, 500), 0);
+}
+
+static void act_stall(struct fixture *f) {
+  usb_echo_bed_stall(f->bed);
+}
+
+/* Bytes that came before the trouble are received before it is told. */
+static void test_bytes_before_trouble(void **state) {
+  struct fixture *f = *state;
+  static char packet[64];
+  struct later l;
+  char b[128];
+  usb_echo_bed_send(f->bed, packet, sizeof packet);
+  later(&l, f, act_stall);
+  assert_int_equal(acq_read(&f->io, b, 128, 5000), -EPIPE);
+  joined(&l);
+  assert_int_equal(f->io.received, 64);
+  assert_int_equal(usb_echo_bed_state(f->bed).cleared, 1);
+
+  usb_echo_bed_send(f->bed, packet, sizeof packet);
+  later(&l, f, act_cancel);
+  assert_int_equal(acq_read(&f->io, b, 128, 5000), -ECANCELED);
+  assert_in_range(joined(&l), 0, 50);
+  assert_int_equal(f->io.received, 128);
+}
+
+static void test_damage(void **state) {
+  struct fixture *f = *state;
+  char b[8];
+  usb_echo_bed_damage(f->bed);
+  assert_int_equal(acq_read(&f->io, b, 1, 500), -EPROTO);
+  assert_string_equal(f->io.reason, "usb: a transfer was damaged");
+  usb_echo_bed_damage(f->bed);
+  usb_echo_bed_send(f->bed, "ok", 2);
+  assert_int_equal(acq_read(&f->io, b, 2, 500), -EPROTO);
+  assert_int_equal(acq_read(&f->io, b, 2, 500), 0);
+}
+
+static void test_cancel(void **state) {
+  struct fixture *f = *state;
+  struct later l;
+  char b[8];
+  later(&l, f, act_cancel);
+  assert_int_equal(acq_read(&f->io, b, 1, 5000), -ECANCELED);
+  assert_in_range(joined(&l), 0, 50);
+  assert_int_equal(usb_echo_bed_state(f->bed).in_flight, 0);
+  io_release(&f->io);
+  assert_int_equal(acq_write(&f->io, "stop", 4, 500), 0);
+  assert_int_equal(acq_read(&f->io, b, 4, 500), 0);
+}
+
+static void test_unplug(void **state) {
+  struct fixture *f = *state;
+  struct later l;
+  char b[8];
+  later(&l, f, act_unplug);
+  assert_int_equal(acq_read(&f->io, b, 1, 5000), -ENODEV);
+  assert_in_range(joined(&l), 0, 50);
+  assert_int_equal(acq_write(&f->io, "x", 1, 100), -ENODEV);
+  assert_int_equal(transport_write(f->transport, "x", 1, monotonic_us() + 100000), -ENODEV);
+}
+
+static int echo_inside(int daemon_fd) {
+  struct transport *t;
+  struct acq_io io;
+  char why[TRANSPORT_WHY_MAX], b[8];
+  (void)daemon_fd;
+  if (transport_usb_open(USB_ECHO_NODE, match, &t, why) < 0)
+    return 1;
+  if (sandbox_limit(10) < 0 || sandbox_enter(ACQ_USB) < 0)
+    return 2;
+  if (transport_start(t) < 0)
+    return 3;
+  io_init(&io, t, NULL, -1, 4096);
+  if (acq_write(&io, "hello", 5, 500) < 0 || acq_read(&io, b, 5, 500) < 0 || memcmp(b, "hello", 5))
+    return 4;
+  if (acq_read(&io, b, 1, 20) != -ETIMEDOUT)
+    return 5;
+  if (acq_usb_control(&io, 0x40, 1, 0, 0, b, 3, 500) != 3 || acq_usb_control(&io, 0xc0, 3, 0, 0, b, 3, 500) != -EPIPE)
+    return 6;
+  if (write(daemon_fd, "r", 1) != 1) /* ready to be unplugged */
+    return 7;
+  if (acq_read(&io, b, 1, 5000) != -ENODEV)
+    return 8;
+  transport_destroy(t);
+  return 0;
+}
+
+static void test_inside_the_sandbox(void **state) {
+  struct fixture *f = *state;
+  int ready[2], status;
+  char b;
+  assert_int_equal(pipe(ready), 0);
+  pid_t child = fork();
+  if (child == 0)
+    _exit(echo_inside(ready[1]));
+  close(ready[1]);
+  if (read(ready[0], &b, 1) == 1)
+    usb_echo_bed_unplug(f->bed);
+  close(ready[0]);
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_int_equal(status, 0);
+}
+
+#define BED_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int main(void) {
+  if (!usb_echo_bed_available()) {
+    fprintf(stderr, "run me under umockdev-wrapper\n");
+    return 77;
+  }
+  const struct CMUnitTest tests[] = {
+      BED_TEST(test_open),     BED_TEST(test_echo),    BED_TEST(test_small_reads), BED_TEST(test_full_last_packet),
+      BED_TEST(test_deadline), BED_TEST(test_control), BED_TEST(test_stall),       BED_TEST(test_bytes_before_trouble),
+      BED_TEST(test_damage),   BED_TEST(test_cancel),  BED_TEST(test_unplug),      BED_TEST(test_inside_the_sandbox),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,500 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fail_alloc.h"
+#include <asalee/record.h>
+#include <asalee/wire.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define TEST(name) static void name(void **state __attribute__((unused)))
+#define COUNT(a) (sizeof a / sizeof *a)
+
+/* 63 and 255 bytes, the longest texts of either kind. */
+#define TEXT_15 "0123456789 \xc3\xa9 \x7e"
+#define TEXT_60 TEXT_15 TEXT_15 TEXT_15 TEXT_15
+#define TEXT_63 TEXT_60 "end"
+#define TEXT_255 TEXT_60 TEXT_60 TEXT_60 TEXT_60 TEXT_15
+
+static const struct wire_message messages[] = {
+    {.type = WIRE_ORDER, .order = {"corscience_emi12", "/dev/bus/usb/001/002", ACQ_USB, {10, 1774745999123456, 60}}},
+    {.type = WIRE_ORDER, .order = {TEXT_63, TEXT_255, ACQ_SERIAL, {UINT32_MAX, INT64_MAX, -1439}}},
+    {.type = WIRE_ORDER, .order = {"x", "/", ACQ_FILE, {0, 0, 1439}}},
+    {.type = WIRE_ORDER, .order = {"replay", "", 0, {1, 1, 0}}},
+    {.type = WIRE_START},
+    {.type = WIRE_CANCEL},
+    {.type = WIRE_OPENED},
+    {.type = WIRE_IDENTITY, .identity = {"Corscience", "EMI-12", "SN 42", "1.0"}},
+    {.type = WIRE_IDENTITY, .identity = {TEXT_63, TEXT_63, TEXT_63, TEXT_63}},
+    {.type = WIRE_IDENTITY},
+    {.type = WIRE_PROGRESS, .progress = {0x01020304, 0xf1f2f3f4}},
+    {.type = WIRE_PROGRESS},
+    {.type = WIRE_PREVIEW,
+     .preview = {3, 2, 0xf1020304, 500, {-360, -18}, {0, 1, 15}, {{1, -1}, {INT16_MAX, INT16_MIN}, {0, 258}}}},
+    {.type = WIRE_PREVIEW, .preview = {1, 1, 0, 1, {INT32_MIN, 18}, {0}, {{-2}}}},
+    {.type = WIRE_CONTACTS, .contacts = {0x3ff, 0x80000201}},
+    {.type = WIRE_RECORD, .record = {1, 0}},
+    {.type = WIRE_RECORD, .record = {RECORD_JSON_MAX, RECORD_DATA_MAX}},
+    {.type = WIRE_FAIL, .fail = {-EPROTO, WIRE_STEP_ACQUIRE, "frame 3: wrong length"}},
+    {.type = WIRE_FAIL, .fail = {-4095, WIRE_STEP_OPEN, ""}},
+    {.type = WIRE_FAIL, .fail = {-1, WIRE_STEP_DECODE, TEXT_255}},
+};
+
+static struct wire_message full_preview(void) {
+  struct wire_message m = {
+      .type = WIRE_PREVIEW,
+      .preview = {ACQ_PREVIEW_CHANNELS, ACQ_PREVIEW_SAMPLES, UINT32_MAX, 1000000, {2441, -3}, {0}, {{0}}}};
+  for (unsigned c = 0; c < ACQ_PREVIEW_CHANNELS; c++) {
+    m.preview.code[c] = (uint8_t)c;
+    for (unsigned s = 0; s < ACQ_PREVIEW_SAMPLES; s++)
+      m.preview.values[c][s] = (int16_t)(c * 4099 + s * 31 - 20000);
+  }
+  return m;
+}
+
+static bool same(const struct wire_message *a, const struct wire_message *b) {
+  if (a->type != b->type)
+    return false;
+  switch (a->type) {
+  case WIRE_ORDER:
+    return !strcmp(a->order.driver, b->order.driver) && !strcmp(a->order.node, b->order.node) &&
+           a->order.bus == b->order.bus && a->order.order.seconds == b->order.order.seconds &&
+           a->order.order.started_us == b->order.order.started_us &&
+           a->order.order.offset_minutes == b->order.order.offset_minutes;
+  case WIRE_START:
+  case WIRE_CANCEL:
+  case WIRE_OPENED:
+    return true;
+  case WIRE_IDENTITY:
+    return !strcmp(a->identity.make, b->identity.make) && !strcmp(a->identity.model, b->identity.model) &&
+           !strcmp(a->identity.serial, b->identity.serial) && !strcmp(a->identity.firmware, b->identity.firmware);
+  case WIRE_PROGRESS:
+    return a->progress.done == b->progress.done && a->progress.total == b->progress.total;
+  case WIRE_PREVIEW:
+    if (a->preview.channels != b->preview.channels || a->preview.samples != b->preview.samples ||
+        a->preview.first != b->preview.first || a->preview.rate_hz != b->preview.rate_hz ||
+        a->preview.scale.mantissa != b->preview.scale.mantissa ||
+        a->preview.scale.exponent != b->preview.scale.exponent)
+      return false;
+    for (unsigned c = 0; c < a->preview.channels; c++)
+      if (a->preview.code[c] != b->preview.code[c] ||
+          memcmp(a->preview.values[c], b->preview.values[c], a->preview.samples * sizeof(int16_t)))
+        return false;
+    return true;
+  case WIRE_CONTACTS:
+    return a->contacts.known == b->contacts.known && a->contacts.on == b->contacts.on;
+  case WIRE_RECORD:
+    return a->record.json_bytes == b->record.json_bytes && a->record.data_bytes == b->record.data_bytes;
+  case WIRE_FAIL:
+    return a->fail.err == b->fail.err && a->fail.step == b->fail.step && !strcmp(a->fail.text, b->fail.text);
+  }
+  return false;
+}
+
+/* Reads from a block that ends where the packet ends; *ret is left alone by a refusal. */
+static int read_exact(const uint8_t *bytes, size_t n, struct wire_message *ret) {
+  uint8_t *exact = malloc(n + !n);
+  assert_non_null(exact);
+  memcpy(exact, bytes, n);
+  static struct wire_message mark, m;
+  memset(&mark, 0x5a, sizeof mark);
+  memset(&m, 0x5a, sizeof m);
+  int r = wire_read(exact, n, &m);
+  free(exact);
+  if (r == 0) {
+    *ret = m;
+  } else {
+    assert_int_equal(r, -EPROTO);
+    assert_memory_equal(&m, &mark, sizeof m);
+  }
+  return r;
+}
+
+TEST(round_trips) {
+  static uint8_t bytes[WIRE_MAX], again[WIRE_MAX];
+  unsigned seen = 0;
+  for (size_t i = 0; i <= COUNT(messages); i++) {
+    struct wire_message m = i < COUNT(messages) ? messages[i] : full_preview(), back;
+    int n = wire_write(&m, bytes);
+    if (n <= 0)
+      fail_msg("message %zu: %d", i, n);
+    assert_int_equal(bytes[0], m.type);
+    assert_int_equal(read_exact(bytes, (size_t)n, &back), 0);
+    assert_true(same(&m, &back));
+    assert_int_equal(wire_write(&back, again), n);
+    assert_memory_equal(bytes, again, (size_t)n);
+    seen |= 1u << m.type;
+  }
+  assert_int_equal(seen, ((1u << (WIRE_FAIL + 1)) - 1) & ~1u); /* every type was there */
+}
+
+/* The bytes themselves: little endian, in the order of the fields. */
+TEST(layout) {
+  static const uint8_t order[] = {1, 1, 'x', 1, '/', 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x9f, 0x05},
+                       progress[] = {6, 4, 3, 2, 1, 0xf4, 0xf3, 0xf2, 0xf1},
+                       preview[] = {7, 3, 2, 4,    3,    2, 0xf1, 0xf4, 1, 0,    0,  0x98, 0xfe, 0xff, 0xff, 0xee,
+                                    0, 1, 0, 0xff, 0xff, 1, 0xff, 0x7f, 0, 0x80, 15, 0,    0,    2,    1},
+                       fail[] = {10, 0xff, 0xff, 0xff, 0xff, 6, 255};
+  uint8_t bytes[WIRE_MAX];
+  assert_int_equal(wire_write(&messages[2], bytes), sizeof order);
+  assert_memory_equal(bytes, order, sizeof order);
+  assert_int_equal(wire_write(&messages[10], bytes), sizeof progress);
+  assert_memory_equal(bytes, progress, sizeof progress);
+  assert_int_equal(wire_write(&messages[12], bytes), sizeof preview);
+  assert_memory_equal(bytes, preview, sizeof preview);
+  assert_int_equal(wire_write(&messages[19], bytes), sizeof fail + 255);
+  assert_memory_equal(bytes, fail, sizeof fail);
+  struct wire_message full = full_preview();
+  assert_int_equal(wire_write(&full, bytes), 16 + 16 * (1 + 2 * 64));
+}
+
+TEST(every_truncation_and_extension) {
+  static uint8_t bytes[WIRE_MAX + 8];
+  for (size_t i = 0; i <= COUNT(messages); i++) {
+    struct wire_message m = i < COUNT(messages) ? messages[i] : full_preview(), back;
+    int n = wire_write(&m, bytes);
+    assert_true(n > 0);
+    for (size_t cut = 0; cut < (size_t)n; cut++)
+      if (read_exact(bytes, cut, &back) == 0)
+        fail_msg("message %zu is accepted without its last %zu bytes", i, (size_t)n - cut);
+    for (unsigned c = 0; c < 256; c++) {
+      memset(bytes + n, (int)c, 8);
+      for (size_t more = 1; more <= 8; more++)
+        if (read_exact(bytes, (size_t)n + more, &back) == 0)
+          fail_msg("message %zu is accepted with %zu bytes more", i, more);
+    }
+  }
+}
+
+/* Every byte takes every value: refused, or a message within its limits whose bytes are those. */
+TEST(every_byte_mutated) {
+  static uint8_t bytes[WIRE_MAX], again[WIRE_MAX];
+  for (size_t i = 0; i < COUNT(messages); i++) {
+    int n = wire_write(&messages[i], bytes);
+    for (size_t at = 0; at < (size_t)n; at++) {
+      uint8_t was = bytes[at];
+      for (unsigned v = 0; v < 256; v++) {
+        bytes[at] = (uint8_t)v;
+        struct wire_message m;
+        if (read_exact(bytes, (size_t)n, &m))
+          continue;
+        if (wire_write(&m, again) != n || memcmp(bytes, again, (size_t)n))
+          fail_msg("message %zu, byte %zu as %02x, is written otherwise", i, at, v);
+      }
+      bytes[at] = was;
+    }
+  }
+}
+
+static uint64_t seed = UINT64_C(0xda3e39cb94b95bdb);
+
+static uint64_t rnd(void) {
+  seed ^= seed << 13;
+  seed ^= seed >> 7;
+  seed ^= seed << 17;
+  return seed;
+}
+
+TEST(random_packets) {
+  static uint8_t bytes[WIRE_MAX], again[WIRE_MAX];
+  unsigned accepted = 0;
+  for (int i = 0; i < 300000; i++) {
+    size_t n = rnd() % 40 + 1;
+    for (size_t k = 0; k < n; k++)
+      bytes[k] = (uint8_t)(rnd() % 3 ? rnd() % 4 : rnd());
+    bytes[0] = (uint8_t)(rnd() % 12);
+    struct wire_message m;
+    if (read_exact(bytes, n, &m))
+      continue;
+    accepted++;
+    assert_int_equal(wire_write(&m, again), n);
+    assert_memory_equal(bytes, again, n);
+  }
+  assert_true(accepted > 1000);
+}
+
+/* What the reader refuses, by field. */
+TEST(limits_of_the_reader) {
+  static const struct {
+    size_t message, at;
+    uint8_t n, bytes[8];
+    bool fine;
+  } rows[] = {
+      {4, 0, 1, {0}, false}, /* type */
+      {4, 0, 1, {11}, false},
+      {4, 0, 1, {255}, false},
+      {2, 1, 1, {0}, false},    /* lengths that shift what follows */
+      {2, 2, 1, {0x1f}, false}, /* a control in a text */
+      {2, 2, 1, {0x00}, false},
+      {2, 2, 1, {0x7f}, false},
+      {2, 2, 1, {0x80}, false},
+      {2, 5, 1, {0}, false}, /* a node without a bus */
+      {2, 5, 1, {1}, true},
+      {2, 5, 1, {4}, false},
+      {2, 10, 8, {0, 0, 0, 0, 0, 0, 0, 0x80}, false}, /* before 1970 */
+      {2, 10, 8, {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, false},
+      {2, 10, 8, {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f}, true},
+      {2, 18, 2, {0xa0, 0x05}, false}, /* 1440 minutes */
+      {2, 18, 2, {0x61, 0xfa}, true},  /* -1439 */
+      {2, 18, 2, {0x60, 0xfa}, false},
+      {3, 9, 1, {1}, false},  /* a bus without a node */
+      {12, 1, 1, {0}, false}, /* channels */
+      {12, 1, 1, {17}, false},
+      {12, 2, 1, {0}, false}, /* samples */
+      {12, 2, 1, {65}, false},
+      {12, 7, 4, {0, 0, 0, 0}, false}, /* rate */
+      {12, 7, 4, {0x40, 0x42, 0x0f, 0}, true},
+      {12, 7, 4, {0x41, 0x42, 0x0f, 0}, false},
+      {12, 15, 1, {19}, false}, /* exponent */
+      {12, 15, 1, {0xed}, false},
+      {12, 15, 1, {18}, true},
+      {12, 16, 1, {255}, false},         /* a row that is not there */
+      {15, 1, 4, {0, 0, 0, 0}, false},   /* a record has a JSON */
+      {15, 1, 4, {0, 0, 0x40, 0}, true}, /* of 4 MiB at most */
+      {15, 1, 4, {1, 0, 0x40, 0}, false},
+      {15, 5, 4, {0, 0, 0, 2}, true}, /* and 32 MiB of samples */
+      {15, 5, 4, {1, 0, 0, 2}, false},
+      {18, 1, 4, {0, 0, 0, 0}, false}, /* 0 is no error */
+      {18, 1, 4, {1, 0, 0, 0}, false},
+      {18, 1, 4, {0x00, 0xf0, 0xff, 0xff}, false}, /* -4096 */
+      {18, 1, 4, {0, 0, 0, 0x80}, false},
+      {18, 5, 1, {0}, false}, /* step */
+      {18, 5, 1, {6}, true},
+      {18, 5, 1, {7}, false},
+  };
+  uint8_t bytes[WIRE_MAX];
+  for (size_t i = 0; i < COUNT(rows); i++) {
+    struct wire_message m;
+    int n = wire_write(&messages[rows[i].message], bytes);
+    memcpy(bytes + rows[i].at, rows[i].bytes, rows[i].n);
+    if ((read_exact(bytes, (size_t)n, &m) == 0) != rows[i].fine)
+      fail_msg("row %zu", i);
+  }
+  unsigned row = 0;
+  while (nomenclature_row(row))
+    row++;
+  for (unsigned v = 0; v < 256; v++) {
+    struct wire_message m;
+    int n = wire_write(&messages[12], bytes);
+    bytes[21] = (uint8_t)v; /* the second channel's code */
+    assert_int_equal(read_exact(bytes, (size_t)n, &m), v < row ? 0 : -EPROTO);
+  }
+  static const char long_driver[] = TEXT_63 "!"; /* a text that fills its field without room for a NUL */
+  bytes[0] = WIRE_IDENTITY;
+  bytes[1] = 64;
+  memcpy(bytes + 2, long_driver, 64);
+  bytes[66] = bytes[67] = bytes[68] = 0;
+  struct wire_message m;
+  assert_int_equal(read_exact(bytes, 69, &m), -EPROTO);
+}
+
+/* The writer refuses the same, so that it is noticed on the side that has the bug. */
+TEST(limits_of_the_writer) {
+  uint8_t bytes[WIRE_MAX];
+  struct wire_message m;
+#define REFUSED(index, change)              \
+  do {                                      \
+    m = messages[index];                    \
+    change;                                 \
+    memset(bytes, 0x5a, sizeof bytes);      \
+    int refused = wire_write(&m, bytes);    \
+    if (refused != -EINVAL)                 \
+      fail_msg("%s: %d", #change, refused); \
+    assert_int_equal(bytes[0], 0x5a);       \
+  } while (0)
+  REFUSED(4, m.type = 0);
+  REFUSED(4, m.type = WIRE_FAIL + 1);
+  REFUSED(4, m.type = 256 + WIRE_START);
+  REFUSED(0, memset(m.order.driver, 'a', sizeof m.order.driver));
+  REFUSED(0, memset(m.order.node, 'a', sizeof m.order.node));
+  REFUSED(0, m.order.driver[3] = '\n');
+  REFUSED(0, m.order.node[3] = (char)0xff);
+  REFUSED(0, m.order.node[0] = 0);
+  REFUSED(0, m.order.bus = 0);
+  REFUSED(0, m.order.bus = ACQ_FILE + 1);
+  REFUSED(0, m.order.bus = 256 + ACQ_USB);
+  REFUSED(3, m.order.bus = ACQ_USB);
+  REFUSED(3, m.order.bus = 256);
+  REFUSED(0, m.order.order.started_us = -1);
+  REFUSED(0, m.order.order.offset_minutes = 1440);
+  REFUSED(0, m.order.order.offset_minutes = -1440);
+  REFUSED(7, memset(m.identity.make, 'a', ACQ_TEXT_MAX));
+  REFUSED(7, memset(m.identity.firmware, 'a', ACQ_TEXT_MAX));
+  REFUSED(7, m.identity.serial[0] = 1);
+  REFUSED(12, m.preview.channels = 0);
+  REFUSED(12, m.preview.channels = ACQ_PREVIEW_CHANNELS + 1);
+  REFUSED(12, m.preview.channels = 256 + 1);
+  REFUSED(12, m.preview.samples = 0);
+  REFUSED(12, m.preview.samples = ACQ_PREVIEW_SAMPLES + 1);
+  REFUSED(12, m.preview.samples = 256 + 1);
+  REFUSED(12, m.preview.rate_hz = 0);
+  REFUSED(12, m.preview.rate_hz = 1000001);
+  REFUSED(12, m.preview.scale.exponent = 19);
+  REFUSED(12, m.preview.scale.exponent = -19);
+  REFUSED(12, m.preview.code[2] = 255);
+  REFUSED(15, m.record.json_bytes = 0);
+  REFUSED(15, m.record.json_bytes = RECORD_JSON_MAX + 1);
+  REFUSED(15, m.record.data_bytes = RECORD_DATA_MAX + 1);
+  REFUSED(17, m.fail.err = 0);
+  REFUSED(17, m.fail.err = EPROTO);
+  REFUSED(17, m.fail.err = -4096);
+  REFUSED(17, m.fail.step = 0);
+  REFUSED(17, m.fail.step = WIRE_STEP_DECODE + 1);
+  REFUSED(17, m.fail.step = 256 + WIRE_STEP_OPEN);
+  REFUSED(17, memset(m.fail.text, 'a', sizeof m.fail.text));
+  REFUSED(17, m.fail.text[1] = '\t');
+}
+
+static void pair(int fds[2]) {
+  assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds), 0);
+}
+
+TEST(over_a_socket) {
+  int fds[2];
+  pair(fds);
+  for (size_t i = 0; i <= COUNT(messages); i++) {
+    struct wire_message m = i < COUNT(messages) ? messages[i] : full_preview(), back;
+    assert_int_equal(wire_send(fds[i % 2], &m), 0);
+    assert_int_equal(wire_receive(fds[1 - i % 2], &back), 0);
+    assert_true(same(&m, &back));
+  }
+  for (size_t i = 0; i < 3; i++) /* packets stay apart */
+    assert_int_equal(wire_send(fds[0], &messages[i]), 0);
+  for (size_t i = 0; i < 3; i++) {
+    struct wire_message back;
+    assert_int_equal(wire_receive(fds[1], &back), 0);
+    assert_true(same(&messages[i], &back));
+  }
+  struct wire_message bad = messages[17];
+  bad.fail.err = 0;
+  assert_int_equal(wire_send(fds[0], &bad), -EINVAL); /* and nothing was sent */
+  assert_int_equal(wire_send(fds[0], &messages[4]), 0);
+  close(fds[0]);
+  struct wire_message back = {.type = 77};
+  assert_int_equal(wire_receive(fds[1], &back), 0); /* what was sent before the end still comes */
+  assert_int_equal(back.type, WIRE_START);
+  back.type = 77;
+  assert_int_equal(wire_receive(fds[1], &back), -ENODATA);
+  assert_int_equal(back.type, 77);
+  assert_int_equal(wire_send(fds[1], &messages[5]), -EPIPE);
+  assert_int_equal(wire_send(fds[1], &messages[5]), -EPIPE); /* without SIGPIPE, and again */
+  close(fds[1]);
+  pair(fds); /* a peer that leaves without reading resets the connection */
+  assert_int_equal(wire_send(fds[1], &messages[5]), 0);
+  close(fds[0]);
+  assert_int_equal(wire_receive(fds[1], &back), -ENODATA);
+  assert_int_equal(wire_send(fds[1], &messages[5]), -EPIPE);
+  close(fds[1]);
+}
+
+TEST(socket_that_would_block) {
+  int fds[2];
+  pair(fds);
+  struct wire_message m = full_preview(), back;
+  assert_int_equal(fcntl(fds[0], F_SETFL, O_NONBLOCK), 0);
+  assert_int_equal(wire_receive(fds[0], &back), -EAGAIN);
+  int sent = 0, r;
+  while ((r = wire_send(fds[0], &m)) == 0 && sent < 100000)
+    sent++;
+  assert_int_equal(r, -EAGAIN);
+  assert_true(sent > 0);
+  for (int i = 0; i < sent; i++)
+    assert_int_equal(wire_receive(fds[1], &back), 0);
+  assert_int_equal(wire_send(fds[0], &m), 0);
+  close(fds[0]);
+  close(fds[1]);
+}
+
+TEST(hostile_peer) {
+  static uint8_t bytes[4 * WIRE_MAX];
+  static const size_t sizes[] = {1, WIRE_MAX - 1, WIRE_MAX, WIRE_MAX + 1, WIRE_MAX + 2, 4 * WIRE_MAX};
+  int fds[2];
+  pair(fds);
+  struct wire_message back = {.type = 77};
+  for (unsigned type = 0; type < 256; type++)
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+      if (sizes[i] == 1 && type >= WIRE_START && type <= WIRE_OPENED)
+        continue; /* a whole message */
+      bytes[0] = (uint8_t)type;
+      assert_int_equal(send(fds[0], bytes, sizes[i], MSG_NOSIGNAL), sizes[i]);
+      assert_int_equal(wire_receive(fds[1], &back), -EPROTO);
+      assert_int_equal(back.type, 77);
+    }
+  int n = wire_write(&messages[0], bytes); /* a good message, then more in the same packet */
+  memset(bytes + n, 0, sizeof bytes - (size_t)n);
+  assert_int_equal(send(fds[0], bytes, sizeof bytes, MSG_NOSIGNAL), sizeof bytes);
+  assert_int_equal(wire_receive(fds[1], &back), -EPROTO);
+  assert_int_equal(send(fds[0], bytes, 0, MSG_NOSIGNAL), 0);
+  assert_int_equal(wire_receive(fds[1], &back), -ENODATA); /* an empty packet looks like the end */
+  assert_int_equal(back.type, 77);
+  close(fds[0]);
+  close(fds[1]);
+  int alone = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  assert_true(alone >= 0);
+  assert_int_equal(wire_send(alone, &messages[4]), -EPIPE);
+  close(alone);
+  assert_int_equal(wire_receive(-1, &back), -EBADF);
+  assert_int_equal(wire_send(-1, &messages[4]), -EBADF);
+}
+
+TEST(no_memory) {
+  if (!fail_alloc_works())
+    skip();
+  static uint8_t bytes[WIRE_MAX], want[WIRE_MAX];
+  for (size_t i = 0; i <= COUNT(messages); i++) {
+    struct wire_message m = i < COUNT(messages) ? messages[i] : full_preview();
+    int n = wire_write(&m, want);
+    for (int on = 0; on < 2; on++)
+      for (size_t nth = 1;; nth++) {
+        memset(bytes, 0x5a, sizeof bytes);
+        long before = fail_alloc_live();
+        fail_alloc_set(nth, on);
+        int r = wire_write(&m, bytes);
+        bool hit = fail_alloc_hit();
+        fail_alloc_set(0, false);
+        assert_int_equal(fail_alloc_live(), before);
+        if (hit) {
+          assert_int_equal(r, -ENOMEM);
+          assert_int_equal(bytes[0], 0x5a);
+          continue;
+        }
+        assert_int_equal(r, n);
+        assert_memory_equal(bytes, want, (size_t)n);
+        assert_true(nth > 1);
+        break;
+      }
+  }
+  int fds[2];
+  pair(fds);
+  fail_alloc_set(1, true);
+  int r = wire_send(fds[0], &messages[0]);
+  fail_alloc_set(0, false);
+  assert_int_equal(r, -ENOMEM);
+  close(fds[0]);
+  close(fds[1]);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(round_trips),
+      cmocka_unit_test(layout),
+      cmocka_unit_test(every_truncation_and_extension),
+      cmocka_unit_test(every_byte_mutated),
+      cmocka_unit_test(random_packets),
+      cmocka_unit_test(limits_of_the_reader),
+      cmocka_unit_test(limits_of_the_writer),
+      cmocka_unit_test(over_a_socket),
+      cmocka_unit_test(socket_that_would_block),
+      cmocka_unit_test(hostile_peer),
+      cmocka_unit_test(no_memory),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,290 @@
+#include "capture.h"
+#include "io.h"
+#include "talk.h"
+#include "transport_replay.h"
+#include "worker_toy.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+struct play {
+  struct acq_capture capture;
+  struct replay replay;
+  struct acq_io io;
+};
+
+static void play_text(struct play *p, const char *text) {
+  unsigned line = 0;
+  assert_int_equal(capture_parse(text, strlen(text), &p->capture, &line), 0);
+  replay_init(&p->replay, &p->capture);
+  io_init(&p->io, &p->replay.base, NULL, -1, 4096);
+}
+
+#define HEAD "asaleed-capture 1\ndriver toy 1\nbus serial\norder 1\nstart 2026-01-02T03:04:05.000000+01:00\n"
+
+static void play_body(struct play *p, const char *body) {
+  char text[4096];
+  snprintf(text, sizeof text, HEAD "%s", body);
+  play_text(p, text);
+}
+
+/* The driver's whole conversation; the first failure. */
+static int play_all(struct play *p) {
+  struct acq_identity id;
+  struct acq_order order = {.seconds = p->capture.header.seconds};
+  int r = talk_identify(&p->io, &toy, &id), identified = r;
+  if (r == 0)
+    r = talk_acquire(&p->io, &toy, &order);
+  int released = talk_release(&p->io, &toy, identified);
+  return r < 0 ? r : released;
+}
+
+static void test_whole(void **state) {
+  (void)state;
+  char *text = toy_capture(3, "end ok");
+  for (size_t chunk = 1; chunk < 40; chunk++) {
+    struct play p;
+    play_text(&p, text);
+    p.replay.chunk = chunk;
+    assert_int_equal(play_all(&p), 0);
+    assert_int_equal(replay_done(&p.replay), 0);
+    capture_finish(&p.capture);
+  }
+  free(text);
+}
+
+/* Replayed with a recorder below it, a capture gives itself again, event by event. */
+static void test_same_again(void **state) {
+  (void)state;
+  char *text = toy_capture(3, "end ok"), again[4096];
+  struct play p;
+  struct capture_writer w;
+  struct acq_capture c;
+  int fd = memfd_create("again", 0);
+  play_text(&p, text);
+  capture_writer_init(&w, fd, 1 << 20);
+  p.io.capture = &w;
+  capture_write_header(&w, &p.capture.header);
+  assert_int_equal(play_all(&p), 0);
+  capture_write_end(&w, CAPTURE_OK);
+  ssize_t n = pread(fd, again, sizeof again, 0);
+  assert_int_equal(capture_parse(again, (size_t)n, &c, NULL), 0);
+  assert_int_equal(c.n_events, p.capture.n_events);
+  struct acq_event a, b;
+  for (size_t i = 0; acq_capture_event(&c, i, &a); i++) {
+    assert_true(acq_capture_event(&p.capture, i, &b));
+    assert_int_equal(a.kind, b.kind);
+    assert_int_equal(a.n, b.n);
+    assert_memory_equal(a.bytes, b.bytes, a.n);
+  }
+  free(text);
+  close(fd);
+  capture_finish(&c);
+  capture_finish(&p.capture);
+}
+
+static void test_wrong_bytes(void **state) {
+  (void)state;
+  struct play p;
+  play_body(&p, "> 1 49443f0a\n> 2 0102\nend ok\n");
+  assert_int_equal(acq_write(&p.io, "ID?", 3, 10), 0);
+  assert_int_equal(acq_write(&p.io, "\n\x01\x03", 3, 10), -EILSEQ);
+  assert_string_equal(p.io.reason, "event 2, byte 1: expected > 02, got > 03");
+  capture_finish(&p.capture);
+}
+
+static void test_write_before_read(void **state) {
+  (void)state;
+  struct play p;
+  play_body(&p, "< 1 4142\n< 2 4344\n> 3 58\n< 4 45\nend ok\n");
+  char c[8];
+  assert_int_equal(acq_read(&p.io, c, 1, 10), 0);
+  assert_int_equal(acq_write(&p.io, "X", 1, 10), -EILSEQ);
+  assert_string_equal(p.io.reason, "event 2, byte 0: expected < 4344, got > 58");
+  capture_finish(&p.capture);
+}
+
+/* Bytes that arrived in one read are still there after a write; the next ones only after it. */
+static void test_rest_survives_write(void **state) {
+  (void)state;
+  struct play p;
+  for (size_t chunk = 1; chunk < 4; chunk++) {
+    play_body(&p, "< 1 4142\n< 2 434445\n> 3 58\n< 4 46\nend ok\n");
+    p.replay.chunk = chunk;
+    char c[8] = "";
+    assert_int_equal(acq_read(&p.io, c, 3, 10), 0);
+    assert_int_equal(acq_write(&p.io, "X", 1, 10), 0);
+    assert_int_equal(acq_read(&p.io, c + 3, 3, 10), 0);
+    assert_string_equal(c, "ABCDEF");
+    assert_int_equal(replay_done(&p.replay), 0);
+    capture_finish(&p.capture);
+  }
+}
+
+static void test_read_where_it_writes(void **state) {
+  (void)state;
+  struct play p;
+  play_body(&p, "< 1 41\n> 3 58\nend ok\n");
+  char c[2];
+  assert_int_equal(acq_read(&p.io, c, 2, 10), -EILSEQ);
+  assert_string_equal(p.io.reason, "event 2, byte 0: expected > 58, got a read");
+  capture_finish(&p.capture);
+}
+
+static void test_notes(void **state) {
+  (void)state;
+  struct play p;
+  char c[8];
+  play_body(&p, "< 1 41\n! 101 timeout\n> 102 58\n! 602 timeout\n< 700 42\n! 800 cancelled\n! 801 fail cancelled\n"
+                "< 900 43\n! 950 damaged\n! 960 end of file\n! 1000 unplugged\nend error\n");
+  assert_int_equal(acq_read(&p.io, c, 2, 100), -ETIMEDOUT);
+  assert_int_equal(acq_elapsed_ms(&p.io), 102); /* the host's turn: the time of what it does next */
+  assert_int_equal(acq_write(&p.io, "XY", 2, 500), -ETIMEDOUT);
+  assert_int_equal(acq_elapsed_ms(&p.io), 602);
+  assert_int_equal(acq_read_some(&p.io, c, 8, 100), 1);
+  assert_int_equal(acq_read_some(&p.io, c, 8, 100), -ECANCELED);
+  assert_int_equal(acq_read_some(&p.io, c, 8, 100), -ECANCELED); /* sticky */
+  io_release(&p.io);
+  assert_int_equal(acq_read_some(&p.io, c, 8, 100), 1);
+  assert_int_equal(acq_read_some(&p.io, c, 8, 100), -EPROTO);
+  assert_int_equal(acq_read_some(&p.io, c, 8, 100), -ENODATA);
+  assert_int_equal(acq_read_some(&p.io, c, 8, 100), -ENODEV);
+  assert_int_equal(acq_write(&p.io, "X", 1, 100), -ENODEV);
+  assert_true(p.io.unplugged);
+  capture_finish(&p.capture);
+}
+
+static void test_end(void **state) {
+  (void)state;
+  struct play p;
+  char c[8];
+  play_body(&p, "< 1 41\n");
+  assert_int_equal(acq_read_some(&p.io, c, 8, 100), 1);
+  assert_int_equal(replay_done(&p.replay), 0);
+  assert_int_equal(acq_read_some(&p.io, c, 8, 100), -ENODEV);
+  capture_finish(&p.capture);
+
+  play_body(&p, "< 1 41\n< 2 42\n");
+  assert_int_equal(acq_read_some(&p.io, c, 8, 100), 1);
+  assert_int_equal(replay_done(&p.replay), -EILSEQ);
+  assert_string_equal(p.replay.base.why, "event 2, byte 0: expected < 42, got the end of the conversation");
+  capture_finish(&p.capture);
+}
+
+static void test_phases(void **state) {
+  (void)state;
+  struct play p;
+  char c[8];
+  play_body(&p, "< 1 41\n! 2 acquire\n< 3 42\n! 4 release\n< 5 43\nend ok\n");
+  assert_int_equal(acq_read(&p.io, c, 2, 100), -EILSEQ);
+  assert_string_equal(p.io.reason, "event 2, byte 0: expected ! acquire, got a read");
+  capture_finish(&p.capture);
+
+  play_body(&p, "< 1 41\n! 2 acquire\n< 3 42\n! 4 release\n< 5 43\nend ok\n");
+  assert_int_equal(io_begin(&p.io, "acquire", 100), -EILSEQ);
+  assert_string_equal(p.io.reason, "event 1, byte 0: expected < 41, got ! acquire");
+  capture_finish(&p.capture);
+
+  /* Cancelled while the nurse was getting ready. */
+  play_body(&p, "< 1 41\n! 2 cancelled\n! 4 release\nend cancel\n");
+  assert_int_equal(acq_read(&p.io, c, 1, 100), 0);
+  assert_int_equal(io_begin(&p.io, "acquire", 100), -ECANCELED);
+  io_release(&p.io);
+  assert_int_equal(io_begin(&p.io, "release", 100), 0);
+  assert_int_equal(replay_done(&p.replay), 0);
+  capture_finish(&p.capture);
+}
+
+static void test_fates(void **state) {
+  (void)state;
+  static const struct {
+    enum replay_fate fate;
+    int read, again, write;
+  } cases[] = {
+      {REPLAY_END, -ENODEV, -ENODEV, -ENODEV},
+      {REPLAY_UNPLUG, -ENODEV, -ENODEV, -ENODEV},
+      {REPLAY_TIMEOUT, -ETIMEDOUT, -ETIMEDOUT, 1},
+      {REPLAY_CANCEL, -ECANCELED, -ETIMEDOUT, 1},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct play p;
+    char c[8];
+    play_body(&p, "< 1 414243\n< 2 44\nend ok\n");
+    p.replay.cut_event = 0;
+    p.replay.cut_byte = 2;
+    p.replay.fate = cases[i].fate;
+    struct transport *t = &p.replay.base;
+    assert_int_equal(transport_read(t, c, 8, 1, 1000), 2);
+    assert_int_equal(transport_read(t, c, 8, 1, 500000), cases[i].read);
+    assert_int_equal(transport_read(t, c, 8, 1, 900000), cases[i].again);
+    assert_int_equal(transport_write(t, "x", 1, 1000), cases[i].write);
+    if (cases[i].again == -ETIMEDOUT)
+      assert_int_equal(transport_now_us(t), 900000);
+    capture_finish(&p.capture);
+  }
+}
+
+static void test_runaway(void **state) {
+  (void)state;
+  struct play p;
+  char c;
+  play_body(&p, "< 1 41\nend ok\n");
+  p.replay.cut_event = 0;
+  p.replay.cut_byte = 0;
+  p.replay.fate = REPLAY_TIMEOUT;
+  unsigned calls = 0;
+  while (transport_read(&p.replay.base, &c, 1, 1, 0) == -ETIMEDOUT)
+    assert_in_range(++calls, 1, 20000);
+  assert_true(p.replay.runaway);
+  capture_finish(&p.capture);
+}
+
+static void test_control(void **state) {
+  (void)state;
+  struct play p;
+  uint8_t b[8] = {1, 2};
+  play_body(&p, "> 1 4001341256000200"
+                "0102\n"                                   /* OUT */
+                "> 2 c002000000000400\n< 2 aabb\n< 3 cc\n" /* IN, then a bulk byte */
+                "> 4 c003000000000400\n! 5 stalled\n"
+                "> 6 c004000000000400\n! 6 empty\n< 7 dd\nend ok\n");
+  assert_int_equal(acq_usb_control(&p.io, 0x40, 1, 0x1234, 0x56, b, 2, 100), 2);
+  assert_int_equal(acq_usb_control(&p.io, 0xc0, 2, 0, 0, b, 4, 100), 2);
+  assert_memory_equal(b, "\xaa\xbb", 2);
+  assert_int_equal(acq_read(&p.io, b, 1, 100), 0);
+  assert_int_equal(b[0], 0xcc);
+  assert_int_equal(acq_usb_control(&p.io, 0xc0, 3, 0, 0, b, 4, 100), -EPIPE);
+  assert_int_equal(acq_usb_control(&p.io, 0xc0, 4, 0, 0, b, 4, 100), 0);
+  assert_int_equal(acq_read(&p.io, b, 1, 100), 0);
+  assert_int_equal(b[0], 0xdd);
+  assert_int_equal(replay_done(&p.replay), 0);
+  assert_int_equal(acq_usb_control(&p.io, 0xc0, 4, 0, 0, b, 4, 100), -ENODEV);
+  capture_finish(&p.capture);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_whole),
+      cmocka_unit_test(test_same_again),
+      cmocka_unit_test(test_wrong_bytes),
+      cmocka_unit_test(test_write_before_read),
+      cmocka_unit_test(test_rest_survives_write),
+      cmocka_unit_test(test_read_where_it_writes),
+      cmocka_unit_test(test_notes),
+      cmocka_unit_test(test_end),
+      cmocka_unit_test(test_phases),
+      cmocka_unit_test(test_fates),
+      cmocka_unit_test(test_runaway),
+      cmocka_unit_test(test_control),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,557 @@
+/* The worker's commands, each in a child as the daemon starts them, on the toy drivers. */
+#include "capture.h"
+#include "commands.h"
+#include "drivers.h"
+#include "hash.h"
+#include "record.h"
+#include "str.h"
+#include "worker_toy.h"
+#include <asalee/wire.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define WAIT_MS 5000
+#define START_US INT64_C(1767323045000000)
+
+struct run {
+  pid_t pid;
+  int control, capture, record;
+};
+
+static void start(struct run *r, const struct wire_order *order, const char *capture) {
+  int pair[2];
+  assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+  r->control = pair[0];
+  r->capture = memfd_create("capture", 0);
+  r->record = memfd_create("record", 0);
+  if (capture)
+    assert_int_equal(write(r->capture, capture, strlen(capture)), strlen(capture));
+  r->pid = fork();
+  if (r->pid == 0) {
+    int fds[3] = {dup(pair[1]), dup(r->capture), dup(r->record)};
+    close(pair[0]);
+    for (int i = 0; i < 3; i++)
+      fds[i] = fcntl(fds[i], F_DUPFD, 100);
+    for (int i = 0; i < 3; i++)
+      dup2(fds[i], WIRE_FD_CONTROL + i);
+    closefrom(WIRE_FD_RECORD + 1);
+    command_run(toy_table);
+  }
+  close(pair[1]);
+  if (order)
+    assert_int_equal(wire_send(r->control, &(struct wire_message){.type = WIRE_ORDER, .order = *order}), 0);
+}
+
+static void hear(struct run *r, enum wire_type expected, struct wire_message *ret) {
+  struct pollfd fd = {.fd = r->control, .events = POLLIN};
+  assert_int_equal(poll(&fd, 1, WAIT_MS), 1);
+  assert_int_equal(wire_receive(r->control, ret), 0);
+  if (ret->type == WIRE_FAIL && expected != WIRE_FAIL)
+    fail_msg("the worker failed: %s", ret->fail.text);
+  assert_int_equal(ret->type, expected);
+}
+
+static void say(struct run *r, enum wire_type type) {
+  assert_int_equal(wire_send(r->control, &(struct wire_message){.type = type}), 0);
+}
+
+static int ended(struct run *r) {
+  int status;
+  assert_int_equal(waitpid(r->pid, &status, 0), r->pid);
+  assert_true(WIFEXITED(status));
+  return WEXITSTATUS(status);
+}
+
+static void finish(struct run *r) {
+  close(r->control);
+  close(r->capture);
+  close(r->record);
+}
+
+/* The file's contents with a NUL; malloc()ed. */
+static char *contents(int fd) {
+  off_t n = lseek(fd, 0, SEEK_END);
+  char *text = calloc(1, (size_t)n + 1);
+  assert_int_equal(pread(fd, text, (size_t)n, 0), n);
+  return text;
+}
+
+/* The lines' ends stand in the text one after the other, nothing between them but a note's mark and time. */
+static bool in_order(const char *text, const char *const *ends) {
+  const char *at = strstr(text, *ends);
+  for (; at && *ends; ends++) {
+    at = *ends[0] == ' ' && strncmp(at, *ends, strlen(*ends)) ? strpbrk(at + 2, " ") : at;
+    if (!at || strncmp(at, *ends, strlen(*ends)))
+      return false;
+    at += strlen(*ends);
+  }
+  return at;
+}
+
+static char path[64];
+
+static void make_file(unsigned seconds) {
+  uint8_t frame[TOY_FRAME];
+  str_copy(path, sizeof path, "/tmp/worker-run-XXXXXX");
+  int fd = mkstemp(path);
+  assert_int_equal(write(fd, "TOY 42\n", 7), 7);
+  for (unsigned i = 0; i < seconds; i++) {
+    toy_frame(i, frame);
+    assert_int_equal(write(fd, frame, sizeof frame), sizeof frame);
+  }
+  close(fd);
+}
+
+static struct wire_order file_order(unsigned seconds) {
+  struct wire_order o = {.driver = "toy_file",
+                         .bus = ACQ_FILE,
+                         .order = {.seconds = seconds, .started_us = START_US, .offset_minutes = 60}};
+  str_copy(o.node, sizeof o.node, path);
+  return o;
+}
+
+/* OPENED, IDENTITY, START. */
+static void up_to_start(struct run *r) {
+  struct wire_message m;
+  hear(r, WIRE_OPENED, &m);
+  hear(r, WIRE_IDENTITY, &m);
+  assert_string_equal(m.identity.serial, "42");
+  assert_string_equal(m.identity.make, "Toys");
+  say(r, WIRE_START);
+}
+
+static void expect_fail(struct run *r, int err, enum wire_step step, const char *text) {
+  struct wire_message m;
+  do
+    assert_int_equal(wire_receive(r->control, &m), 0);
+  while (m.type == WIRE_PROGRESS || m.type == WIRE_CONTACTS);
+  assert_int_equal(m.type, WIRE_FAIL);
+  assert_string_equal(m.fail.text, text);
+  assert_int_equal(m.fail.err, err);
+  assert_int_equal(m.fail.step, step);
+  assert_int_equal(wire_receive(r->control, &m), -ENODATA);
+  assert_int_equal(ended(r), 1);
+}
+
+static void test_whole(void **state) {
+  (void)state;
+  struct run r;
+  struct wire_message m;
+  make_file(2);
+  struct wire_order order = file_order(2);
+  start(&r, &order, NULL);
+  up_to_start(&r);
+  for (unsigned i = 0; i < 2; i++) {
+    hear(&r, WIRE_PROGRESS, &m);
+    assert_int_equal(m.progress.done, i + 1);
+    hear(&r, WIRE_CONTACTS, &m);
+  }
+  hear(&r, WIRE_RECORD, &m);
+  assert_int_equal(ended(&r), 0);
+
+  char *text = contents(r.capture), *all = contents(r.record), reason[256];
+  assert_memory_equal(
+      text, "asaleed-capture 1\ndriver toy_file 1\nbus file\norder 2\nstart 2026-01-02T04:04:05.000000+01:00\n< ", 92);
+  assert_non_null(strstr(text, "\nend ok\n"));
+  assert_int_equal(m.record.data_bytes, 40);
+  assert_int_equal(lseek(r.record, 0, SEEK_END), m.record.json_bytes + m.record.data_bytes);
+  int16_t samples[20];
+  const char *json = all + sizeof samples;
+  memcpy(samples, all, sizeof samples);
+  for (int i = 0; i < 20; i++)
+    assert_int_equal(samples[i], 100 * (i / 10) + i % 10);
+  json_t *record;
+  assert_int_equal(record_read(json, m.record.json_bytes, samples, sizeof samples, &record, reason), 0);
+  assert_true(record_is_clean(record));
+  json_decref(record);
+
+  /* The same capture once more, without an instrument: the same record, byte for byte. */
+  struct run again;
+  struct wire_order redecode = {.driver = "toy_file"};
+  start(&again, &redecode, text);
+  hear(&again, WIRE_RECORD, &m);
+  assert_int_equal(ended(&again), 0);
+  char *all_again = contents(again.record);
+  assert_memory_equal(all_again, all, m.record.json_bytes + m.record.data_bytes);
+  finish(&again);
+  free(all_again);
+  free(all);
+  free(text);
+  finish(&r);
+  unlink(path);
+}
+
+static void test_too_short(void **state) {
+  (void)state;
+  struct run r;
+  make_file(1);
+  struct wire_order order = file_order(2);
+  start(&r, &order, NULL);
+  up_to_start(&r);
+  expect_fail(&r, -ENODATA, WIRE_STEP_ACQUIRE, "acquire: No data available");
+  char *text = contents(r.capture);
+  assert_true(in_order(text, (const char *const[]){" acquire\n", " end of file\n", " fail acquire: No data available\n",
+                                                   " release\n", "end error\n", NULL}));
+  free(text);
+  finish(&r);
+  unlink(path);
+}
+
+static void test_cancel(void **state) {
+  (void)state;
+  struct run r;
+  struct wire_message m;
+  make_file(2);
+  struct wire_order order = file_order(2);
+  start(&r, &order, NULL);
+  hear(&r, WIRE_OPENED, &m);
+  hear(&r, WIRE_IDENTITY, &m);
+  say(&r, WIRE_CANCEL);
+  expect_fail(&r, -ECANCELED, WIRE_STEP_ACQUIRE, "cancelled");
+  char *text = contents(r.capture);
+  assert_true(in_order(text, (const char *const[]){" firmware \n", " cancelled\n", " fail cancelled\n", " release\n",
+                                                   "end cancel\n", NULL}));
+  free(text);
+  finish(&r);
+  unlink(path);
+}
+
+static void test_daemon_gone(void **state) {
+  (void)state;
+  struct run r;
+  struct wire_message m;
+  make_file(2);
+  struct wire_order order = file_order(2);
+  start(&r, &order, NULL);
+  hear(&r, WIRE_OPENED, &m);
+  hear(&r, WIRE_IDENTITY, &m);
+  close(r.control);
+  assert_int_equal(ended(&r), 1);
+  char *text = contents(r.capture);
+  assert_true(in_order(text, (const char *const[]){" fail the daemon is gone\n", " release\n", "end cancel\n", NULL}));
+  free(text);
+  r.control = -1;
+  finish(&r);
+  unlink(path);
+}
+
+static void test_bad_orders(void **state) {
+  (void)state;
+  static const struct {
+    struct wire_order order;
+    int err;
+    enum wire_step step;
+    const char *capture, *text;
+  } cases[] = {
+      {{.driver = "nobody", .node = "/dev/x", .bus = ACQ_FILE, .order = {.seconds = 1}},
+       -EINVAL,
+       WIRE_STEP_OPEN,
+       NULL,
+       "no driver has this name"},
+      {{.driver = "toy_file", .node = "/dev/x", .bus = ACQ_USB, .order = {.seconds = 1}},
+       -EINVAL,
+       WIRE_STEP_OPEN,
+       NULL,
+       "the driver does not work on such a node"},
+      {{.driver = "toy_file", .node = "x", .bus = ACQ_FILE, .order = {.seconds = 1}},
+       -EINVAL,
+       WIRE_STEP_OPEN,
+       NULL,
+       "the driver does not work on such a node"},
+      {{.driver = "toy_file", .node = "/dev/x", .bus = ACQ_FILE, .order = {.seconds = 61}},
+       -EINVAL,
+       WIRE_STEP_OPEN,
+       NULL,
+       "an order of so many seconds is beyond the driver's limits"},
+      {{.driver = "toy_file", .node = "/dev/x", .bus = ACQ_FILE, .order = {.seconds = 0}},
+       -EINVAL,
+       WIRE_STEP_OPEN,
+       NULL,
+       "an order of so many seconds is beyond the driver's limits"},
+      {{.driver = "toy_file", .node = "/nowhere", .bus = ACQ_FILE, .order = {.seconds = 1}},
+       -ENOENT,
+       WIRE_STEP_OPEN,
+       NULL,
+       "the file cannot be opened"},
+      {{.driver = "toy_file", .node = "/dev/null", .bus = ACQ_FILE, .order = {.seconds = 1}},
+       -ENODEV,
+       WIRE_STEP_OPEN,
+       NULL,
+       "not a regular file"},
+      {{.driver = "toy", .node = "/dev/null", .bus = ACQ_USB, .order = {.seconds = 1}},
+       -ENODEV,
+       WIRE_STEP_OPEN,
+       NULL,
+       "not a USB device node"},
+      {{.driver = "toy", .node = "/dev/nowhere", .bus = ACQ_SERIAL, .order = {.seconds = 1}},
+       -ENOENT,
+       WIRE_STEP_OPEN,
+       NULL,
+       "no such serial port"},
+      {{.driver = "toy_file", .node = "/dev/null", .bus = ACQ_FILE, .order = {.seconds = 1}},
+       -EEXIST,
+       WIRE_STEP_OPEN,
+       "something",
+       "the capture is not empty"},
+      {{.driver = "toy"}, -EPROTO, WIRE_STEP_DECODE, NULL, "the capture is empty"},
+      {{.driver = "toy"},
+       -EPROTO,
+       WIRE_STEP_DECODE,
+       "asaleed-capture 1\nnonsense\n",
+       "line 2 of the capture is not one"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct run r;
+    start(&r, &cases[i].order, cases[i].capture);
+    expect_fail(&r, cases[i].err, cases[i].step, cases[i].text);
+    finish(&r);
+  }
+}
+
+static void test_redecode(void **state) {
+  (void)state;
+  struct run r;
+  struct wire_message m;
+  struct wire_order order = {.driver = "toy_file"};
+  char *whole = toy_capture(2, "end ok"), *crashed = toy_capture(2, "end crash"), *cut = toy_capture(2, NULL);
+  start(&r, &order, whole);
+  expect_fail(&r, -EINVAL, WIRE_STEP_DECODE, "the capture is another driver's");
+  finish(&r);
+  str_copy(order.driver, sizeof order.driver, "toy");
+  const char *const texts[] = {whole, crashed, cut};
+  for (size_t i = 0; i < 3; i++) {
+    start(&r, &order, texts[i]);
+    hear(&r, WIRE_RECORD, &m);
+    assert_int_equal(ended(&r), 0);
+    char *all = contents(r.record), *json = all + m.record.data_bytes;
+    assert_int_equal(!!strstr(json, "\"complete\":true"), i == 0);
+    assert_int_equal(!!strstr(json, "\"incomplete\""), i != 0);
+    free(all);
+    finish(&r);
+  }
+  free(whole);
+  free(crashed);
+  free(cut);
+}
+
+static void test_first_message(void **state) {
+  (void)state;
+  struct run r;
+  start(&r, NULL, NULL);
+  say(&r, WIRE_START);
+  assert_int_equal(ended(&r), 2);
+  finish(&r);
+  start(&r, NULL, NULL);
+  close(r.control);
+  assert_int_equal(ended(&r), 1);
+  r.control = -1;
+  finish(&r);
+}
+
+/* ---- the other commands ---- */
+
+/* Runs one with its output in *ret (both streams); its exit status. */
+static int command(int (*run)(void *), void *arg, char **ret) {
+  int out = memfd_create("out", 0), status;
+  fflush(NULL);
+  pid_t child = fork();
+  if (child == 0) {
+    dup2(out, STDOUT_FILENO);
+    dup2(out, STDERR_FILENO);
+    int r = run(arg);
+    fflush(stdout);
+    _exit(r);
+  }
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_true(WIFEXITED(status));
+  *ret = contents(out);
+  close(out);
+  return WEXITSTATUS(status);
+}
+
+static int run_decode(void *arg) {
+  return command_decode(toy_table, arg);
+}
+
+static int run_list(void *arg) {
+  return command_list(toy_table, *(bool *)arg);
+}
+
+static int run_udev(void *arg) {
+  (void)arg;
+  return command_udev(toy_table);
+}
+
+static void write_text(const char *text) {
+  str_copy(path, sizeof path, "/tmp/worker-run-XXXXXX");
+  int fd = mkstemp(path);
+  assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+  close(fd);
+}
+
+static void expect_decode(struct decode_options options, int status, const char *expected) {
+  char *out, text[512];
+  options.file = path;
+  assert_int_equal(command(run_decode, &options, &out), status);
+  snprintf(text, sizeof text, expected, path);
+  if (status)
+    assert_string_equal(out, text);
+  else
+    assert_memory_equal(out, text, strlen(text));
+  free(out);
+}
+
+static void test_decode(void **state) {
+  (void)state;
+  char *capture = toy_capture(2, "end ok");
+  write_text(capture);
+  expect_decode((struct decode_options){.driver = "toy"}, 0,
+                "{\"acquired\":{\"channels\":[{\"code\":\"lead_ii\",\"derived\":false,\"first\":0,\"gaps\":[]");
+  expect_decode((struct decode_options){.driver = "toy", .samples = true}, 0,
+                "lead_ii\n0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n100\n101\n102\n103\n104\n105\n106\n107\n108\n109\n");
+  expect_decode((struct decode_options){.driver = "toy_file"}, 1, "%s:2: a capture of toy, not of toy_file\n");
+  expect_decode((struct decode_options){.driver = "nobody"}, 1,
+                "nobody: no driver has this name (asaleed-driver list)\n");
+  unlink(path);
+  expect_decode((struct decode_options){.driver = "toy"}, 1, "%s: No such file or directory\n");
+
+  char *bad = strstr(capture, "> 10 474f0a");
+  bad[5] = 'x';
+  write_text(capture);
+  expect_decode((struct decode_options){.driver = "toy"}, 1, "%s:15: not a line of a capture\n");
+  unlink(path);
+  free(capture);
+}
+
+static void test_decode_raw(void **state) {
+  (void)state;
+  char *out;
+  make_file(1);
+  int fd = open(path, O_RDWR);
+  assert_int_equal(pwrite(fd, "\xff", 1, 15), 1);
+  close(fd);
+  struct decode_options options = {.driver = "toy", .file = path, .raw = true, .samples = true};
+  assert_int_equal(command(run_decode, &options, &out), 0);
+  assert_string_equal(out, "lead_ii\n\n\n\n\n\n\n\n\n\n\n"); /* a damaged frame is a gap */
+  free(out);
+  fd = open(path, O_RDWR);
+  assert_int_equal(ftruncate(fd, 5000), 0); /* beyond max_bytes */
+  close(fd);
+  expect_decode(options, 1, "%s: File too large\n");
+  unlink(path);
+}
+
+static void test_list(void **state) {
+  (void)state;
+  char *out;
+  bool json = false;
+  assert_int_equal(command(run_list, &json, &out), 0);
+  assert_non_null(strstr(out, "\ntoy                    ecg          simulated     crc16      "
+                              "serial 0403:* 115200 8N1, bound in devices.d Jouet\n"));
+  free(out);
+  json = true;
+  assert_int_equal(command(run_list, &json, &out), 0);
+  json_error_t error;
+  json_t *list = json_loads(out, JSON_REJECT_DUPLICATES, &error);
+  assert_int_equal(json_array_size(list), 2);
+  const json_t *row = json_array_get(list, 0);
+  assert_string_equal(json_text(row, "name"), "toy");
+  assert_int_equal(json_integer_value(json_object_get(json_object_get(row, "limits"), "grace_ms")), 2000);
+  const json_t *usb = json_array_get(json_object_get(row, "match"), 1);
+  assert_string_equal(json_text(usb, "bus"), "usb");
+  assert_int_equal(json_integer_value(json_object_get(usb, "vendor")), 0x1209);
+  json_decref(list);
+  free(out);
+}
+
+static void test_udev(void **state) {
+  (void)state;
+  char *out;
+  assert_int_equal(command(run_udev, NULL, &out), 0);
+  assert_non_null(strstr(out, "\nSUBSYSTEM==\"tty\", ATTRS{idVendor}==\"0403\", MODE=\"0660\", GROUP=\"asaleed\", "
+                              "TAG+=\"asaleed\"\n"));
+  assert_non_null(strstr(out, "\nSUBSYSTEM==\"usb\", ENV{DEVTYPE}==\"usb_device\", ATTR{idVendor}==\"1209\", "
+                              "ATTR{idProduct}==\"0001\", MODE=\"0660\", GROUP=\"asaleed\", TAG+=\"asaleed\"\n"));
+  assert_non_null(strstr(out, "\n# files *.toy: no device\n"));
+  free(out);
+}
+
+static void test_table(void **state) {
+  (void)state;
+  char why[DRIVERS_WHY_MAX];
+  assert_int_equal(drivers_check(toy_table, why), 0);
+  assert_ptr_equal(drivers_find(toy_table, "toy_file"), &toy_file);
+  assert_null(drivers_find(toy_table, "toys"));
+  assert_true(drivers_has_bus(&toy, ACQ_USB));
+  assert_false(drivers_has_bus(&toy, ACQ_FILE));
+
+  struct acq_driver bad;
+  const struct acq_driver *table[] = {&toy_file, &bad, NULL};
+  static struct acq_match endless[100];
+  for (size_t i = 0; i < 100; i++)
+    endless[i] = (struct acq_match){.bus = ACQ_FILE, .pattern = "*"};
+#define BAD(change, text)                                 \
+  do {                                                    \
+    bad = toy;                                            \
+    change;                                               \
+    assert_int_equal(drivers_check(table, why), -EINVAL); \
+    assert_string_equal(why, text);                       \
+  } while (0)
+#define MATCH(...) ((const struct acq_match[]){{__VA_ARGS__}, {0}})
+  BAD(bad.abi = 2, "driver 2 (toy): it was built for another ABI");
+  BAD(bad.name = NULL, "driver 2 (?): its name is not a word");
+  BAD(bad.name = "a b", "driver 2 (a b): its name is not a word");
+  BAD(bad.name = "toy_file", "driver 2 (toy_file): two drivers have this name");
+  BAD(bad.version = "", "driver 2 (toy): its version is not a word");
+  BAD(bad.label = "a\n", "driver 2 (toy): its label is not a short clean text");
+  BAD(bad.modality = 0, "driver 2 (toy): no such modality");
+  BAD(bad.maturity = 9, "driver 2 (toy): no such maturity");
+  BAD(bad.integrity = 0, "driver 2 (toy): no such integrity");
+  BAD(bad.release = NULL, "driver 2 (toy): a function is missing");
+  BAD(bad.limits.max_bytes = 0, "driver 2 (toy): max_bytes does not fit into a capture");
+  BAD(bad.limits.default_seconds = 61, "driver 2 (toy): its seconds are not 1 <= default <= max <= 86400");
+  BAD(bad.limits.grace_ms = 0, "driver 2 (toy): idle_ms or grace_ms is not within 1..600000");
+  BAD(bad.match = NULL, "driver 2 (toy): it has no match table");
+  BAD(bad.match = MATCH(0), "driver 2 (toy): its match table is empty");
+  BAD(bad.match = endless, "driver 2 (toy): its match table has no end");
+  BAD(bad.match = MATCH(.bus = ACQ_SERIAL), "driver 2 (toy): a serial match has no sane speed");
+  BAD(bad.match = MATCH(.bus = ACQ_SERIAL, .baud = 9600, .generic = true),
+      "driver 2 (toy): a serial match calls a bridge generic that it does not name");
+  BAD(bad.match = MATCH(.bus = ACQ_USB), "driver 2 (toy): a USB match names every device");
+  BAD(bad.match = MATCH(.bus = ACQ_USB, .usb_class = 3, .product = 3),
+      "driver 2 (toy): a match has a product without a vendor");
+  BAD(bad.match = MATCH(.bus = ACQ_FILE), "driver 2 (toy): a file match has no pattern");
+  BAD(bad.match = MATCH(.bus = 7), "driver 2 (toy): a match has no such bus");
+}
+
+static int set_up(void **state) {
+  (void)state;
+  return hash_open();
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_whole),         cmocka_unit_test(test_too_short),  cmocka_unit_test(test_cancel),
+      cmocka_unit_test(test_daemon_gone),   cmocka_unit_test(test_bad_orders), cmocka_unit_test(test_redecode),
+      cmocka_unit_test(test_first_message), cmocka_unit_test(test_decode),     cmocka_unit_test(test_decode_raw),
+      cmocka_unit_test(test_list),          cmocka_unit_test(test_udev),       cmocka_unit_test(test_table),
+  };
+  return cmocka_run_group_tests(tests, set_up, NULL);
+}

@@ -1,0 +1,161 @@
+#include "worker_toy.h"
+
+#include "crc.h"
+#include "str.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LINE_MAX_BYTES 32
+
+static int identify(struct acq_io *io, struct acq_identity *ret, bool ask) {
+  char line[LINE_MAX_BYTES];
+  int n = ask ? acq_write(io, "ID?\n", 4, 500) : 0;
+  if (n == 0)
+    n = acq_read_until(io, '\n', line, sizeof line, 500);
+  if (n < 0)
+    return n;
+  if (n < 6 || memcmp(line, "TOY ", 4))
+    return acq_fail(io, -ENXIO, "not a toy");
+  memcpy(ret->serial, line + 4, (size_t)n - 5);
+  str_copy(ret->make, sizeof ret->make, "Toys");
+  return 0;
+}
+
+static int frames(struct acq_io *io, uint32_t seconds) {
+  uint8_t frame[TOY_FRAME];
+  for (uint32_t i = 0; i < seconds; i++) {
+    int r = acq_read(io, frame, sizeof frame, 1500);
+    if (r < 0)
+      return r;
+    if (frame[0] != 'F')
+      return acq_fail(io, -EPROTO, "no frame");
+    if (crc16_ccitt(CRC16_CCITT_FALSE_INIT, frame, TOY_FRAME - 2) != (frame[21] | frame[22] << 8))
+      return acq_fail(io, -EBADMSG, "a damaged frame");
+    acq_progress(io, i + 1, seconds);
+    acq_contacts(io, 1, i % 2);
+  }
+  return 0;
+}
+
+static int toy_identify(struct acq_io *io, struct acq_identity *ret) {
+  return identify(io, ret, true);
+}
+
+static int toy_acquire(struct acq_io *io, const struct acq_order *order) {
+  int r = acq_write(io, "GO\n", 3, 500);
+  return r < 0 ? r : frames(io, order->seconds);
+}
+
+static int toy_release(struct acq_io *io) {
+  char line[LINE_MAX_BYTES];
+  int r = acq_write(io, "STOP\n", 5, 500);
+  if (r == 0)
+    r = acq_read_until(io, '\n', line, sizeof line, 500);
+  return r < 0 ? r : 0;
+}
+
+static int file_identify(struct acq_io *io, struct acq_identity *ret) {
+  return identify(io, ret, false);
+}
+
+static int file_acquire(struct acq_io *io, const struct acq_order *order) {
+  uint8_t more;
+  int r = frames(io, order->seconds);
+  if (r < 0)
+    return r;
+  r = acq_read_some(io, &more, 1, 100);
+  return r == -ENODATA ? 0 : r < 0 ? r : acq_fail(io, -EPROTO, "more than ordered");
+}
+
+static int file_release(struct acq_io *io) {
+  (void)io;
+  return 0;
+}
+
+static int toy_decode(const struct acq_capture *capture, struct acq_record *ret) {
+  struct acq_cur c = acq_capture_received(capture);
+  unsigned channel = acq_rec_channel(ret, "lead_ii", (struct dec){10, 0}, (struct dec){5, 0}, false);
+  while (acq_left(&c) && acq_u8(&c) != '\n')
+    ;
+  while (acq_left(&c) >= TOY_FRAME && *c.at == 'F') {
+    struct acq_cur frame = acq_sub(&c, TOY_FRAME);
+    uint16_t crc = crc16_ccitt(CRC16_CCITT_FALSE_INIT, frame.at, TOY_FRAME - 2);
+    int16_t values[TOY_SAMPLES];
+    acq_u8(&frame);
+    for (unsigned i = 0; i < TOY_SAMPLES; i++)
+      values[i] = (int16_t)acq_u16le(&frame);
+    if (acq_u16le(&frame) == crc) {
+      acq_rec_samples(ret, channel, values, TOY_SAMPLES);
+    } else {
+      acq_rec_gap(ret, channel, TOY_SAMPLES);
+      acq_rec_quality(ret, "frame_damaged", "", 1);
+    }
+  }
+  return acq_rec_done(ret);
+}
+
+#define TOY_COMMON                                                                                               \
+  .abi = ACQ_DRIVER_ABI, .version = "1", .modality = ACQ_ECG, .maturity = ACQ_SIMULATED, .integrity = ACQ_CRC16, \
+  .limits = {.max_bytes = 4096, .max_seconds = 60, .default_seconds = 2, .idle_ms = 1500, .grace_ms = 2000},     \
+  .decode = toy_decode
+
+const struct acq_driver toy = {
+    TOY_COMMON,
+    .name = "toy",
+    .label = "Jouet",
+    .match = (const struct acq_match[]){{.bus = ACQ_SERIAL, .vendor = 0x0403, .generic = true, .baud = 115200},
+                                        {.bus = ACQ_USB, .vendor = 0x1209, .product = 1},
+                                        {0}},
+    .identify = toy_identify,
+    .acquire = toy_acquire,
+    .release = toy_release,
+};
+
+const struct acq_driver toy_file = {
+    TOY_COMMON,
+    .name = "toy_file",
+    .label = "Jouet, fichier",
+    .match = (const struct acq_match[]){{.bus = ACQ_FILE, .pattern = "*.toy"}, {0}},
+    .identify = file_identify,
+    .acquire = file_acquire,
+    .release = file_release,
+};
+
+const struct acq_driver *const toy_table[] = {&toy, &toy_file, NULL};
+
+void toy_frame(unsigned second, uint8_t bytes[static TOY_FRAME]) {
+  bytes[0] = 'F';
+  for (unsigned i = 0; i < TOY_SAMPLES; i++) {
+    bytes[1 + 2 * i] = (uint8_t)(100 * second + i);
+    bytes[2 + 2 * i] = (uint8_t)((100 * second + i) >> 8);
+  }
+  uint16_t crc = crc16_ccitt(CRC16_CCITT_FALSE_INIT, bytes, TOY_FRAME - 2);
+  bytes[TOY_FRAME - 2] = (uint8_t)crc;
+  bytes[TOY_FRAME - 1] = (uint8_t)(crc >> 8);
+}
+
+char *toy_capture(unsigned seconds, const char *end) {
+  char *text = NULL;
+  size_t n;
+  FILE *f = open_memstream(&text, &n);
+  if (!f)
+    return NULL;
+  fprintf(f, "asaleed-capture 1\ndriver toy 1\nbus serial\norder %u\nstart 2026-01-02T03:04:05.000000+01:00\n",
+          seconds);
+  fprintf(f, "> 1 4944%s\n< 3 544f59203432\n< 4 0a\n", "3f0a");
+  fprintf(f, "! 4 identity\n! 4 make Toys\n! 4 model \n! 4 serial 42\n! 4 firmware \n! 10 acquire\n> 10 474f0a\n");
+  for (unsigned i = 0; i < seconds; i++) {
+    uint8_t frame[TOY_FRAME];
+    char hex[2 * TOY_FRAME + 1];
+    toy_frame(i, frame);
+    str_hex(frame, TOY_FRAME, hex);
+    fprintf(f, "< %u %.10s\n< %u %s\n", 1000 * (i + 1), hex, 1000 * (i + 1) + 2, hex + 10);
+  }
+  fprintf(f, "! %u release\n> %u 53544f500a\n< %u 4f4b0a\n", 1000 * seconds + 3, 1000 * seconds + 3,
+          1000 * seconds + 5);
+  if (end)
+    fprintf(f, "%s\n", end);
+  fclose(f);
+  return text;
+}
