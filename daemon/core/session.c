@@ -162,6 +162,16 @@ static enum problem record_check(const struct session *x, json_t **ret) {
     log_error("acquisition A-%lld: record refused: %s", (long long)x->id, reason);
     return P_record_refused;
   }
+  /* The daemon's own look at the capture decides whether the reading is whole, not the worker's word. */
+  static const char whole[] = "\nend ok\n";
+  const size_t n = sizeof whole - 1;
+  const char *capture = x->redecode ? x->capture : x->end.capture;
+  const size_t bytes = x->redecode ? x->capture_bytes : x->end.capture_bytes;
+  if (json_is_true(json_object_get(record, "complete")) != (bytes > n && !memcmp(capture + bytes - n, whole, n))) {
+    json_decref(record);
+    log_error("acquisition A-%lld: record refused: it does not say what its capture says", (long long)x->id);
+    return P_record_refused;
+  }
   const json_t *driver = json_object_get(record, "driver");
   if (strcmp(json_text(driver, "name"), x->driver.name) || strcmp(json_text(driver, "version"), x->driver.version) ||
       strcmp(json_text(record, "modality"), x->driver.modality)) {

@@ -65,7 +65,9 @@ class Bed:
 
     def __exit__(self, *_):
         self.control.close()
-        self.daemon.stop()
+        status = self.daemon.stop()
+        if status:  # a sanitizer's findings come out here
+            result(False, "the daemon ends well", f"status {status}: {self.log()[-3000:]}")
         shutil.rmtree(self.work, ignore_errors=True)
 
     def say(self, command):

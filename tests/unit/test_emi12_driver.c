@@ -805,7 +805,7 @@ static void test_decode_contacts(void **state) {
     b->n = 0;
     s = source(0, 0);
     for (unsigned i = 0; i < 5; i++) {
-      s.contacts = i < 3 ? 0x3ff & ~(1u << bit) : 0x3ff;
+      s.contacts = (uint16_t)(i < 3 ? 0x3ff & ~(1u << bit) : 0x3ff);
       put_ecg(b, &s, 10);
     }
     r = read_raw(b->at, b->n);

@@ -17,7 +17,9 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <spawn.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -310,11 +312,44 @@ static void test_unplug(void **state) {
   assert_int_equal(transport_write(f->transport, "x", 1, monotonic_us() + 100000), -ENODEV);
 }
 
-static int echo_inside(int daemon_fd) {
+/* The inner half of a test, in this program started again: a fork alone would carry the locks of umockdev's threads. */
+#define READY_FD 10
+
+static pid_t start_inner(const char *name, int *ret_ready) {
+  int ready[2];
+  pid_t child;
+  posix_spawn_file_actions_t actions;
+  char *const argv[] = {(char[]){"inner"}, (char *)(uintptr_t)name, NULL};
+  assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, ready[1], READY_FD);
+  assert_int_equal(posix_spawn(&child, "/proc/self/exe", &actions, NULL, argv, environ), 0);
+  posix_spawn_file_actions_destroy(&actions);
+  close(ready[1]);
+  *ret_ready = ready[0];
+  return child;
+}
+
+/* Waits until it says that it is ready; -1 when it ended before. */
+static int wait_ready(int ready) {
+  char b;
+  ssize_t n = read(ready, &b, 1);
+  close(ready);
+  return n == 1 ? 0 : -1;
+}
+
+static void expect_well(pid_t child) {
+  int status;
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_true(WIFEXITED(status));
+  if (WEXITSTATUS(status))
+    fail_msg("the inner half stopped at its step %d", WEXITSTATUS(status));
+}
+
+static int inner(void) {
   struct transport *t;
   struct acq_io io;
   char why[TRANSPORT_WHY_MAX], b[8];
-  (void)daemon_fd;
   if (transport_usb_open(USB_ECHO_NODE, match, &t, why) < 0)
     return 1;
   if (sandbox_limit(10) < 0 || sandbox_enter(ACQ_USB) < 0)
@@ -328,7 +363,7 @@ static int echo_inside(int daemon_fd) {
     return 5;
   if (acq_usb_control(&io, 0x40, 1, 0, 0, b, 3, 500) != 3 || acq_usb_control(&io, 0xc0, 3, 0, 0, b, 3, 500) != -EPIPE)
     return 6;
-  if (write(daemon_fd, "r", 1) != 1) /* ready to be unplugged */
+  if (write(READY_FD, "r", 1) != 1)
     return 7;
   if (acq_read(&io, b, 1, 5000) != -ENODEV)
     return 8;
@@ -338,23 +373,21 @@ static int echo_inside(int daemon_fd) {
 
 static void test_inside_the_sandbox(void **state) {
   struct fixture *f = *state;
-  int ready[2], status;
-  char b;
-  assert_int_equal(pipe(ready), 0);
-  pid_t child = fork();
-  if (child == 0)
-    _exit(echo_inside(ready[1]));
-  close(ready[1]);
-  if (read(ready[0], &b, 1) == 1)
+  int ready;
+  transport_destroy(f->transport);
+  f->transport = NULL;
+  pid_t child = start_inner("echo", &ready);
+  if (wait_ready(ready) == 0)
     usb_echo_bed_unplug(f->bed);
-  close(ready[0]);
-  assert_int_equal(waitpid(child, &status, 0), child);
-  assert_int_equal(status, 0);
+  expect_well(child);
 }
 
 #define BED_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
-int main(void) {
+int main(int argc, char **argv) {
+  (void)argv;
+  if (argc == 2)
+    _exit(inner());
   if (!usb_echo_bed_available()) {
     fprintf(stderr, "run me under umockdev-wrapper\n");
     return 77;

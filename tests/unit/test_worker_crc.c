@@ -11,7 +11,7 @@
 static uint16_t slow(uint16_t crc, const uint8_t *bytes, size_t n) {
   for (size_t i = 0; i < n; i++)
     for (int bit = 7; bit >= 0; bit--) {
-      unsigned top = (crc >> 15 ^ bytes[i] >> bit) & 1u;
+      unsigned top = ((unsigned)crc >> 15 ^ (unsigned)bytes[i] >> bit) & 1u;
       crc = (uint16_t)(crc << 1 ^ (top ? 0x1021 : 0));
     }
   return crc;

@@ -18,8 +18,10 @@
 
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <spawn.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -278,57 +280,116 @@ static void *toy_module(void *arg) {
   return NULL;
 }
 
-static int talk_inside(struct fixture *f) {
-  struct acq_identity id;
-  if (sandbox_limit(10) < 0 || sandbox_enter(ACQ_SERIAL) < 0)
+/* The inner half of a test, in this program started again: a fork alone would carry the locks of umockdev's threads. */
+#define READY_FD 10
+
+static pid_t start_inner(const char *name, int *ret_ready) {
+  int ready[2];
+  pid_t child;
+  posix_spawn_file_actions_t actions;
+  char *const argv[] = {(char[]){"inner"}, (char *)(uintptr_t)name, NULL};
+  assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, ready[1], READY_FD);
+  assert_int_equal(posix_spawn(&child, "/proc/self/exe", &actions, NULL, argv, environ), 0);
+  posix_spawn_file_actions_destroy(&actions);
+  close(ready[1]);
+  *ret_ready = ready[0];
+  return child;
+}
+
+/* Waits until it says that it is ready; -1 when it ended before. */
+static int wait_ready(int ready) {
+  char b;
+  ssize_t n = read(ready, &b, 1);
+  close(ready);
+  return n == 1 ? 0 : -1;
+}
+
+static void expect_well(pid_t child) {
+  int status;
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_true(WIFEXITED(status));
+  if (WEXITSTATUS(status))
+    fail_msg("the inner half stopped at its step %d", WEXITSTATUS(status));
+}
+
+static int inner_open(struct transport **ret, struct acq_io *io) {
+  char why[TRANSPORT_WHY_MAX];
+  if (transport_serial_open(NODE, toy.match, ret, why) < 0)
     return 1;
-  if (transport_start(f->transport) < 0 || talk_identify(&f->io, &toy, &id) < 0 || strcmp(id.serial, "42"))
+  if (sandbox_limit(10) < 0 || sandbox_enter(ACQ_SERIAL) < 0)
     return 2;
-  if (talk_acquire(&f->io, &toy, &(struct acq_order){.seconds = 2}) < 0)
+  io_init(io, *ret, NULL, -1, 4096);
+  if (transport_start(*ret) < 0)
     return 3;
-  if (talk_release(&f->io, &toy, 0) < 0)
-    return 4;
-  transport_destroy(f->transport);
+  return write(READY_FD, "r", 1) == 1 ? 0 : 4;
+}
+
+static int inner_talk(void) {
+  struct transport *t;
+  struct acq_io io;
+  struct acq_identity id;
+  int r = inner_open(&t, &io);
+  if (r)
+    return r;
+  if (talk_identify(&io, &toy, &id) < 0 || strcmp(id.serial, "42"))
+    return 5;
+  if (talk_acquire(&io, &toy, &(struct acq_order){.seconds = 2}) < 0)
+    return 6;
+  if (talk_release(&io, &toy, 0) < 0)
+    return 7;
+  transport_destroy(t);
   return 0;
+}
+
+static int inner_unplug(void) {
+  struct transport *t;
+  struct acq_io io;
+  char b;
+  int r = inner_open(&t, &io);
+  if (r)
+    return r;
+  if (acq_read(&io, &b, 1, 5000) != -ENODEV)
+    return 5;
+  transport_destroy(t);
+  return 0;
+}
+
+static int inner(const char *name) {
+  return !strcmp(name, "talk") ? inner_talk() : !strcmp(name, "unplug") ? inner_unplug() : 99;
 }
 
 static void test_inside_the_sandbox(void **state) {
   struct fixture *f = *state;
   pthread_t module;
-  pid_t child = fork();
-  if (child == 0)
-    _exit(talk_inside(f));
+  int ready;
+  transport_destroy(f->transport);
+  f->transport = NULL;
+  pid_t child = start_inner("talk", &ready);
+  assert_int_equal(wait_ready(ready), 0);
   assert_int_equal(pthread_create(&module, NULL, toy_module, f), 0);
-  int status;
-  waitpid(child, &status, 0);
+  expect_well(child);
   pthread_join(module, NULL);
-  assert_int_equal(status, 0);
-}
-
-static int unplug_inside(struct fixture *f) {
-  char b;
-  close(serial_bed_fd(f->port)); /* the simulator's end, inherited: it would hold the line up */
-  if (sandbox_limit(10) < 0 || sandbox_enter(ACQ_SERIAL) < 0)
-    return 1;
-  return acq_read(&f->io, &b, 1, 5000) == -ENODEV ? 0 : 2;
 }
 
 static void test_unplug_inside_the_sandbox(void **state) {
   struct fixture *f = *state;
-  pid_t child = fork();
-  if (child == 0)
-    _exit(unplug_inside(f));
-  usleep(50000);
+  int ready;
+  transport_destroy(f->transport);
+  f->transport = NULL;
+  pid_t child = start_inner("unplug", &ready);
+  assert_int_equal(wait_ready(ready), 0);
+  usleep(30000); /* into its read */
   assert_int_equal(serial_bed_unplug(f->port), 0);
-  int status;
-  waitpid(child, &status, 0);
-  assert_int_equal(status, 0);
+  expect_well(child);
 }
 
 #define BED_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(int argc, char **argv) {
-  (void)argc;
+  if (argc == 2)
+    _exit(inner(argv[1]));
   if (!serial_bed_available()) {
     fprintf(stderr, "run me under umockdev-wrapper\n");
     return 77;

@@ -60,7 +60,8 @@ static UMockdevIoctlData *first_in(struct usb_echo_bed *b) {
   return NULL;
 }
 
-/* Packets go into the oldest IN transfer, which ends with a short one or when it is full. */
+/* Packets go into the oldest IN transfer, which ends with a short one or when it is full. Only from on_ioctl(): this
+ * reads and writes the client's memory over umockdev's connection, which has one user at a time. */
 static void pump(struct usb_echo_bed *b) {
   UMockdevIoctlData *data;
   while ((data = first_in(b))) {
@@ -96,7 +97,6 @@ static void queue_bytes(struct usb_echo_bed *b, const guint8 *bytes, size_t n) {
     bytes += part;
     n -= part;
   }
-  pump(b);
 }
 
 static void control(struct usb_echo_bed *b, UMockdevIoctlData *data) {
@@ -127,7 +127,6 @@ static void submit(struct usb_echo_bed *b, UMockdevIoctlData *data) {
     control(b, data);
   } else if (urb->endpoint & 0x80 || b->mute) {
     g_queue_push_tail(&b->waiting, data);
-    pump(b);
   } else {
     UMockdevIoctlData *buffer = buffer_of(data);
     queue_bytes(b, buffer->data, (size_t)urb->buffer_length);
@@ -152,6 +151,7 @@ static void discard(struct usb_echo_bed *b, UMockdevIoctlClient *client, gulong 
 }
 
 static void reap(struct usb_echo_bed *b, UMockdevIoctlClient *client, UMockdevIoctlData *arg) {
+  pump(b);
   UMockdevIoctlData *data = g_queue_pop_head(&b->done);
   if (!data) {
     int error = b->gone ? ENODEV : EAGAIN;
@@ -294,7 +294,6 @@ void usb_echo_bed_send(struct usb_echo_bed *b, const void *bytes, size_t n) {
 static void trouble(struct usb_echo_bed *b, int status) {
   pthread_mutex_lock(&b->lock);
   b->trouble = status;
-  pump(b);
   pthread_mutex_unlock(&b->lock);
 }
 
