@@ -8,8 +8,10 @@
  *   start <RFC 3339>
  *   > <ms> <hex>            host to instrument
  *   < <ms> <hex>            instrument to host
+ *                           (a USB control transfer: its 8 set-up bytes and what it sends with >, its answer with <)
  *   ! <ms> timeout          a read that gave up: replayed as such
- *   ! <ms> unplugged | cancelled
+ *   ! <ms> unplugged | cancelled | stalled | damaged | end of file      how else a transfer ended
+ *   ! <ms> empty            a USB control transfer that answered without a byte
  *   ! <ms> identity         the next four notes hold what identify() returned
  *   ! <ms> make <text> | model <text> | serial <text> | firmware <text>
  *   ! <ms> acquire          identify() is over, acquire() begins; then release likewise
