@@ -68,6 +68,8 @@ enum problem problem_of_errno(int err) {
 enum problem problem_of_device(int err, int step) {
   if (step == WIRE_STEP_OPEN)
     return err == -ENODEV || err == -ENOENT || err == -ENXIO ? P_device_absent : P_device_open;
+  if (step == WIRE_STEP_SANDBOX)
+    return P_worker_crashed;
   switch (-err) {
   case EPROTO:
     return P_device_protocol;
@@ -89,6 +91,10 @@ enum problem problem_of_device(int err, int step) {
     return P_acquisition_cancelled;
   case EFBIG:
     return P_device_overrun;
+  case ENOMEM:
+  case EPERM:
+  case EINVAL: /* ours, not the instrument's */
+    return P_worker_crashed;
   default:
     return P_device_protocol;
   }
