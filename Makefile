@@ -171,7 +171,7 @@ $(B)/tests/test_%: $(B)/obj/tests/sim/test_%.o $(B)/libtests.a $(EVERYTHING)
 # Fuzz targets: with gcc the corpus and deterministic mutations run in "make check"; with clang "make fuzz" searches.
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,$(B)/tests/fuzz_%,$(wildcard tests/fuzz/fuzz_*.c))
 $(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(call obj,tests/fuzz/no_io.c tests/fuzz/standalone.c) $(DRIVER) \
-    $(call obj,drivers/worker/crc.c) $(MODEL) $(BASE)
+    $(call obj,drivers/worker/crc.c daemon/core/conf.c) $(MODEL) $(BASE)
 	@mkdir -p $(@D) && echo "  LINK $@"
 	@$(CC) $(LDFLAGS_TEST) -o $@ $^ $(LIBS_MODEL)
 
@@ -220,7 +220,7 @@ record: $(PROGRAMS) $(SIMULATORS) ## makes the captures anew on the simulated in
 	@tests/captures/record.sh $(B) $(NAMES)
 
 # Coverage-guided search for SECONDS a target; what it finds stays in build/fuzz.
-FUZZ_SOURCES := $(wildcard daemon/base/*.c daemon/model/*.c drivers/table.c drivers/worker/crc.c $(addsuffix /*.c,$(DRIVERS)))
+FUZZ_SOURCES := daemon/core/conf.c $(wildcard daemon/base/*.c daemon/model/*.c drivers/table.c drivers/worker/crc.c $(addsuffix /*.c,$(DRIVERS)))
 fuzz: $(FUZZ) build/.packages-fuzz ## searches with libFuzzer (SECONDS=60 a target)
 	@mkdir -p build/fuzz && for target in $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c)); do \
 	  mkdir -p build/fuzz/$$target && $(B)/tests/fuzz_$$target -w build/fuzz/$$target tests/captures >/dev/null && \
