@@ -19,10 +19,11 @@ export ASALEED_SAMPLES
 
 PACKAGES_BUILD := gcc make pkg-config libsystemd-dev libusb-1.0-0-dev libserialport-dev libsqlite3-dev \
   libmicrohttpd-dev libjansson-dev libsodium-dev libseccomp-dev
-PACKAGES_TEST := libcmocka-dev libumockdev-dev umockdev locales sqlite3 python3
+PACKAGES_TEST := libcmocka-dev libumockdev-dev umockdev locales sqlite3 python3 systemd
 PACKAGES_LINT := clang-format python3
 PACKAGES_FUZZ := clang libclang-rt-14-dev
-PACKAGES_PEERS := orthanc gpsd gpsd-clients
+PACKAGES_PEERS := orthanc gpsd
+PACKAGES_SYSTEM := systemd-container e2fsprogs python3
 
 # $(call install,LIST): installs what is missing of it, and says so.
 define install
@@ -40,6 +41,9 @@ build/.packages: Makefile
 	@mkdir -p build && touch $@
 build/.packages-lint: Makefile
 	$(call install,$(PACKAGES_LINT))
+	@mkdir -p build && touch $@
+build/.packages-system: Makefile
+	$(call install,$(PACKAGES_SYSTEM))
 	@mkdir -p build && touch $@
 build/.packages-fuzz: Makefile
 	$(call install,$(PACKAGES_FUZZ))
@@ -201,7 +205,7 @@ CHECKS = $(foreach t,$(UNIT_PLAIN),$(notdir $t)=$t) $(foreach t,$(UNIT_WRAPPED),
   'golden=tests/captures/golden.sh $(B)' 'replay!=$(B)/tests/replay $(CAPTURES)' \
   'fault-sweep!=$(B)/tests/replay --sweep $(CAPTURES)' 'mutation!=$(B)/tests/mutate $(CAPTURES)' \
   $(foreach f,$(FUZZ),'$(notdir $f)!=$f -n $(FUZZ_MUTATIONS) tests/captures') \
-  'instrument=python3 tests/e2e/instrument.py $(B)'
+  'instrument=python3 tests/e2e/instrument.py $(B)' 'units=tests/system/units.sh'
 
 .PHONY: check check-build
 check-build: $(PROGRAMS) $(SIMULATORS) $(UNIT) $(FUZZ) $(B)/tests/replay $(B)/tests/mutate $(B)/locale/fr_FR.UTF-8
@@ -254,5 +258,55 @@ clean: ## removes build/
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s'|'
 	@echo "  SAN=1 sanitizers, DEBUG=1 no optimisation; each has its own folder under build/"
+
+# ---- installing -----------------------------------------------------------------------------------------------------
+
+SHARE := $(DESTDIR)/usr/share
+UNITS := $(DESTDIR)/usr/lib/systemd/system
+
+.PHONY: install
+install: all ## installs under DESTDIR (nothing: this system); a configuration that is there stays
+	@install -D -m 755 -t $(DESTDIR)/usr/sbin $(B)/asaleed
+	@install -D -m 755 -t $(DESTDIR)/usr/libexec/asaleed $(B)/asaleed-driver
+	@install -D -m 755 -t $(DESTDIR)/usr/bin $(B)/asaleectl
+	@install -D -m 644 -t $(SHARE)/asaleed config/messages.fr
+	@install -d -m 755 $(DESTDIR)/etc/asaleed/devices.d
+	@for f in asaleed.conf devices.d/example.conf; do \
+	  [ -e $(DESTDIR)/etc/asaleed/$$f ] || install -m 644 config/$$f $(DESTDIR)/etc/asaleed/$$f || exit 1; done
+	@install -D -m 644 -t $(UNITS) systemd/asaleed.service systemd/asaleed.socket systemd/asaleed-tcp.socket
+	@install -D -m 644 systemd/asaleed.sysusers $(DESTDIR)/usr/lib/sysusers.d/asaleed.conf
+	@install -D -m 644 systemd/asaleed.tmpfiles $(DESTDIR)/usr/lib/tmpfiles.d/asaleed.conf
+	@install -D -m 644 -t $(SHARE)/man/man1 daemon/ctl/asaleectl.1
+	@install -d -m 755 $(DESTDIR)/usr/lib/udev/rules.d $(SHARE)/bash-completion/completions $(SHARE)/doc/asaleed
+	@$(B)/asaleed-driver udev >$(B)/70-asaleed.rules && \
+	  install -m 644 $(B)/70-asaleed.rules $(DESTDIR)/usr/lib/udev/rules.d/
+	@$(B)/asaleectl completion bash >$(B)/asaleectl.bash && \
+	  install -m 644 $(B)/asaleectl.bash $(SHARE)/bash-completion/completions/asaleectl
+	@$(B)/asaleed --api-reference >$(B)/api.md && install -m 644 $(B)/api.md $(SHARE)/doc/asaleed/
+	@[ -n "$(DESTDIR)" ] || echo "Installed. Now: systemd-sysusers && systemd-tmpfiles --create asaleed.conf &&" \
+	  "systemctl daemon-reload && systemctl enable --now asaleed.service"
+
+# ---- system tests and benchmarks ------------------------------------------------------------------------------------
+
+
+.PHONY: system bench bench-build bench-peers
+system: build/.packages-system $(PROGRAMS) $(SIMULATORS) ## root: a real systemd in a container, and the power cut
+	@TEST_SECONDS=600 tests/run.sh $(B)/log 'nspawn=tests/system/nspawn.sh $(B)' 'power-cut=tests/system/power_cut.sh $(B)'
+
+BENCH := $(B)/bench/load $(B)/bench/bare_store $(B)/bench/decode_rate $(B)/bench/stamp.so
+$(B)/obj/tests/bench/%.o: INCLUDES = $(INCLUDE_tests)
+$(B)/bench/load $(B)/bench/bare_store $(B)/bench/decode_rate: $(B)/bench/%: $(B)/obj/tests/bench/%.o $(EVERYTHING)
+	@mkdir -p $(@D) && echo "  LINK $@"
+	@$(CC) $(LDFLAGS_ALL) $(LINK_LTO) -o $@ $^ $(LIBS_TEST) -pthread
+$(B)/bench/%.so: tests/bench/%.c | build/.packages
+	@mkdir -p $(@D) && echo "  LINK $@"
+	@$(CC) $(filter-out $(SANITIZE) $(LTO) -fPIE,$(CFLAGS_ALL)) -fPIC -shared -o $@ $< -ldl
+bench-build: $(PROGRAMS) $(SIMULATORS) $(BENCH)
+bench: bench-build build/.packages-system ## one table: against the physical limit, memcpy, gpsd and Orthanc
+	@python3 tests/bench/bench.py $(B)
+bench-peers: ## installs the peers of the benchmark from Debian; no service of theirs is left running
+	$(call install,$(PACKAGES_PEERS))
+	@sudo=$$([ $$(id -u) = 0 ] || echo sudo); for unit in orthanc.service gpsd.socket gpsd.service; do \
+	  $$sudo systemctl disable --now $$unit >/dev/null 2>&1 || $$sudo service $${unit%.*} stop >/dev/null 2>&1 || true; done
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)

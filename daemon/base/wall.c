@@ -1,7 +1,6 @@
 #include "wall.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -35,6 +34,14 @@ static int64_t days_from_civil(int64_t y, int m, int d) {
   return era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468;
 }
 
+/* n digits, then a character: a page of the queue formats some 150 times. */
+static char *put(char *p, int v, int n, char after) {
+  for (int i = n - 1; i >= 0; i--, v /= 10)
+    p[i] = (char)('0' + v % 10);
+  p[n] = after;
+  return p + n + 1;
+}
+
 void wall_format(struct wall w, char text[static WALL_TEXT_MAX]) {
   if (w.us < WALL_MIN || w.us > WALL_MAX || w.offset_minutes < -1439 || w.offset_minutes > 1439)
     w = (struct wall){0};
@@ -49,9 +56,15 @@ void wall_format(struct wall w, char text[static WALL_TEXT_MAX]) {
   int day = (int)(doy - (153 * mp + 2) / 5 + 1), month = (int)(mp < 10 ? mp + 3 : mp - 9);
   int year = (int)(yoe + era * 400 + (month <= 2));
   int offset = w.offset_minutes < 0 ? -w.offset_minutes : w.offset_minutes;
-  snprintf(text, WALL_TEXT_MAX, "%04d-%02d-%02dT%02d:%02d:%02d.%06d%c%02d:%02d", year % 10000, month, day,
-           second / 3600, second / 60 % 60, second % 60, (int)(w.us % WALL_SECOND), w.offset_minutes < 0 ? '-' : '+',
-           offset / 60, offset % 60);
+  char *p = put(text, year, 4, '-');
+  p = put(p, month, 2, '-');
+  p = put(p, day, 2, 'T');
+  p = put(p, second / 3600, 2, ':');
+  p = put(p, second / 60 % 60, 2, ':');
+  p = put(p, second % 60, 2, '.');
+  p = put(p, (int)(w.us % WALL_SECOND), 6, w.offset_minutes < 0 ? '-' : '+');
+  p = put(p, offset / 60, 2, ':');
+  put(p, offset % 60, 2, 0);
 }
 
 /* n digits at *p as a number within [min, max]; moves *p. */

@@ -411,6 +411,12 @@ void api_handle(struct http_request *q, void *arg) {
   store_on_commit(call.api->store, on_durable, q);
 }
 
+void api_commit(void *arg) {
+  struct api *a = arg;
+  if (store_is_dirty(a->store))
+    store_commit(a->store);
+}
+
 /* ---- timers ---- */
 
 static void on_expired(void *arg, int64_t study) {

@@ -22,6 +22,7 @@ struct api {
 int api_open(struct api *a); /* the parts above are set */
 void api_close(struct api *a);
 void api_handle(struct http_request *q, void *api); /* an http_handler */
+void api_commit(void *api);                         /* what the requests of one round did becomes durable together */
 
 /* The reference page of the routes, Markdown, on standard output. */
 void api_print_reference(void);

@@ -36,13 +36,10 @@ int artefacts_open(const char *dir, struct artefacts **ret) {
     return -errno;
   int r = folder_make(top, "artefacts");
   int fd = r < 0 ? r : folder_open(top, "artefacts");
-  if (fd >= 0 && fsync(fd) < 0) { /* folders that a run made just before it was killed */
-    r = -errno;
-    close(fd);
-    fd = r;
-  }
   if (fd < 0)
     return fd;
+  if (fsync(fd) < 0) /* for folders that a run made just before it was killed; what is there can be read all the same */
+    log_errno(LOG_WARNING, -errno, "artefact: cannot sync %s/artefacts", dir);
   struct artefacts *a = malloc(sizeof *a);
   if (!a) {
     close(fd);

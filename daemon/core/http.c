@@ -17,6 +17,7 @@ struct http {
   struct MHD_Daemon *daemon;
   sd_event_source *io, *timer, *run;
   http_handler handler;
+  void (*worked)(void *);
   void *arg;
   struct http_request *suspended;
   bool closing;
@@ -26,6 +27,11 @@ struct http {
 static void http_run(struct http *h) {
   MHD_UNSIGNED_LONG_LONG ms;
   MHD_run(h->daemon);
+  h->worked(h->arg);
+  if (sd_event_source_get_enabled(h->run, NULL) > 0) { /* that answered: send now, not a turn later */
+    sd_event_source_set_enabled(h->run, SD_EVENT_OFF);
+    MHD_run(h->daemon);
+  }
   if (MHD_get_timeout(h->daemon, &ms) == MHD_YES) {
     sd_event_source_set_time_relative(h->timer, ms * 1000);
     sd_event_source_set_enabled(h->timer, SD_EVENT_ONESHOT);
@@ -209,13 +215,15 @@ const char *http_header(const struct http_request *q, const char *name) {
   return MHD_lookup_connection_value(q->connection, MHD_HEADER_KIND, name);
 }
 
-int http_open(sd_event *event, int listen_fd, http_handler handler, void *arg, struct http **ret) {
+int http_open(sd_event *event, int listen_fd, http_handler handler, void (*worked)(void *arg), void *arg,
+              struct http **ret) {
   struct http *h = calloc(1, sizeof *h);
   if (!h) {
     close(listen_fd);
     return -ENOMEM;
   }
   h->handler = handler;
+  h->worked = worked;
   h->arg = arg;
   h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request,
                                h, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL, MHD_OPTION_LISTEN_SOCKET, listen_fd,

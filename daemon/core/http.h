@@ -46,8 +46,10 @@ const char *http_header(const struct http_request *q, const char *name);
 
 typedef void (*http_handler)(struct http_request *q, void *arg);
 
-/* Serves the listening socket (owned by *ret from now on). */
-int http_open(sd_event *event, int listen_fd, http_handler handler, void *arg, struct http **ret);
+/* Serves the listening socket (owned by *ret from now on). `worked` runs after each round of requests that were ready
+ * together: the place to make what they did durable, and so to answer them. */
+int http_open(sd_event *event, int listen_fd, http_handler handler, void (*worked)(void *arg), void *arg,
+              struct http **ret);
 void http_close(struct http *h);
 
 /* The answer in *q is ready; now or from a later turn of the loop. */

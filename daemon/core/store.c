@@ -166,6 +166,18 @@ static const char *const migrations[] = {
 };
 #define SCHEMA_VERSION ((int)(sizeof migrations / sizeof *migrations))
 
+/* The system's error behind SQLITE_IOERR: the log's, where commits are written, else the database's. SQLite's own
+ * sqlite3_system_errno() tells what was last after the roll-back, not what failed. */
+static int store_system_errno(struct store *s) {
+  sqlite3_file *log = NULL;
+  int err = 0;
+  if (sqlite3_file_control(s->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) == SQLITE_OK && log && log->pMethods)
+    log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &err);
+  if (!err)
+    sqlite3_file_control(s->db, "main", SQLITE_FCNTL_LAST_ERRNO, &err);
+  return err;
+}
+
 static int store_errno_of(struct store *s, int code) {
   switch (code & 0xff) {
   case SQLITE_OK:
@@ -190,7 +202,7 @@ static int store_errno_of(struct store *s, int code) {
     return extended == SQLITE_CONSTRAINT_UNIQUE || extended == SQLITE_CONSTRAINT_PRIMARYKEY ? -EEXIST : -EPERM;
   }
   case SQLITE_IOERR: {
-    int system = s->db ? sqlite3_system_errno(s->db) : 0;
+    int system = s->db ? store_system_errno(s) : 0;
     return system == ENOSPC || system == EDQUOT ? -ENOSPC : system == EROFS ? -EROFS : -EIO;
   }
   default:
@@ -445,7 +457,7 @@ int store_open(const char *dir, struct store **ret) {
   if (r == 0)
     r = store_exec(s, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
                       "PRAGMA foreign_keys = ON; PRAGMA recursive_triggers = ON; PRAGMA trusted_schema = OFF;"
-                      "PRAGMA cell_size_check = ON; PRAGMA cache_size = -1024; PRAGMA temp_store = MEMORY");
+                      "PRAGMA cell_size_check = ON; PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY");
   if (r == 0)
     r = store_migrate(s);
   if (r < 0) {

@@ -1,0 +1,744 @@
+"""make bench: what asaleed can do, beside the physical limit and its peers, in one run on one machine.
+
+    bench.py BUILD
+
+Runs alternate (A B A B ...), so that what else the machine does falls on both alike; each figure is the median with the
+least and the greatest. A peer that is not installed is said to be missing. BENCH_FULL=1 also fills Orthanc with
+100 000 studies (many minutes); BENCH_ONLY=writes,queue,... takes some parts.
+"""
+import json
+import os
+import shutil
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../system"))
+from client import ROOT, Client, Daemon, acquire, alive, can_simulate  # noqa: E402
+
+BUILD = os.path.abspath(sys.argv[1])
+FULL = bool(os.environ.get("BENCH_FULL"))
+ONLY = [x for x in os.environ.get("BENCH_ONLY", "").split(",") if x]
+RUNS = int(os.environ.get("BENCH_RUNS", "5"))
+NEW_ID = "0000000000"  # stands in a body where each request has its own number
+LINE_BYTES_S = 230400 / 10
+
+rows = []  # (what, figure, of what, other figure, ratio, target, met)
+
+
+# ---- the table ----
+
+def plain(x):
+    return f"{x:.0f}" if abs(x) >= 100 else f"{x:.1f}" if abs(x) >= 10 else f"{x:.2f}" if abs(x) >= 0.1 else f"{x:.4f}"
+
+
+class Figure:
+    def __init__(self, values, unit="", digits=None):
+        self.values, self.unit, self.digits = list(values), unit, digits
+
+    @property
+    def median(self):
+        return statistics.median(self.values)
+
+    def text(self, x):
+        return f"{x:.{self.digits}f}" if self.digits is not None else plain(x)
+
+    def __str__(self):
+        spread = f" ({self.text(min(self.values))}-{self.text(max(self.values))})" if len(self.values) > 1 else ""
+        return f"{self.text(self.median)}{spread} {self.unit}".strip()
+
+
+def ratio_of(a, b):
+    """The median of the quotients run by run; where the runs are not as many, the quotient of the medians."""
+    if len(a.values) == len(b.values):
+        return float(statistics.median(x / y for x, y in zip(a.values, b.values)))
+    return a.median / b.median
+
+
+def row(what, figure, beside="", other=None, ratio=None, target="", met=None):
+    """ratio "a/b": see ratio_of()."""
+    if ratio == "a/b" and isinstance(other, Figure):
+        ratio = ratio_of(figure, other)
+    rows.append((what, str(figure), beside, "missing" if other is None and beside else str(other or ""),
+                 plain(ratio) if isinstance(ratio, float) else "", target, {None: "", True: "met", False: "NOT MET"}[met]))
+    say(f"  {what}: {rows[-1][1]}" + (f" | {beside}: {rows[-1][3]}" if beside else "") +
+        (f" | ratio {rows[-1][4]}" if rows[-1][4] else ""))
+
+
+def missing(what, why):
+    rows.append((what, why, "", "", "", "", ""))
+
+
+def print_table():
+    head = ("what", "asaleed: median (min-max)", "beside", "median (min-max)", "ratio", "target", "")
+    widths = [max(len(r[i]) for r in [head, *rows]) for i in range(len(head))]
+    for i, r in enumerate([head, *rows]):
+        print("  ".join(c.ljust(w) for c, w in zip(r, widths)).rstrip())
+        if i == 0:
+            print("  ".join("-" * w for w in widths).rstrip())
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+# ---- programs ----
+
+def load(*options):
+    """Runs the load client; (requests per second, p50 us, p99 us)."""
+    out = subprocess.run([os.path.join(BUILD, "bench/load"), *map(str, options)], capture_output=True, text=True)
+    if out.returncode:
+        raise RuntimeError(f"load {options}: {out.stderr}")
+    n, _, seconds, p50, p99, _, _ = out.stdout.split()
+    return int(n) / float(seconds), float(p50), float(p99)
+
+
+class Bare:
+    """The loop that writes the same rows and does nothing else."""
+
+    def __init__(self, store):
+        self.store = store
+
+    def rate(self, seconds, group, files=""):
+        out = subprocess.run([os.path.join(BUILD, "bench/bare_store"), self.store, str(seconds), str(group)] +
+                             ([files] if files else []), capture_output=True, text=True)
+        if out.returncode:
+            raise RuntimeError(out.stderr)
+        n, took = out.stdout.split()
+        return int(n) / float(took)
+
+
+class Peer:
+    """A peer's server, asked on a loopback port until it answers."""
+
+    def __init__(self, command, port, env=None):
+        start = time.monotonic()
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL, env=env)
+        alive.append(self)
+        self.port, self.pid = port, self.process.pid
+        while True:
+            try:
+                self.ask(port)
+                break
+            except OSError:
+                if self.process.poll() is not None or time.monotonic() > start + 30:
+                    raise RuntimeError(f"{command[0]} does not start")
+                time.sleep(0.0005)
+        self.started_ms = (time.monotonic() - start) * 1000
+
+    def ask(self, port):
+        with socket.create_connection(("127.0.0.1", port), 5) as s:
+            s.settimeout(5)
+            if not s.recv(1):
+                raise OSError
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        if self in alive:
+            alive.remove(self)
+
+    stop = kill
+
+
+class Gpsd(Peer):
+    name = "gpsd"
+
+    @staticmethod
+    def installed():
+        return shutil.which("gpsd") or os.path.exists("/usr/sbin/gpsd")
+
+    def __init__(self, work):
+        port = free_port()
+        super().__init__([shutil.which("gpsd") or "/usr/sbin/gpsd", "-N", "-n", "-S", str(port), "-F",
+                          os.path.join(work, "gpsd.ctl")], port)
+
+
+class Orthanc(Peer):
+    name = "Orthanc"
+
+    @staticmethod
+    def installed():
+        return shutil.which("Orthanc") or os.path.exists("/usr/sbin/Orthanc")
+
+    def __init__(self, work):
+        os.makedirs(work, exist_ok=True)
+        port = free_port()
+        conf = os.path.join(work, "orthanc.json")
+        with open(conf, "w") as f:
+            json.dump({"HttpPort": port, "StorageDirectory": work + "/db", "IndexDirectory": work + "/db",
+                       "DicomServerEnabled": False, "RemoteAccessAllowed": False, "AuthenticationEnabled": False,
+                       "KeepAlive": True, "Plugins": []}, f)
+        super().__init__([self.installed(), conf], port)
+
+    def ask(self, port):
+        with socket.create_connection(("127.0.0.1", port), 5) as s:
+            s.settimeout(5)
+            s.sendall(b"GET /system HTTP/1.0\r\n\r\n")
+            if not s.recv(12).endswith(b"200"):
+                raise OSError
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def dicom(waveform):
+    """A DICOM instance (explicit VR, little endian) that is new wherever NEW_ID stands: a 12-lead ECG of 10 s at 500 Hz,
+    or without its samples."""
+    def element(group, number, vr, value):
+        value = value.encode() if isinstance(value, str) else value
+        if len(value) % 2:
+            value += b"\0" if vr in ("UI", "OB") else b" "
+        if vr in ("OB", "OW", "SQ", "UN"):
+            return struct.pack("<HH2sHI", group, number, vr.encode(), 0, len(value)) + value
+        return struct.pack("<HH2sH", group, number, vr.encode(), len(value)) + value
+
+    def item(content):
+        return struct.pack("<HHI", 0xfffe, 0xe000, len(content)) + content
+
+    def us(x):
+        return struct.pack("<H", x)
+
+    def ul(x):
+        return struct.pack("<I", x)
+
+    kind = "1.2.840.10008.5.1.4.1.1.9.1.1"
+    uid = "1.2.826.0.1.3680043.2.1.{}.1" + NEW_ID  # a number there never begins with 0
+    meta = (element(2, 1, "OB", b"\0\1") + element(2, 2, "UI", kind) + element(2, 3, "UI", uid.format(3)) +
+            element(2, 0x10, "UI", "1.2.840.10008.1.2.1") + element(2, 0x12, "UI", "1.2.826.0.1.3680043.2.1"))
+    body = (element(8, 0x16, "UI", kind) + element(8, 0x18, "UI", uid.format(3)) + element(8, 0x20, "DA", "20260101") +
+            element(8, 0x30, "TM", "101112") + element(8, 0x50, "SH", "A" + NEW_ID) + element(8, 0x60, "CS", "ECG") +
+            element(0x10, 0x10, "PN", "Exemple" + NEW_ID + "^Camille") + element(0x10, 0x20, "LO", "P" + NEW_ID) +
+            element(0x10, 0x30, "DA", "19580412") + element(0x10, 0x40, "CS", "F") +
+            element(0x20, 0x0d, "UI", uid.format(1)) + element(0x20, 0x0e, "UI", uid.format(2)) +
+            element(0x20, 0x10, "SH", "S" + NEW_ID) + element(0x20, 0x11, "IS", "1") + element(0x20, 0x13, "IS", "1"))
+    if waveform:
+        channel = element(0x3a, 0x21a, "US", us(16))
+        group = (element(0x3a, 4, "CS", "ORIGINAL") + element(0x3a, 5, "US", us(12)) + element(0x3a, 0x10, "UL", ul(5000)) +
+                 element(0x3a, 0x1a, "DS", "500") + element(0x3a, 0x200, "SQ", item(channel) * 12) +
+                 element(0x5400, 0x1004, "US", us(16)) + element(0x5400, 0x1006, "CS", "SS") +
+                 element(0x5400, 0x1010, "OW", struct.pack("<h", -123) * 60000))
+        body += element(0x5400, 0x100, "SQ", item(group))
+    return b"\0" * 128 + b"DICM" + element(2, 0, "UL", ul(len(meta))) + meta + body
+
+
+class Orders:
+    """POST /v1/orders from so many clients."""
+
+    def __init__(self, work, name, simulate=False):
+        self.work = os.path.join(work, name)
+        os.makedirs(self.work + "/store")
+        self.daemon = Daemon(BUILD, self.work, self.work + "/store", simulate=simulate,
+                             simulator_options=["--speed", "max"])
+        self.nurse, self.gp = self.daemon.accounts("nurse", "gp")
+        self.nurse.call("PUT", "/v1/patients/B-1",
+                        {"family": "Exemple", "given": "Camille", "birth_date": "1958-04-12", "sex": "F"})
+        self.nurse.post("/v1/orders", {"patient": "B-1", "act": "ecg"})
+        self.body = os.path.join(self.work, "order.json")
+        with open(self.body, "w") as f:
+            f.write('{"patient":"B-1","act":"ecg"}')
+        self.number = 1
+
+    def load(self, clients, seconds=None, count=None):
+        self.number += 10000000
+        return load("--unix", self.daemon.socket, "--header", "Authorization: Bearer " + self.nurse.token, "--header",
+                    "Content-Type: application/json", "--method", "POST", "--path", "/v1/orders", "--body", self.body,
+                    "--key", "bench-", "--first", self.number, "--clients", clients,
+                    *(["--count", count] if count else ["--seconds", seconds]))
+
+
+# ---- 1: durable writes ----
+
+def bench_writes(work):
+    seconds, runs = 0.4, 2 * RUNS  # short and many: what else the disk does comes in waves
+    orders = Orders(work, "writes", simulate=can_simulate(BUILD))
+    seed = Orders(work, "bare")  # makes a store whose first order the bare loop writes again
+    seed.daemon.stop()
+    bare = Bare(seed.daemon.store)
+    orthanc = Orthanc(work + "/orthanc") if Orthanc.installed() else None
+    ecg = os.path.join(work, "ecg.dcm")
+    with open(ecg, "wb") as f:
+        f.write(dicom(True))
+    figures = {k: [] for k in ("bare1", "asked", "ours1", "bare4", "ours4", "orthanc1", "orthanc4", "study", "bare_study")}
+    number = 1000000000
+    study_ms, sizes = [], ""
+    if can_simulate(BUILD):
+        study_ms, sizes = whole_study(orders)
+    for _ in range(runs):
+        figures["bare1"].append(bare.rate(seconds, 1))
+        figures["ours1"].append(orders.load(1, seconds)[0])
+        figures["asked"].append(bare.rate(seconds, 1, "ask"))
+        figures["bare4"].append(bare.rate(seconds, 4))
+        figures["ours4"].append(orders.load(4, seconds)[0])
+        if orthanc:
+            for clients in (1, 4):
+                number += 1000000
+                figures[f"orthanc{clients}"].append(
+                    load("--tcp", orthanc.port, "--method", "POST", "--path", "/instances", "--body", ecg, "--unique",
+                         NEW_ID, "--first", number, "--clients", clients, "--seconds", seconds)[0])
+        if sizes:
+            figures["bare_study"].append(bare.rate(seconds, 1, sizes))
+    f = {k: Figure(v, "/s") for k, v in figures.items() if v}
+    enough = ratio_of(f["ours1"], f["bare1"]) >= 0.8
+    row("durable orders, 1 client", f["ours1"], "bare loop, same rows, 1 a commit", f["bare1"], "a/b", ">= 0.80", enough)
+    row("  the same", f["ours1"], "bare loop asked by another process", f["asked"], "a/b")
+    enough = ratio_of(f["ours4"], f["bare1"]) >= 0.8
+    row("durable orders, 4 clients", f["ours4"], "bare loop, 1 a commit", f["bare1"], "a/b", ">= 0.80", enough)
+    row("  the same", f["ours4"], "bare loop, 4 a commit", f["bare4"], "a/b")
+    row("  1 client", f["ours1"], "Orthanc, REST store of an ECG, 1 client", f.get("orthanc1"), "a/b")
+    row("  4 clients", f["ours4"], "Orthanc, REST store of an ECG, 4 clients", f.get("orthanc4"), "a/b")
+    if sizes:
+        row("an ECG of 10 s, order to acquired, instrument at full speed", Figure(study_ms, "ms"),
+            "bare loop: its 3 files and rows", Figure([1000 / x for x in figures["bare_study"]], "ms"))
+    else:
+        missing("an ECG of 10 s, order to acquired", "missing: build/tests/emi12-sim")
+    if orthanc:
+        orthanc.stop()
+    orders.daemon.stop()
+
+
+def whole_study(orders):
+    """Milliseconds from the order to the acquired study, several times; and the sizes of its artefacts."""
+    ms = []
+    for _ in range(RUNS):
+        start = time.monotonic()
+        study = orders.nurse.post("/v1/orders", {"patient": "B-1", "act": "ecg"})["study"]["id"]
+        acquire(orders.nurse, study, 10, poll=0.001)
+        ms.append((time.monotonic() - start) * 1000)
+    said = sqlite(orders.daemon.store, "SELECT kind, max(bytes) FROM artefact GROUP BY kind", readonly=True)
+    return ms, ",".join("=".join(line.split("|")) for line in said.split())
+
+
+def sqlite(store, sql, readonly=False):
+    """On a store that no daemon holds; readonly: on a copy of one that is held."""
+    db = os.path.join(store, "asaleed.db")
+    if readonly:
+        copy = tempfile.mkdtemp(dir=os.path.dirname(store))
+        for suffix in ("", "-wal"):
+            if os.path.exists(db + suffix):
+                shutil.copy(db + suffix, copy)
+        db = os.path.join(copy, "asaleed.db")
+    return subprocess.run(["sqlite3", db], input=sql, check=True, capture_output=True, text=True).stdout
+
+
+# ---- 2: the queue ----
+
+def seed_queue(store, n):
+    """n patients with an accepted ECG each, straight into the schema that the daemon has made."""
+    now = time.time_ns() // 1000
+    hour = 3600 * 1000000
+    series = f"WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < {n}) "
+    sqlite(store, f"""
+        PRAGMA synchronous = OFF; PRAGMA foreign_keys = ON; BEGIN;
+        {series} INSERT INTO patient_version SELECT 'Q-' || i, 1, 'Famille' || (i * 7919 % 100003), 'Prénom' || i,
+          '1950-02-03', 'F', {now} FROM n;
+        {series} INSERT INTO patient SELECT 'Q-' || i, 1 FROM n;
+        {series} INSERT INTO orders(patient, act, ordered_by, at) SELECT 'Q-' || i, 'ecg', 'nurse', {now} - i FROM n;
+        INSERT INTO study(orders, state, version, attempts, created, updated, accepted, due, clean)
+          SELECT id, 'to_interpret', 4, 1, at, at, at, at + (id * 7919 % 100003) * {hour} / 4000, 1 FROM orders
+          WHERE id NOT IN (SELECT orders FROM study);
+        COMMIT;""")
+
+
+def bench_queue(work):
+    sizes, daemons = (100, 10000, 100000), {}
+    for n in sizes:
+        o = Orders(work, f"queue{n}")
+        o.daemon.stop()
+        seed_queue(o.daemon.store, n)
+        daemons[n] = o
+        o.daemon = Daemon(BUILD, o.work, o.daemon.store)
+        o.gp = Client(o.daemon.socket, o.gp.token)
+        items, cursor, pages = 0, "", 0
+        while cursor is not None and pages < 3:  # it is the queue that is measured: three full pages, or all
+            page = o.gp.get("/v1/queue?limit=50" + (f"&cursor={cursor}" if cursor else ""))
+            items, cursor, pages = items + len(page["items"]), page["next"], pages + 1
+        if items != min(n, 150):
+            raise RuntimeError(f"the queue of {n} shows {items}")
+        o.middle = sqlite(o.daemon.store, "SELECT due || '.' || id FROM study WHERE state = 'to_interpret' "
+                          f"ORDER BY due, id LIMIT 1 OFFSET {n // 2}", readonly=True).strip()
+    ours = {n: ([], []) for n in (*sizes, "middle")}
+
+    def page(n, cursor, into, count):
+        o = daemons[n]
+        _, p50, p99 = load("--unix", o.daemon.socket, "--header", "Authorization: Bearer " + o.gp.token, "--path",
+                           "/v1/queue?limit=50" + cursor, "--count", count)
+        into[0].append(p50 / 1000)
+        into[1].append(p99 / 1000)
+
+    orthanc, theirs = {}, {}
+    if Orthanc.installed():
+        for n in (100, 10000, 100000) if FULL else (100, 10000):
+            orthanc[n] = seed_orthanc(work, n)
+            theirs[n] = ([], [])
+    find = os.path.join(work, "find.json")
+    with open(find, "w") as f:
+        json.dump({"Level": "Study", "Query": {}, "Limit": 50, "Expand": True}, f)
+    for n in sizes:
+        page(n, "", ([], []), 200)
+    for _ in range(RUNS):
+        for n in sizes:
+            page(n, "", ours[n], 1500)
+        page(100000, "&cursor=" + daemons[100000].middle, ours["middle"], 1500)
+        for n, o in orthanc.items():
+            _, p50, p99 = load("--tcp", o.port, "--method", "POST", "--path", "/tools/find", "--body", find, "--count",
+                               40 if n <= 10000 else 10)
+            theirs[n][0].append(p50 / 1000)
+            theirs[n][1].append(p99 / 1000)
+    for n in sizes:
+        for i, p in enumerate(("p50", "p99")):
+            a = Figure(ours[n][i], "ms", 3)
+            b = Figure(theirs[n][i], "ms") if n in theirs else None
+            beside = "Orthanc /tools/find, 50 of as many"
+            if b is None and Orthanc.installed():
+                b, beside = "not run (BENCH_FULL=1)", "Orthanc"
+            target, met = ("<= 1 ms", a.median <= 1) if (n, p) == (100000, "p99") else ("", None)
+            row(f"queue page, 50 of {n}, {p}", a, beside, b, "a/b", target, met)
+    flat = Figure([a / b for a, b in zip(ours[100000][0], ours[100][0])], "x")
+    row("queue page, p50 at 100000 over p50 at 100", flat, target="<= 1.5", met=flat.median <= 1.5)
+    row("queue page from the middle of 100000, p50", Figure(ours["middle"][0], "ms", 3))
+    for o in orthanc.values():
+        o.stop()
+    for o in daemons.values():
+        o.daemon.stop()
+
+
+def seed_orthanc(work, n):
+    """Small instances, one study each; on memory, as only the index is asked."""
+    at = tempfile.mkdtemp(prefix="orthanc", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else work)
+    scratch.append(at)
+    o = Orthanc(at)
+    small = os.path.join(work, "small.dcm")
+    with open(small, "wb") as f:
+        f.write(dicom(False))
+    start = time.monotonic()
+    load("--tcp", o.port, "--method", "POST", "--path", "/instances", "--body", small, "--unique", NEW_ID, "--first",
+         1000000000, "--clients", 4, "--count", n)
+    say(f"  Orthanc filled with {n} in {time.monotonic() - start:.0f} s")
+    return o
+
+
+# ---- 3: decoding ----
+
+def bench_decode(work):
+    sample = os.path.join(os.environ.get("ASALEED_SAMPLES", ""),
+                          "corscience_emi12/emi12_12lead_500Hz_serial_capture.bin")
+    what = "a real stream"
+    if not os.path.exists(sample):
+        if not can_simulate(BUILD):
+            return missing("EMI12 stream decode", "missing: no sample and no build/tests/emi12-sim")
+        sample, what = os.path.join(work, "stream.bin"), "a simulated stream"
+        with open(sample, "wb") as f:
+            subprocess.run([os.path.join(BUILD, "tests/emi12-sim"), "--generate", "20"], stdout=f, check=True)
+    out = subprocess.run([os.path.join(BUILD, "bench/decode_rate"), "corscience_emi12", sample, str(RUNS)], check=True,
+                         capture_output=True, text=True).stdout
+    copy, frames, record = zip(*([float(x) / 1e6 for x in line.split()] for line in out.splitlines()))
+    copy, frames, record = Figure(copy, "MB/s"), Figure(frames, "MB/s"), Figure(record, "MB/s")
+    row(f"EMI12 frames and samples, {what}", frames, "memcpy", copy, "a/b")
+    row("  the same", frames, "the line, 230 400 baud", Figure([LINE_BYTES_S / 1e6], "MB/s", 3), "a/b")
+    row("EMI12 to record and JSON", record, "the line, 230 400 baud", Figure([LINE_BYTES_S / 1e6], "MB/s", 3), "a/b")
+
+
+# ---- 4 and 6: an acquisition, from the wire ----
+
+def stamps(path):
+    with open(path) as f:
+        for line in f:
+            fields = line.split()
+            yield int(fields[0]), fields[1], fields[2] if len(fields) > 2 else ""
+
+
+def wire_times(path):
+    """For each ECG frame that the simulator sent: (sample sets sent up to and with it, when its last byte was written).
+    The frames are read as frame.h of the driver describes them."""
+    frame, inside, escaped, total, out = bytearray(), False, False, 0, []
+    for at, what, data in stamps(path):
+        for byte in bytes.fromhex(data) if what == "tx" else b"":
+            if byte == 0xfc:
+                frame, inside, escaped = bytearray(), True, False
+            elif inside and byte == 0xfd:
+                inside = False
+                if len(frame) > 14 and frame[1] | frame[2] << 8 == 0x0724:
+                    samples, values, i = frame[3 + 5:-6], 0, 0
+                    while i < len(samples):
+                        i += 2 if samples[i] & 1 else 1
+                        values += 1
+                    total += values // 8
+                    out.append((total, at))
+            elif inside and byte == 0xfe:
+                escaped = True
+            elif inside:
+                frame.append(byte - 0xdc + 0xfc if escaped else byte)
+                escaped = False
+    return out
+
+
+def bench_preview(work):
+    if not can_simulate(BUILD):
+        missing("preview, wire to event", "missing: build/tests/emi12-sim")
+        return missing("spawn to first byte", "missing: build/tests/emi12-sim")
+    w = os.path.join(work, "preview")
+    os.makedirs(w + "/store")
+    env = {"STAMP": os.path.join(w, "stamps")}
+    d = Daemon(BUILD, w, w + "/store", simulate=True, env=env, preload=os.path.join(BUILD, "bench/stamp.so"))
+    nurse, _ = d.accounts("nurse", "gp")
+    nurse.call("PUT", "/v1/patients/B-1", {"family": "E", "given": "C", "birth_date": "1958-04-12", "sex": "F"})
+    latencies, oldest = [], []
+    for seconds in (5, 5):
+        study = nurse.post("/v1/orders", {"patient": "B-1", "act": "ecg"})["study"]["id"]
+        events = []
+        reader = Client(d.socket, nurse.token)
+        reader.connection.request("GET", f"/v1/studies/{study}/events", headers={"Authorization": "Bearer " + nurse.token})
+        answer = reader.connection.getresponse()
+
+        def listen():
+            name = ""
+            try:
+                for line in answer:
+                    now = time.monotonic_ns()
+                    if line.startswith(b"event:"):
+                        name = line[6:].strip().decode()
+                    elif line.startswith(b"data:") and name == "preview":
+                        events.append((now, json.loads(line[5:])))
+            except (OSError, ValueError):
+                pass
+
+        listener = threading.Thread(target=listen, daemon=True)
+        listener.start()
+        open(env["STAMP"], "w").close()
+        acquire(nurse, study, seconds, poll=0.05)
+        time.sleep(0.1)
+        ends = wire_times(env["STAMP"])
+        for now, p in events[:-1]:  # the last is what was left when the instrument was told to stop
+            newest = p["first"] + len(p["channels"][0]["values"])
+            sent = [at for total, at in ends if total >= newest]
+            begun = [at for total, at in ends if total > p["first"]]
+            if sent:
+                latencies.append((now - sent[0]) / 1e6)
+                oldest.append((now - begun[0]) / 1e6)
+        answer.fp.raw._sock.shutdown(socket.SHUT_RDWR)
+        listener.join(5)
+        reader.close()
+    if latencies:
+        row(f"preview, wire to event: its newest sample ({len(latencies)} events)", Figure(latencies, "ms"))
+        row("  its oldest sample, which waits for 0.1 s of signal", Figure(oldest, "ms"))
+    else:
+        missing("preview: wire to event", "no event could be matched")
+    bench_first_byte(d, nurse, env["STAMP"])
+    d.stop()
+
+
+def bench_first_byte(d, nurse, path):
+    total, port = [], []
+    for _ in range(max(RUNS, 7)):
+        study = nurse.post("/v1/orders", {"patient": "B-1", "act": "ecg"})["study"]["id"]
+        open(path, "w").close()
+        nurse.post(f"/v1/studies/{study}/acquire", {"device": "ecg1", "seconds": 1})
+        when, end = {}, time.monotonic() + 5
+        while "first" not in when and time.monotonic() < end:
+            time.sleep(0.02)
+            when = {}
+            for at, what, _ in stamps(path):
+                when.setdefault(what, at)
+        nurse.post(f"/v1/studies/{study}/cancel", {})
+        while nurse.get(f"/v1/studies/{study}")["state"] == "acquiring":
+            time.sleep(0.01)
+        if "first" in when:
+            total.append((when["first"] - when["spawn"]) / 1e6)
+            port.append((when["opened"] - when["port"]) / 1e6)
+    above = Figure([a - b for a, b in zip(total, port)], "ms")
+    row("spawn to first byte", Figure(total, "ms"), "opening the port alone", Figure(port, "ms"))
+    row("  above the port's own time", above, target="<= 10 ms", met=above.median <= 10)
+
+
+# ---- 5: start and rest ----
+
+def start_ready(work, store, name):
+    """Milliseconds from exec to READY=1."""
+    path = os.path.join(work, name + ".notify")
+    if os.path.exists(path):
+        os.unlink(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.bind(path)
+        s.settimeout(20)
+        d = Rest(work, store, name, {"NOTIFY_SOCKET": path})
+        while b"READY=1" not in s.recv(4096):
+            pass
+        ms = (time.monotonic() - d.start) * 1000
+    d.stop()
+    return ms
+
+
+class Rest:
+    """asaleed alone, as systemd starts it."""
+
+    def __init__(self, work, store, name, env):
+        self.start = time.monotonic()
+        devices = os.path.join(work, name + ".d")
+        os.makedirs(devices, exist_ok=True)
+        self.start = time.monotonic()
+        self.process = subprocess.Popen(
+            [BUILD + "/asaleed", "--config", "/dev/null", "--store", store, "--socket", f"{work}/{name}.sock",
+             "--devices", devices, "--messages", ROOT + "/config/messages.fr", "--driver-program",
+             BUILD + "/asaleed-driver"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env={**os.environ, **env})
+        self.pid = self.process.pid
+        alive.append(self)
+
+    def kill(self):
+        self.process.kill()
+        self.stop()
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+        if self in alive:
+            alive.remove(self)
+
+
+def rss_mb(pid):
+    with open(f"/proc/{pid}/status") as f:
+        for line in f:
+            if line.startswith("VmRSS"):
+                return int(line.split()[1]) * 1024 / 1e6
+
+
+def switches(pid):
+    """How often its threads have slept and been woken."""
+    n = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/status") as f:
+            n += sum(int(line.split()[1]) for line in f if line.startswith("voluntary_ctxt"))
+    return n
+
+
+def bench_rest(work):
+    fresh = os.path.join(work, "rest")
+    os.makedirs(fresh)
+    busy = Orders(work, "busy")
+    used_store = busy.daemon.store
+    busy.load(4, count=3000)
+    busy.daemon.stop()
+    seed_queue(used_store, 3000)
+    start_ready(work, fresh, "first")  # makes the store
+    ready = {"fresh": [], "used": [], "Orthanc": [], "gpsd": []}
+    for i in range(max(RUNS, 7)):
+        ready["fresh"].append(start_ready(work, fresh, "ready"))
+        ready["used"].append(start_ready(work, used_store, "ready"))
+        for peer in (Gpsd, Orthanc):
+            if peer.installed() and i < 3:
+                p = peer(os.path.join(work, peer.name)) if peer is Orthanc else peer(work)
+                ready[peer.name].append(p.started_ms)
+                p.stop()
+    a = Figure(ready["fresh"], "ms")
+    row("start to READY", a, "gpsd, first answer", Figure(ready["gpsd"], "ms") if ready["gpsd"] else None,
+        target="<= 25 ms", met=a.median <= 25)
+    a = Figure(ready["used"], "ms")
+    row("  with 3 000 studies waiting", a, "Orthanc, first answer",
+        Figure(ready["Orthanc"], "ms") if ready["Orthanc"] else None, target="<= 25 ms", met=a.median <= 25)
+
+    # At rest, all at once: one daemon new, one that has just taken 3 000 orders and shown the queue, the peers.
+    watchdog_s, window_s = 8, 20
+    path = os.path.join(work, "watchdog")
+    pings = 0
+    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notify.bind(path)
+    idle = Rest(work, fresh, "idle", {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": str(watchdog_s * 1000000)})
+    worked = Orders(work, "worked")
+    worked.load(4, count=3000)
+    for _ in range(50):
+        worked.gp.get("/v1/queue?limit=50")
+        worked.gp.get("/v1/studies/S-7")
+    worked.nurse.close()
+    worked.gp.close()
+    peers = {p.name: p(work + "/idle" + p.name) if p is Orthanc else p(work) for p in (Gpsd, Orthanc) if p.installed()}
+    pids = {"idle": idle.pid, "worked": worked.daemon.pid(), **{k: p.pid for k, p in peers.items()}}
+    time.sleep(8)  # to come to rest
+    notify.setblocking(False)
+
+    def drain():
+        n = 0
+        try:
+            while True:
+                n += b"WATCHDOG=1" in notify.recv(4096)
+        except BlockingIOError:
+            return n
+
+    drain()
+    before = {k: switches(p) for k, p in pids.items()}
+    start = time.monotonic()
+    time.sleep(window_s)
+    took = time.monotonic() - start
+    pings = drain()
+    woken = {k: switches(p) - before[k] for k, p in pids.items()}
+    rss = {k: rss_mb(p) for k, p in pids.items()}
+
+    def other(values, name, unit):
+        return Figure([values[name]], unit) if name in peers else None
+
+    row("resident memory at rest", Figure([rss["idle"]], "MB"), "gpsd", other(rss, "gpsd", "MB"), "a/b", "<= 8 MB",
+        rss["idle"] <= 8)
+    row("  after 3 000 orders", Figure([rss["worked"]], "MB"), "Orthanc, empty", other(rss, "Orthanc", "MB"), "a/b")
+    beyond = (woken["idle"] - pings) / took
+    rate = {k: n / took for k, n in woken.items()}
+    row(f"wake-ups at rest, {pings} of them the watchdog's", Figure([rate["idle"]], "/s"), "gpsd", other(rate, "gpsd", "/s"))
+    row("  beyond the watchdog's", Figure([beyond], "/s"), target="0", met=beyond <= 0)
+    row("  after 3 000 orders, no watchdog", Figure([rate["worked"]], "/s"), "Orthanc, empty", other(rate, "Orthanc", "/s"),
+        target="0", met=rate["worked"] == 0)
+    idle.stop()
+    worked.daemon.stop()
+    for p in peers.values():
+        p.stop()
+
+
+PARTS = {"writes": bench_writes, "queue": bench_queue, "decode": bench_decode, "preview": bench_preview,
+         "rest": bench_rest}
+scratch = []
+
+
+def main():
+    start = time.monotonic()
+    work = tempfile.mkdtemp(prefix="asaleed-bench")
+    scratch.append(work)
+    failed = False
+    try:
+        for name, part in PARTS.items():
+            if ONLY and name not in ONLY:
+                continue
+            say(f"{name} ...")
+            at = os.path.join(work, name)
+            os.makedirs(at)
+            try:
+                part(at)
+            except Exception as e:  # one part that fails does not hide the others
+                failed = True
+                missing(name, f"FAILED: {e}"[:70])
+                say(f"  {type(e).__name__}: {e}")
+                if os.environ.get("BENCH_DEBUG"):
+                    raise
+            finally:
+                for program in list(alive):
+                    program.kill()
+    finally:
+        for at in scratch:
+            shutil.rmtree(at, ignore_errors=True)
+    print()
+    print_table()
+    with open("/proc/loadavg") as f:
+        print(f"\n{os.cpu_count()} processors, load {f.read().split()[0]}, store on {os.path.dirname(work)}, "
+              f"{RUNS} alternated runs, {time.monotonic() - start:.0f} s")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

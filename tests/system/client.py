@@ -1,0 +1,208 @@
+"""A client of asaleed's API for the system tests and the benchmark, and the programs as they start them."""
+import hashlib
+import http.client
+import itertools
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+
+alive = []  # what has been started and not ended: for whoever must end early
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+class Connection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path, timeout=20):
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class Refused(Exception):
+    def __init__(self, status, body):
+        super().__init__(f"{status} {body}")
+        self.status, self.body = status, body
+
+
+class Client:
+    """One account on one connection; without a token it is the local administrator (root)."""
+
+    keys = itertools.count()
+
+    def __init__(self, path, token=None):
+        self.connection, self.token = Connection(path), token
+        self.headers = {}
+
+    def call(self, method, path, body=None, key=None, headers=None):
+        h = dict(headers or {})
+        if self.token:
+            h["Authorization"] = "Bearer " + self.token
+        if method == "POST":
+            h["Idempotency-Key"] = key or f"key-{os.getpid()}-{next(self.keys):08d}-{time.monotonic_ns()}"
+        data = None if body is None else json.dumps(body).encode()
+        if data is not None:
+            h["Content-Type"] = "application/json"
+        self.connection.request(method, path, data, h)
+        answer = self.connection.getresponse()
+        content = answer.read()
+        self.headers = dict(answer.getheaders())
+        if "json" in self.headers.get("Content-Type", ""):
+            content = json.loads(content)
+        if answer.status >= 300:
+            raise Refused(answer.status, content)
+        return content
+
+    def get(self, path):
+        return self.call("GET", path)
+
+    def post(self, path, body=None, key=None):
+        return self.call("POST", path, body or {}, key)
+
+    def close(self):
+        self.connection.close()
+
+
+class Daemon:
+    """asaleed on a store, with everything else it needs in `work`; with simulate=True beside a simulated EMI12."""
+
+    def __init__(self, build, work, store, simulate=False, simulator_options=(), env=None, preload=None):
+        self.build, self.work, self.store = build, work, store
+        self.socket = os.path.join(work, "api.sock")
+        devices = os.path.join(work, "devices.d")
+        os.makedirs(devices, exist_ok=True)
+        with open(os.path.join(devices, "ecg1.conf"), "w") as f:
+            f.write("[device ecg1]\ndriver = corscience_emi12\nusb-serial = EMI12SIM\n")
+        open(os.path.join(work, "asaleed.conf"), "w").close()
+        command = [os.path.join(build, "asaleed"), "--store", store, "--socket", self.socket,
+                   "--devices", devices, "--messages", os.path.join(ROOT, "config/messages.fr"),
+                   "--driver-program", os.path.join(build, "asaleed-driver"),
+                   "--config", os.path.join(work, "asaleed.conf")]
+        if simulate:
+            # As umockdev-wrapper does it, but with our library before its own, which passes nothing on.
+            wrapper = ["env", f"LD_PRELOAD={preload}:libumockdev-preload.so.0"] if preload else ["umockdev-wrapper"]
+            command = [*wrapper, os.path.join(build, "tests/emi12-sim"), "--serial", "EMI12SIM",
+                       *simulator_options, "--", *command]
+        if os.path.exists(self.socket):
+            os.unlink(self.socket)
+        self.log = open(os.path.join(work, "asaleed.log"), "ab")
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+                                        start_new_session=True, env={**os.environ, **(env or {})})
+        alive.append(self)
+        self.until_ready()
+
+    def until_ready(self, seconds=20):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                break
+            try:
+                c = Client(self.socket)
+                health = c.get("/v1/health")
+                # Drivers are loaded after the start; nothing can be acquired before.
+                if c.get("/v1/drivers")["items"]:
+                    c.close()
+                    return health
+                c.close()
+            except (OSError, http.client.HTTPException):
+                pass
+            time.sleep(0.01)
+        self.kill()
+        with open(self.log.name) as f:
+            raise RuntimeError("asaleed did not start: " + "".join(f.readlines()[-5:]))
+
+    def tree(self):
+        """The ids of the process and all it has started."""
+        found, ask = [], [self.process.pid]
+        while ask:
+            pid = ask.pop()
+            found.append(pid)
+            try:
+                for task in os.listdir(f"/proc/{pid}/task"):
+                    with open(f"/proc/{pid}/task/{task}/children") as f:
+                        ask += [int(x) for x in f.read().split()]
+            except OSError:
+                pass
+        return found
+
+    def pid(self):
+        """asaleed's own, not a wrapper's."""
+        for pid in self.tree():
+            try:
+                if os.path.basename(os.readlink(f"/proc/{pid}/exe")).split(" ")[0] == "asaleed":
+                    return pid
+            except OSError:
+                pass
+        raise RuntimeError("asaleed is gone")
+
+    def signal(self, number):
+        for pid in self.tree():
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass
+
+    def kill(self):
+        import signal
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+        self.ended()
+
+    def ended(self):
+        self.log.close()
+        if self in alive:
+            alive.remove(self)
+
+    def stop(self):
+        """Ends as systemd would; returns the exit status."""
+        try:
+            os.kill(self.pid(), 15)
+            status = self.process.wait(15)
+        except (RuntimeError, subprocess.TimeoutExpired):
+            self.kill()
+            return -9
+        self.ended()
+        return status
+
+    def accounts(self, *roles):
+        """Makes one account a role, named after it; returns a client for each."""
+        admin = Client(self.socket)
+        clients = []
+        for role in roles:
+            answer = admin.post("/v1/users", {"name": role, "role": role, "display": role.upper()})
+            clients.append(Client(self.socket, answer["token"]))
+        admin.close()
+        return clients
+
+
+def can_simulate(build):
+    return os.path.exists(os.path.join(build, "tests/emi12-sim")) and shutil.which("umockdev-wrapper") is not None
+
+
+def acquire(client, study, seconds, poll=0.005, limit=60, started=lambda study: None):
+    """Records the study on the simulated instrument; returns it once it is acquired, raises what it failed with."""
+    started(client.post(f"/v1/studies/{study}/acquire", {"device": "ecg1", "seconds": seconds}))
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        s = client.get(f"/v1/studies/{study}")
+        if s["state"] != "acquiring":
+            if s["state"] != "acquired":
+                raise Refused(0, s.get("last_failure"))
+            return s
+        time.sleep(poll)
+    raise TimeoutError(study)
+
+
+def sha256_file(path):
+    h = hashlib.sha256()
+    with open(path, "rb") as f:
+        while block := f.read(1 << 20):
+            h.update(block)
+    return h.hexdigest()

@@ -1,0 +1,69 @@
+#!/bin/bash
+# The systemd pieces as "make install" lays them out: verified without a word on standard error, hardened, and the
+# installed configuration is what the program would do without one. No root needed. Speaks TAP.
+set -u
+cd "$(dirname "$0")/../.."
+unset MAKEFLAGS MFLAGS MAKELEVEL
+EXPOSURE_MAX=1.5
+
+if ! command -v systemd-analyze >/dev/null; then
+  echo "ok 1 - units # SKIP systemd-analyze is not installed (Debian: systemd)"
+  echo 1..1
+  exit 0
+fi
+root=$(mktemp -d) || exit 1
+trap 'rm -rf "$root"' EXIT
+n=0
+# check NAME OUTPUT: passes when OUTPUT is empty, else shows it.
+check() {
+  n=$((n + 1))
+  if [ -z "$2" ]; then
+    echo "ok $n - $1"
+  else
+    echo "not ok $n - $1"
+    sed 's/^/# /' <<<"$2"
+  fi
+}
+
+check "installs into DESTDIR" "$(said=$(${MAKE:-make} -s install DESTDIR="$root" 2>&1) || echo "$said")"
+check "installs everything" "$(for f in usr/sbin/asaleed usr/libexec/asaleed/asaleed-driver usr/bin/asaleectl \
+  usr/share/asaleed/messages.fr etc/asaleed/asaleed.conf etc/asaleed/devices.d/example.conf \
+  usr/lib/systemd/system/asaleed.{service,socket} usr/lib/systemd/system/asaleed-tcp.socket \
+  usr/lib/{sysusers,tmpfiles}.d/asaleed.conf usr/lib/udev/rules.d/70-asaleed.rules usr/share/man/man1/asaleectl.1 \
+  usr/share/bash-completion/completions/asaleectl usr/share/doc/asaleed/api.md; do
+  [ -s "$root/$f" ] || echo "$f is missing or empty"
+done)"
+echo "# a change of the site" >>"$root/etc/asaleed/asaleed.conf"
+check "a second installation keeps the configuration" "$(${MAKE:-make} -s install DESTDIR="$root" >/dev/null 2>&1
+  tail -1 "$root/etc/asaleed/asaleed.conf" | grep -v 'a change of the site')"
+check "bash reads the completion" "$(bash -n "$root/usr/share/bash-completion/completions/asaleectl" 2>&1)"
+
+# The tree gets this system's own units beside ours, so that what ours depend on is found, and ExecStart= is looked
+# for where it was installed.
+cp -an /usr/lib/systemd/system/. "$root/usr/lib/systemd/system/"
+units="asaleed.service asaleed.socket asaleed-tcp.socket"
+check "systemd-analyze verify has nothing to say" "$(systemd-analyze verify --root="$root" $units 2>&1 || echo "exit $?")"
+exposure=$(systemd-analyze security --offline=yes --no-pager systemd/asaleed.service 2>/dev/null |
+  sed -n 's/.*Overall exposure level for asaleed.service: \([0-9.]*\).*/\1/p')
+check "exposure ${exposure:-unknown} is at most $EXPOSURE_MAX" \
+  "$(awk -v e="${exposure:-99}" -v m=$EXPOSURE_MAX 'BEGIN { if (e > m) print "exposure " e }')"
+
+touch "$root/etc/passwd" "$root/etc/group"
+check "sysusers makes user and group asaleed" "$(systemd-sysusers --root="$root" 2>&1 | grep -v '^Creating'
+  grep -q '^asaleed:.*:/var/lib/asaleed:' "$root/etc/passwd" || echo "no user"
+  grep -q '^asaleed:' "$root/etc/group" || echo "no group")"
+check "tmpfiles reads its file" "$(systemd-tmpfiles --root="$root" --dry-run --create asaleed.conf 2>&1 |
+  grep -iE 'fail|unknown|invalid|ignor' | grep -v -- --dry-run)"
+
+# Every line of the example configuration, and of the example instrument, is one the program knows.
+settings=(--messages "$root/usr/share/asaleed/messages.fr" --driver-program "$root/usr/libexec/asaleed/asaleed-driver")
+mkdir "$root/try"
+sed 's/^#\([a-z-]* =\)/\1/' config/asaleed.conf >"$root/try.conf"
+sed 's/^# \(\[device\|[a-z-]* = \)/\1/' config/devices.d/example.conf >"$root/try/all.conf"
+check "asaleed.conf and example.conf are right as installed and with every line taken in" "$(
+  for c in "$root/etc/asaleed/asaleed.conf $root/etc/asaleed/devices.d" "$root/try.conf $root/try"; do
+    set -- $c
+    "$root/usr/sbin/asaleed" --config "$1" --devices "$2" "${settings[@]}" --check-config 2>&1 |
+      grep -v '^configuration is correct'
+  done)"
+echo "1..$n"
