@@ -290,8 +290,9 @@ install: all ## installs under DESTDIR (nothing: this system); a configuration t
 
 
 .PHONY: system bench bench-build bench-peers
-system: build/.packages-system $(PROGRAMS) $(SIMULATORS) ## root: a real systemd in a container, and the power cut
-	@TEST_SECONDS=600 tests/run.sh $(B)/log 'nspawn=tests/system/nspawn.sh $(B)' 'power-cut=tests/system/power_cut.sh $(B)'
+system: build/.packages-system $(PROGRAMS) $(SIMULATORS) ## root: real systemd in a container, power cut, unplug at every byte
+	@TEST_SECONDS=1800 tests/run.sh $(B)/log 'nspawn=tests/system/nspawn.sh $(B)' \
+	  'power-cut=tests/system/power_cut.sh $(B)' 'unplug-at-every-byte=python3 tests/e2e/instrument.py $(B) --every'
 
 BENCH := $(B)/bench/load $(B)/bench/bare_store $(B)/bench/decode_rate $(B)/bench/stamp.so
 $(B)/obj/tests/bench/%.o: INCLUDES = $(INCLUDE_tests)

@@ -19,7 +19,7 @@ import threading
 import time
 
 sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../system"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
 from client import ROOT, Client, Daemon, acquire, alive, can_simulate  # noqa: E402
 
 BUILD = os.path.abspath(sys.argv[1])

@@ -13,10 +13,10 @@ import sys
 import tempfile
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "../system"))
+sys.dont_write_bytecode = True
 from client import Client, Daemon, Refused, acquire  # noqa: E402
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.path.abspath(sys.argv[1])
 EVERY = "--every" in sys.argv
 SAMPLE = os.path.join(os.environ.get("ASALEED_SAMPLES", os.path.join(HERE, "../../../shared/samples")),

@@ -32,6 +32,7 @@ import threading
 import time
 
 sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
 from client import Client, Daemon, Refused, acquire, alive, can_simulate, sha256_file  # noqa: E402
 
 OUTER_MB, INNER_MB = 640, 512

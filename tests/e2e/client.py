@@ -1,4 +1,4 @@
-"""A client of asaleed's API for the system tests and the benchmark, and the programs as they start them."""
+"""A client of asaleed's API for tests and the benchmark, and the programs as they start them."""
 import hashlib
 import http.client
 import itertools
