@@ -10,7 +10,7 @@ MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := all
 SHELL := /bin/bash
 
-B := build$(if $(SAN),/san)$(if $(DEBUG),/debug)
+B := build$(if $(SAN),/san)$(if $(DEBUG),/debug)$(if $(COV),/cov)
 ASALEED_SAMPLES ?= $(abspath ../shared/samples)
 export ASALEED_SAMPLES
 
@@ -45,6 +45,9 @@ build/.packages-lint: Makefile
 build/.packages-system: Makefile
 	$(call install,$(PACKAGES_SYSTEM))
 	@mkdir -p build && touch $@
+build/.packages-valgrind: Makefile
+	$(call install,valgrind)
+	@mkdir -p build && touch $@
 build/.packages-fuzz: Makefile
 	$(call install,$(PACKAGES_FUZZ))
 	@mkdir -p build && touch $@
@@ -58,8 +61,10 @@ deps: ## installs the missing Debian packages (root or sudo) and says which
 
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Werror
 HARDENING := -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE
-OPTIMISE := $(if $(DEBUG),-O0,-O2)
-ifdef SAN
+OPTIMISE := $(if $(DEBUG)$(COV),-O0,-O2)
+ifdef COV
+  SANITIZE := --coverage
+else ifdef SAN
   SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 else
   HARDENING += $(if $(DEBUG),,-D_FORTIFY_SOURCE=2)
@@ -239,12 +244,12 @@ run: build/.packages ## the main job on a simulated instrument, step by step (ON
 	@$(MAKE) --no-print-directory -j$$(nproc) $(PROGRAMS) $(SIMULATORS)
 	@tests/e2e/demo.sh $(B)
 cov: build/.packages ## line coverage of the unit tests, a line a file
-	@$(MAKE) --no-print-directory -j$$(nproc) DEBUG=1 CFLAGS=--coverage LDFLAGS=--coverage check-build
-	@$(MAKE) --no-print-directory DEBUG=1 CFLAGS=--coverage LDFLAGS=--coverage check >/dev/null || true
-	@find build/debug/obj/daemon build/debug/obj/drivers -name '*.gcda' | while read -r f; do \
+	@$(MAKE) --no-print-directory -j$$(nproc) COV=1 check-build
+	@$(MAKE) --no-print-directory COV=1 check >/dev/null || true
+	@find build/cov/obj/daemon build/debug/obj/drivers -name '*.gcda' | while read -r f; do \
 	  gcov -n -o $$(dirname $$f) $$f 2>/dev/null; done | grep -A1 "^File '\(daemon\|drivers\)" | grep -v '^--' | paste - - | \
 	  sed "s/File '\(.*\)'.*Lines executed:\(.*\) of \(.*\)/\2\t\3\t\1/" | sort -u -k3
-valgrind: build/.packages ## the unit tests under valgrind (memcheck)
+valgrind: build/.packages build/.packages-valgrind ## the unit tests under valgrind (memcheck)
 	@$(MAKE) --no-print-directory -j$$(nproc) DEBUG=1 check-build
 	@for t in $(patsubst $(B)/%,build/debug/%,$(UNIT_PLAIN)); do \
 	  case $$t in *sandbox|*worker_run|*fail_alloc*) continue;; esac; echo "  $$t"; \
@@ -256,7 +261,7 @@ new-driver: ## NAME=vendor_model: a new driver's folder that already passes
 clean: ## removes build/
 	@rm -rf build
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s'|'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 	@echo "  SAN=1 sanitizers, DEBUG=1 no optimisation; each has its own folder under build/"
 
 # ---- installing -----------------------------------------------------------------------------------------------------

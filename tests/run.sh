@@ -15,9 +15,10 @@ for test in "$@"; do
   start=$(date +%s.%N)
   CMOCKA_MESSAGE_OUTPUT=TAP timeout -k 5 "${TEST_SECONDS:-240}" bash -c "$command" >"$log" 2>&1 </dev/null
   status=$?
-  bad=$(grep -c '^not ok' "$log")
-  skip=$(grep -ciE '^ok.*# skip' "$log")
-  good=$(($(grep -c '^ok' "$log") - skip))
+  # A skipped test is "ok" in TAP; cmocka says "not ok".
+  bad=$(grep '^not ok' "$log" | grep -civ '# skip')
+  skip=$(grep -ciE '^(not )?ok.*# skip' "$log")
+  good=$(grep '^ok' "$log" | grep -civ '# skip')
   if [ -z "$tap" ]; then
     skip=0 good=$((status == 0)) bad=$((status != 0))
     note=$(tail -n 1 "$log")
@@ -30,7 +31,7 @@ for test in "$@"; do
   passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + skip))
   printf '  %-44s %4d passed %3d failed %3d skipped  %5.1f s\n' "$name" $good $bad $skip \
     "$(echo "$(date +%s.%N) $start" | awk '{print $1-$2}')"
-  { grep -iE '^ok.*# skip' "$log"; if [ -n "$note" ]; then echo "${note#\# }"; fi; } | sed 's/^/    /'
+  { grep -iE '^(not )?ok.*# skip' "$log" | sed -E 's/^(not )?ok/skipped/I'; if [ -n "$note" ]; then echo "${note#\# }"; fi; } | sed 's/^/    /'
   if [ "$bad" -gt 0 ]; then
     echo "  ---- $log (exit $status)"
     grep -vE '^ok' "$log" | tail -40 | sed 's/^/    /'

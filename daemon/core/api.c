@@ -216,6 +216,8 @@ static enum problem authenticate(struct api_call *call) {
   } else if (call->http->peer == 0 || call->http->peer == geteuid()) {
     /* The machine's own administrator, by the kernel's word. */
     call->caller = (struct caller){.name = "root", .role = ROLE_ADMIN};
+    if (call->http->peer != 0) /* the trail names who it was: the account the daemon runs under */
+      snprintf(call->caller.name, sizeof call->caller.name, "uid-%u", (unsigned)call->http->peer);
     p = P_OK;
   }
   const char *person = http_header(call->http, "Asaleed-Acting-For");

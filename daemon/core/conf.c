@@ -45,6 +45,7 @@ struct reader {
   struct conf *conf;
   const char *path;
   unsigned line, errors;
+  unsigned section_line;
   char section[64];
   struct conf_device *device; /* of the section, or NULL */
   bool seen[KEYS];
@@ -92,7 +93,9 @@ static void take(struct reader *r, const struct key *k, const char *value) {
       wrong(r, "%s: an absolute path is expected", k->name);
     /* fallthrough */
   case TEXT:
-    if (!str_copy(base + k->at, k->size, value))
+    if (!*value && r->device)
+      wrong(r, "%s: a value is expected", k->name);
+    else if (!str_copy(base + k->at, k->size, value))
       wrong(r, "%s: longer than %zu bytes", k->name, k->size - 1);
     break;
   case LISTEN:
@@ -120,19 +123,24 @@ static void take(struct reader *r, const struct key *k, const char *value) {
   }
 }
 
+/* What is wrong with a section as a whole is said at its first line. */
 static void end_section(struct reader *r) {
   const struct conf_device *d = r->device;
   if (!d)
     return;
+  const unsigned here = r->line;
+  const bool found = d->usb_serial[0] || d->port[0] || d->node[0];
+  r->line = r->section_line;
   if (!d->driver[0])
-    wrong(r, "[device %s] has no driver: add \"driver = NAME\" (asaleed-driver list)", d->id);
-  if (!d->usb_serial[0] && !d->port[0] && !d->node[0])
+    wrong(r, "[device %s] has no driver: add \"driver = NAME\" (asaleectl drivers)", d->id);
+  if (!found)
     wrong(r, "[device %s] has no usb-serial, port or node: one is needed to find the instrument", d->id);
-  for (unsigned i = 0; i + 1 < r->conf->n_devices; i++) {
+  for (unsigned i = 0; found && i + 1 < r->conf->n_devices; i++) {
     const struct conf_device *other = &r->conf->devices[i];
     if (!strcmp(d->usb_serial, other->usb_serial) && !strcmp(d->port, other->port) && !strcmp(d->node, other->node))
       wrong(r, "[device %s] names the same adapter as [device %s] (%s)", d->id, other->id, other->where);
   }
+  r->line = here;
 }
 
 static void begin_device(struct reader *r, const char *id) {
@@ -160,6 +168,7 @@ static void begin_device(struct reader *r, const char *id) {
 
 static void begin_section(struct reader *r, char *name) {
   end_section(r);
+  r->section_line = r->line;
   r->device = NULL;
   for (size_t i = 0; i < KEYS; i++) /* the other sections are one each, wherever they go on */
     if (!strcmp(keys[i].section, "device"))
@@ -212,6 +221,10 @@ static void read_line(struct reader *r, char *text) {
   }
   *equals = 0;
   char *name = trim(line), *value = trim(equals + 1);
+  if (strstr(value, " #") || strstr(value, " ;")) {
+    wrong(r, "%s: a comment stands on a line of its own", name);
+    return;
+  }
   if (!r->section[0]) {
     wrong(r, "%s stands in no known section", name);
     return;
@@ -242,7 +255,8 @@ int conf_read(struct conf *c, const char *path, bool missing_ok) {
   struct reader r = {.conf = c, .path = path};
   char line[LINE_MAX_BYTES];
   while (fgets(line, sizeof line, f)) {
-    r.line++;
+    if (!r.line++ && !strncmp(line, "\xef\xbb\xbf", 3)) /* some editors put a mark before UTF-8 */
+      memmove(line, line + 3, strlen(line + 3) + 1);
     size_t n = strlen(line);
     if (n == sizeof line - 1 && line[n - 1] != '\n') {
       wrong(&r, "a line has at most %d bytes", LINE_MAX_BYTES - 2);
@@ -270,8 +284,13 @@ static int is_conf(const struct dirent *e) {
 int conf_read_devices(struct conf *c) {
   struct dirent **list;
   int n = scandir(c->devices_dir, &list, is_conf, alphasort), r = 0;
+  if (n < 0 && errno != ENOENT) {
+    r = -errno;
+    fprintf(stderr, "%s: %s\n", c->devices_dir, strerrordesc_np(-r));
+    return r;
+  }
   if (n < 0)
-    return errno == ENOENT ? 0 : -errno;
+    return 0;
   for (int i = 0; i < n; i++) {
     char path[CONF_PATH_MAX + 272];
     snprintf(path, sizeof path, "%s/%s", c->devices_dir, list[i]->d_name);

@@ -350,8 +350,8 @@ int devices_check(const struct devices *d) {
   int r = 0;
   for (unsigned i = 0; i < d->n; i++)
     if (!devices_driver(d, d->list[i].conf.driver)) {
-      log_error("%s: [device %s] names the driver %s, which does not exist (asaleed-driver list)",
-                d->list[i].conf.where, d->list[i].conf.id, d->list[i].conf.driver);
+      log_error("%s: [device %s] names the driver %s, which does not exist (asaleectl drivers)", d->list[i].conf.where,
+                d->list[i].conf.id, d->list[i].conf.driver);
       r = -EINVAL;
     }
   return r;

@@ -138,6 +138,8 @@ static int read_options(struct program *p, int argc, char **argv) {
 
 static int check_config(struct program *p) {
   struct devices *d;
+  if (access(p->conf.store, F_OK) < 0)
+    return log_errno(LOG_ERROR, -errno, "store: %s", p->conf.store), 1;
   int r = devices_open(NULL, &p->conf, &d);
   if (r < 0)
     return 1;
@@ -159,10 +161,16 @@ static int listen_unix(struct program *p, const char *path) {
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0)
     return -errno;
-  /* The store's lock makes this the only asaleed here, so a socket file that is left is nobody's. */
+  /* A socket file that nobody answers on was left by a run that was killed. */
   struct stat st;
-  if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
+  if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode)) {
+    if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0 || errno != ECONNREFUSED) {
+      close(fd);
+      return log_errno(LOG_ERROR, -EADDRINUSE, "another program answers on %s: end it, or choose another --socket",
+                       path);
+    }
     unlink(path);
+  }
   mode_t mask = umask(0117);
   int r = bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, SOMAXCONN) < 0 ? -errno : fd;
   umask(mask);

@@ -75,7 +75,7 @@ static bool user_name_ok(const char *name) {
   size_t n = strlen(name);
   return n >= 1 && n < PERSON_NAME_MAX &&
          strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == n &&
-         strcmp(name, "root") && strcmp(name, "asaleed");
+         strcmp(name, "root") && strcmp(name, "asaleed") && strncmp(name, "uid-", 4);
 }
 
 static void token_make(char token[static TOKEN_DIGITS + 1], uint8_t hash[static HASH_BYTES]) {

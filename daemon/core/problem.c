@@ -104,7 +104,7 @@ int problem_read_messages(const char *path) {
   FILE *f = fopen(path, "re");
   if (!f) {
     int r = -errno;
-    fprintf(stderr, "%s: %s\n", path, strerrordesc_np(-r));
+    fprintf(stderr, "%s: %s (not installed? --messages config/messages.fr)\n", path, strerrordesc_np(-r));
     return r;
   }
   char line[SENTENCE_MAX + 64];

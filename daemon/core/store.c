@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define CACHE_SLOTS 256 /* prepared statements; a power of two, several times what the program has */
 
@@ -444,6 +445,8 @@ int store_open(const char *dir, struct store **ret) {
   char path[4096];
   if ((size_t)snprintf(path, sizeof path, "%s/asaleed.db", dir) >= sizeof path)
     return -ENAMETOOLONG;
+  if (access(dir, R_OK | W_OK | X_OK) < 0) /* SQLite would call all of these "cannot open" */
+    return log_errno(LOG_ERROR, -errno, "store: %s must be a folder that this user may write (see --store)", dir);
   struct store *s = calloc(1, sizeof *s);
   if (!s)
     return -ENOMEM;
@@ -461,7 +464,10 @@ int store_open(const char *dir, struct store **ret) {
   if (r == 0)
     r = store_migrate(s);
   if (r < 0) {
-    log_errno(LOG_ERROR, r, "store: cannot open %s", path);
+    if (r == -EBUSY)
+      log_error("store: another asaleed uses %s: end it first", path);
+    else
+      log_errno(LOG_ERROR, r, "store: cannot open %s", path);
     store_close(s);
     return r;
   }

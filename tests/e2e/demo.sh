@@ -17,19 +17,28 @@ as() { local who=$1; shift; "$B/asaleectl" --socket "$D/api.sock" --token-file "
 daemon_args=(--store "$D/store" --socket "$D/api.sock" --listen 127.0.0.1:0 --devices "$D/devices.d"
   --messages config/messages.fr --driver-program "$B/asaleed-driver" --config "$D/asaleed.conf")
 : >"$D/asaleed.conf"
+# In a session of its own: Ctrl-C is for the step that runs (asaleectl cancels the acquisition), and the daemon, which
+# must outlive that step, ends with this script however it ends.
+start() {
+  setsid setpriv --pdeathsig TERM "$@" 2>"$D/asaleed.log" &
+  pid=$!
+}
 if [ -n "${REAL:-}" ]; then
   printf '[device ecg1]\ndriver = corscience_emi12\nlabel = ECG salle 1\nnode = %s\n' "$REAL" >"$D/devices.d/ecg1.conf"
-  "$B/asaleed" "${daemon_args[@]}" 2>"$D/asaleed.log" &
+  start "$B/asaleed" "${daemon_args[@]}"
 else
   printf '[device ecg1]\ndriver = corscience_emi12\nlabel = ECG salle 1 (simulé)\nusb-serial = EMI12SIM\n' \
     >"$D/devices.d/ecg1.conf"
-  umockdev-wrapper "$B/tests/emi12-sim" --serial EMI12SIM --control "$D/sim.sock" -- \
-    "$B/asaleed" "${daemon_args[@]}" 2>"$D/asaleed.log" &
+  start umockdev-wrapper "$B/tests/emi12-sim" --serial EMI12SIM --control "$D/sim.sock" -- "$B/asaleed" "${daemon_args[@]}"
 fi
-pid=$!
-stop() { kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; }
+stop() {
+  local status=$?
+  kill "$pid" 2>/dev/null || true
+  wait "$pid" 2>/dev/null || true
+  if [ $status -ne 0 ] && [ $status -ne 130 ]; then echo "It did not go through: see $D/asaleed.log" >&2; fi
+}
 trap stop EXIT
-trap 'exit 130' INT TERM
+trap 'exit 130' INT TERM HUP
 for _ in $(seq 100); do
   ctl devices --json 2>/dev/null | grep -q '"maturity":"' && break
   kill -0 "$pid" 2>/dev/null || { echo "asaleed did not start:" >&2; cat "$D/asaleed.log" >&2; exit 1; }
@@ -65,6 +74,6 @@ echo
 echo "Kept in $D: store/ (database and artefacts), asaleed.log, channels.bin; tokens/ines and tokens/martin are the accounts."
 if [ -n "${ONCE:-}" ]; then exit 0; fi
 echo "The daemon is up at $(sed -n 's/.*listening on //p' "$D/asaleed.log"), socket $D/api.sock. Try:"
-echo "  $B/asaleectl --socket $D/api.sock --token-file $D/tokens/martin queue"
+echo "  $B/asaleectl --socket $D/api.sock --token-file $D/tokens/martin show $study"
 echo "Ctrl-C ends it."
 wait "$pid"

@@ -166,11 +166,13 @@ static void test_wrong(void **state) {
       {"[queue]\nclaim-minutes = 1.5\n", 2, "whole number"},
       {"[queue]\nclaim-minutes = \n", 2, "whole number"},
       {"[queue]\ndue-hours-ecg = 99999999999999999999\n", 2, "whole number"},
-      {"[device x]\nnode = /dev/a\n", 2, "has no driver"},
-      {"[device x]\ndriver = d\n", 2, "no usb-serial, port or node"},
+      {"\n[device x]\nnode = /dev/a\n\n", 2, "has no driver"},
+      {"[device x]\ndriver = d\n[device y]\n", 1, "no usb-serial, port or node"},
       {"[device x]\ndriver = d\nnode = ttyS0\n", 3, "absolute path"},
       {"[device x]\ndriver = d\nnode = /dev/a\n[device x]\ndriver = d\nnode = /dev/b\n", 4, "already described"},
-      {"[device x]\ndriver = d\nnode = /dev/a\n[device y]\ndriver = d\nnode = /dev/a\n", 6, "same adapter"},
+      {"[device x]\ndriver = d\nnode = /dev/a\n[device y]\ndriver = d\nnode = /dev/a\n", 4, "same adapter"},
+      {"[device x]\ndriver = d\nnode = /dev/a # left\n", 3, "line of its own"},
+      {"[device x]\ndriver = d\nnode = /dev/a\nlabel =\n", 4, "a value is expected"},
       {"[device a b]\n", 1, "letters, digits"},
       {"[device é]\n", 1, "letters, digits"},
       {"[device ../x]\n", 1, "letters, digits"},
@@ -197,6 +199,14 @@ static void test_wrong(void **state) {
   assert_non_null(strstr(p->said, ":2: a line has at most"));
   assert_int_equal(read_bytes(p, "[daemon]\nstore = /a\0b\n", 22), -EINVAL);
   assert_non_null(strstr(p->said, ":2: "));
+  /* Two that cannot be found are not the same one. */
+  static const char lost[] = "[device x]\ndriver = d\n[device y]\ndriver = d\n";
+  assert_int_equal(read_bytes(p, lost, sizeof lost - 1), -EINVAL);
+  assert_null(strstr(p->said, "same adapter"));
+  /* A mark before the text, and line ends of another system, are no error. */
+  static const char marked[] = "\xef\xbb\xbf[daemon]\r\nstore = /a\r\n";
+  assert_int_equal(read_bytes(p, marked, sizeof marked - 1), 0);
+  assert_string_equal(p->conf.store, "/a");
   /* One device too many. */
   FILE *f = fopen(p->file, "w");
   for (int i = 0; i <= CONF_DEVICES_MAX; i++)

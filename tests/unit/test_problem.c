@@ -89,7 +89,9 @@ static void test_errno(void **state) {
     }
   assert_int_equal(problem_of_device(-ENODEV, WIRE_STEP_OPEN), P_device_absent);
   assert_int_equal(problem_of_device(-EBUSY, WIRE_STEP_OPEN), P_device_open);
-  assert_int_equal(problem_of_device(-ENODEV, WIRE_STEP_OPEN + 1), P_device_unplugged);
+  assert_int_equal(problem_of_device(-ENODEV, WIRE_STEP_ACQUIRE), P_device_unplugged);
+  assert_int_equal(problem_of_device(-EPROTO, WIRE_STEP_SANDBOX), P_worker_crashed); /* ours, not the instrument's */
+  assert_int_equal(problem_of_device(-ENOMEM, WIRE_STEP_DECODE), P_worker_crashed);
 }
 
 static void test_wrong_messages(void **state) {
