@@ -193,7 +193,7 @@ $(B)/tests/replay $(B)/tests/mutate: $(B)/tests/%: $(B)/obj/tests/replay/%.o $(c
 $(B)/locale/fr_FR.UTF-8: | build/.packages
 	@mkdir -p $(@D) && localedef -i fr_FR -f UTF-8 $@
 
-SIMULATORS := $(B)/tests/emi12-sim $(B)/tests/tty_shim.so
+SIMULATORS := $(B)/tests/emi12-sim $(B)/tests/tty_shim.so $(B)/tests/crash_point.so
 CAPTURES := $(wildcard tests/captures/*/*.capture)
 # A test under umockdev; with SAN=1 the sanitizer's library must come first.
 WRAP := umockdev-wrapper
@@ -210,7 +210,8 @@ CHECKS = $(foreach t,$(UNIT_PLAIN),$(notdir $t)=$t) $(foreach t,$(UNIT_WRAPPED),
   'golden=tests/captures/golden.sh $(B)' 'replay!=$(B)/tests/replay $(CAPTURES)' \
   'fault-sweep!=$(B)/tests/replay --sweep $(CAPTURES)' 'mutation!=$(B)/tests/mutate $(CAPTURES)' \
   $(foreach f,$(FUZZ),'$(notdir $f)!=$f -n $(FUZZ_MUTATIONS) tests/captures') \
-  'instrument=python3 tests/e2e/instrument.py $(B)' 'units=tests/system/units.sh'
+  'api=python3 tests/e2e/api.py $(B)' 'instrument=python3 tests/e2e/instrument.py $(B)' \
+  'crash=python3 tests/e2e/crash.py $(B)' 'units=tests/system/units.sh'
 
 .PHONY: check check-build
 check-build: $(PROGRAMS) $(SIMULATORS) $(UNIT) $(FUZZ) $(B)/tests/replay $(B)/tests/mutate $(B)/locale/fr_FR.UTF-8

@@ -10,6 +10,8 @@
 enum problem api_health(struct api_call *call) {
   unsigned present, bound = devices_count(call->api->devices, &present);
   int health = store_health(call->api->store);
+  if (health == 0 && sessions_wait_for_store(call->api->sessions))
+    health = -EIO;
   const char *store = health == 0 ? "ok" : health == -EROFS ? "read_only" : health == -ENOSPC ? "full" : "failing";
   call->answer =
       json_pack("{s:I, s:{s:I, s:I}, s:s, s:s, s:s}", "acquiring", (json_int_t)sessions_running(call->api->sessions),

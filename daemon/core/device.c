@@ -364,6 +364,13 @@ struct device *devices_find(struct devices *d, const char *id) {
   return NULL;
 }
 
+bool device_is_busy(const struct devices *d, const struct device *device) {
+  for (unsigned i = 0; i < d->n; i++)
+    if (d->list[i].acquisition && (&d->list[i] == device || !strcmp(d->list[i].node, device->node)))
+      return true;
+  return false;
+}
+
 enum acq_bus device_bus(const struct devices *d, const struct device *device) {
   const struct driver_info *driver = devices_driver(d, device->conf.driver);
   return driver && driver->n_match ? driver->match[0].bus : ACQ_SERIAL;
@@ -403,7 +410,7 @@ int devices_json(const struct devices *d, json_t **ret) {
     const struct device *dev = &d->list[i];
     const struct driver_info *driver = devices_driver(d, dev->conf.driver);
     json_t *item = json_pack("{s:b, s:s, s:b, s:s, s:s, s:s, s:s?, s:s?, s:s?, s:b, s:s?, s:s?}", "bound", 1, "bus",
-                             acq_bus_name(device_bus(d, dev)), "busy", dev->acquisition != 0, "driver",
+                             acq_bus_name(device_bus(d, dev)), "busy", device_is_busy(d, dev), "driver",
                              dev->conf.driver, "id", dev->conf.id, "label", dev->conf.label, "maturity",
                              driver ? driver->maturity : NULL, "modality", driver ? driver->modality : NULL, "node",
                              dev->node[0] ? dev->node : NULL, "present", dev->node[0] != 0, "port",

@@ -45,6 +45,8 @@ int devices_load_drivers(struct devices *d, sd_event *event);
 
 struct device *devices_find(struct devices *d, const char *id);
 const struct driver_info *devices_driver(const struct devices *d, const char *name);
+/* An acquisition runs on its node, under this name or another that is declared for the same adapter. */
+bool device_is_busy(const struct devices *d, const struct device *device);
 /* The bus the worker opens the device by. */
 enum acq_bus device_bus(const struct devices *d, const struct device *device);
 

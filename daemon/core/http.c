@@ -8,8 +8,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CONNECTIONS_MAX 128
-#define CONNECTION_IDLE_S 60
+#define CONNECTIONS_MAX 256
+#define CONNECTION_IDLE_S 30
 #define CONNECTION_MEMORY (24u << 10)
 #define STREAM_BLOCK 8192
 

@@ -138,8 +138,6 @@ static int read_options(struct program *p, int argc, char **argv) {
 
 static int check_config(struct program *p) {
   struct devices *d;
-  if (access(p->conf.store, F_OK) < 0)
-    return log_errno(LOG_ERROR, -errno, "store: %s", p->conf.store), 1;
   int r = devices_open(NULL, &p->conf, &d);
   if (r < 0)
     return 1;

@@ -439,7 +439,7 @@ enum problem session_start(struct sessions *s, const struct caller *c, struct st
     p = P_device_absent;
   if (p == P_OK && (strcmp(driver->modality, act_modality(study->act)) || seconds > driver->max_seconds))
     p = P_invalid_field;
-  if (p == P_OK && device->acquisition)
+  if (p == P_OK && device_is_busy(s->parts.devices, device))
     p = P_device_busy;
   if (p != P_OK)
     return p;
@@ -618,6 +618,13 @@ void sessions_recover(struct sessions *s) {
               STORE_RETRY_US / 1000000);
     sd_event_add_time_relative(s->parts.event, &s->recover, CLOCK_MONOTONIC, STORE_RETRY_US, 0, on_recover, s);
   }
+}
+
+bool sessions_wait_for_store(const struct sessions *s) {
+  for (const struct session *x = s->list; x; x = x->next)
+    if (x->retry)
+      return true;
+  return false;
 }
 
 unsigned sessions_running(const struct sessions *s) {

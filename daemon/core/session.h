@@ -37,6 +37,8 @@ enum problem session_cancel(struct sessions *s, const struct caller *c, struct s
  * installed now. The new record takes the old one's place if the study is still where nobody reads it. */
 enum problem session_redecode(struct sessions *s, const struct caller *c, const struct study *study);
 
+/* A reading waits in memory because the store could not take it. */
+bool sessions_wait_for_store(const struct sessions *s);
 unsigned sessions_running(const struct sessions *s);
 /* The study's running acquisition as JSON, or NULL. */
 json_t *session_json(const struct sessions *s, int64_t study);

@@ -50,8 +50,12 @@ class Bed:
         self.store = os.path.join(self.work, "store")
         os.mkdir(self.store, 0o700)
         self.control_path = os.path.join(self.work, "sim.sock")
-        self.daemon = Daemon(BUILD, self.work, self.store, simulate=True,
-                             simulator_options=("--control", self.control_path, *options))
+        try:
+            self.daemon = Daemon(BUILD, self.work, self.store, simulate=True,
+                                 simulator_options=("--control", self.control_path, *options))
+        except RuntimeError:
+            shutil.rmtree(self.work, ignore_errors=True)
+            raise
         self.nurse, self.gp = self.daemon.accounts("nurse", "gp")
         self.nurse.call("PUT", "/v1/patients/P-1",
                         {"family": "Essai", "given": "Camille", "birth_date": "1958-04-12", "sex": "F"})

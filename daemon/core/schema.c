@@ -1,0 +1,98 @@
+/* The store's schema, one text a version. Migration n brings version n to n + 1; one that has been released is never
+ * edited. */
+#include "schema.h"
+
+#include <stddef.h>
+
+/* clang-format off */
+
+#define APPEND_ONLY(table)                                                                                     \
+  "CREATE TRIGGER " table "_keeps BEFORE UPDATE ON " table " BEGIN SELECT RAISE(ABORT, 'append only'); END;"   \
+  "CREATE TRIGGER " table "_stays BEFORE DELETE ON " table " BEGIN SELECT RAISE(ABORT, 'append only'); END;"
+
+const char *const schema_migrations[] = {
+    "CREATE TABLE user(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, role TEXT NOT NULL CHECK(role IN "
+    "  ('nurse','gp','admin','lgc')), display TEXT NOT NULL, token BLOB UNIQUE, disabled INTEGER NOT NULL "
+    "  DEFAULT 0 CHECK(disabled IN (0,1)), created INTEGER NOT NULL) STRICT;"
+
+    "CREATE TABLE patient_version(patient TEXT NOT NULL, version INTEGER NOT NULL, family TEXT NOT NULL, "
+    "  given TEXT NOT NULL, birth_date TEXT NOT NULL, sex TEXT NOT NULL CHECK(sex IN ('M','F','U')), at INTEGER "
+    "  NOT NULL, PRIMARY KEY(patient, version)) STRICT, WITHOUT ROWID;"
+    APPEND_ONLY("patient_version")
+
+    "CREATE TABLE patient(id TEXT PRIMARY KEY, version INTEGER NOT NULL, FOREIGN KEY(id, version) REFERENCES "
+    "  patient_version(patient, version)) STRICT, WITHOUT ROWID;"
+    "CREATE TRIGGER patient_stays BEFORE DELETE ON patient BEGIN SELECT RAISE(ABORT, 'append only'); END;"
+
+    "CREATE TABLE orders(id INTEGER PRIMARY KEY AUTOINCREMENT, patient TEXT NOT NULL REFERENCES patient(id), "
+    "  act TEXT NOT NULL, ordered_by TEXT NOT NULL, at INTEGER NOT NULL) STRICT;"
+    APPEND_ONLY("orders")
+    "CREATE INDEX orders_of_patient ON orders(patient, id);"
+
+    "CREATE TABLE study(id INTEGER PRIMARY KEY AUTOINCREMENT, orders INTEGER NOT NULL REFERENCES orders(id), "
+    "  state TEXT NOT NULL CHECK(state IN ('ordered','acquiring','acquired','to_interpret','interpreting', "
+    "  'interpreted','cancelled')), version INTEGER NOT NULL DEFAULT 1, attempts INTEGER NOT NULL DEFAULT 0, "
+    "  created INTEGER NOT NULL, updated INTEGER NOT NULL, accepted INTEGER, due INTEGER, comment TEXT, clean "
+    "  INTEGER, failure TEXT, failed INTEGER, claim BLOB, claim_by TEXT, claim_expires INTEGER) STRICT;"
+    "CREATE TRIGGER study_stays BEFORE DELETE ON study BEGIN SELECT RAISE(ABORT, 'append only'); END;"
+    "CREATE TRIGGER study_keeps_order BEFORE UPDATE OF orders ON study BEGIN SELECT RAISE(ABORT, 'append only'); END;"
+    "CREATE INDEX study_queue ON study(state, due, id);"
+    "CREATE INDEX study_of_order ON study(orders);"
+    "CREATE INDEX study_claims ON study(claim_expires) WHERE claim_expires IS NOT NULL;"
+
+    "CREATE TABLE artefact(sha256 TEXT PRIMARY KEY, kind TEXT NOT NULL CHECK(kind IN "
+    "  ('capture','record','samples', 'audit')), bytes INTEGER NOT NULL, at INTEGER NOT NULL) STRICT, WITHOUT "
+    "  ROWID;"
+    APPEND_ONLY("artefact")
+
+    "CREATE TABLE acquisition(id INTEGER PRIMARY KEY AUTOINCREMENT, study INTEGER NOT NULL REFERENCES "
+    "  study(id), device TEXT NOT NULL, driver TEXT NOT NULL, driver_version TEXT NOT NULL, program TEXT NOT "
+    "  NULL, node TEXT NOT NULL, seconds INTEGER NOT NULL, started INTEGER NOT NULL, offset_minutes INTEGER NOT "
+    "  NULL, by TEXT NOT NULL, ended INTEGER, outcome TEXT, reason TEXT, device_serial TEXT, capture TEXT "
+    "  REFERENCES artefact(sha256)) STRICT;"
+    "CREATE TRIGGER acquisition_keeps BEFORE UPDATE ON acquisition WHEN OLD.ended IS NOT NULL BEGIN SELECT "
+    "  RAISE(ABORT, 'append only'); END;"
+    "CREATE TRIGGER acquisition_stays BEFORE DELETE ON acquisition BEGIN SELECT RAISE(ABORT, 'append only'); "
+    "  END;"
+    "CREATE INDEX acquisition_of_study ON acquisition(study);"
+    "CREATE INDEX acquisition_open ON acquisition(id) WHERE ended IS NULL;"
+
+    "CREATE TABLE record(id INTEGER PRIMARY KEY AUTOINCREMENT, study INTEGER NOT NULL REFERENCES study(id), "
+    "  acquisition INTEGER NOT NULL REFERENCES acquisition(id), sha256 TEXT NOT NULL REFERENCES "
+    "  artefact(sha256), samples TEXT REFERENCES artefact(sha256), driver TEXT NOT NULL, driver_version TEXT "
+    "  NOT NULL, program TEXT NOT NULL, complete INTEGER NOT NULL, clean INTEGER NOT NULL, at INTEGER NOT NULL) "
+    "  STRICT;"
+    APPEND_ONLY("record")
+    "CREATE INDEX record_of_study ON record(study);"
+
+    "CREATE TABLE supersession(record INTEGER PRIMARY KEY REFERENCES record(id), at INTEGER NOT NULL, by TEXT "
+    "  NOT NULL, reason TEXT NOT NULL) STRICT;"
+    APPEND_ONLY("supersession")
+
+    "CREATE TABLE interpretation(id INTEGER PRIMARY KEY AUTOINCREMENT, study INTEGER NOT NULL REFERENCES "
+    "  study(id), version INTEGER NOT NULL, by TEXT NOT NULL, at INTEGER NOT NULL, conclusion TEXT NOT NULL "
+    "  CHECK(conclusion IN ('normal','abnormal','uninterpretable')), text TEXT NOT NULL, records TEXT NOT NULL, "
+    "  UNIQUE(study, version)) STRICT;"
+    APPEND_ONLY("interpretation")
+
+    "CREATE TABLE change(seq INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, kind TEXT NOT NULL, ref "
+    "  TEXT NOT NULL, state TEXT) STRICT;"
+    APPEND_ONLY("change")
+
+    "CREATE TABLE audit_anchor(seq INTEGER PRIMARY KEY, hash BLOB NOT NULL, at INTEGER NOT NULL, artefact "
+    "  TEXT NOT NULL REFERENCES artefact(sha256)) STRICT;"
+    APPEND_ONLY("audit_anchor")
+
+    "CREATE TABLE audit(seq INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, actor TEXT NOT NULL, "
+    "  acting_for TEXT, action TEXT NOT NULL, subject TEXT NOT NULL, detail TEXT NOT NULL, hash BLOB NOT NULL) "
+    "  STRICT;"
+    "CREATE TRIGGER audit_keeps BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'append only'); END;"
+    "CREATE TRIGGER audit_stays BEFORE DELETE ON audit WHEN OLD.seq > coalesce((SELECT max(seq) FROM "
+    "  audit_anchor), 0) BEGIN SELECT RAISE(ABORT, 'append only'); END;"
+
+    "CREATE TABLE answered(actor TEXT NOT NULL, key TEXT NOT NULL, request BLOB NOT NULL, status INTEGER NOT "
+    "  NULL, body TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY(actor, key)) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX answered_at ON answered(at);",
+
+    NULL,
+};

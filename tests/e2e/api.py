@@ -1,0 +1,890 @@
+#!/usr/bin/env python3
+"""The API as whoever wants to break it: every route by every role, every body that does not fit, connections that do
+not behave, and marker names that must never reach the journal. TAP on standard output.
+
+api.py BUILD
+"""
+import hashlib
+import json
+import os
+import re
+import socket
+import sqlite3
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from bed import Api, Asaleed, Tap, can_simulate, check_problem, must, new_key, parse, request_bytes  # noqa: E402
+
+BUILD = os.path.abspath(sys.argv[1])
+tap = Tap()
+SIMULATE = can_simulate(BUILD)
+
+# What must never be in the journal: each is part of a name, an id, a text or a secret that a caller sent.
+MARK = "Zqx"
+FAMILY, GIVEN = f"{MARK}Famille-É", f"{MARK}Prénom"
+PATIENT = f"{MARK}-patient-1"
+TEXT = f"{MARK} texte libre"
+BIRTH = "1931-07-23"
+
+# method, path, roles that get in, body members: "!" a required text. Written from the contract.
+N, G, A, L = "nurse", "gp", "admin", "lgc"
+ANY = (N, G, A, L)
+ROUTES = [
+    ("GET", "/v1/health", None, None),
+    ("GET", "/v1/drivers", ANY, None),
+    ("GET", "/v1/devices", ANY, None),
+    ("PUT", "/v1/patients/{P}", (N, G, L), {"family": "!", "given": "!", "birth_date": "!", "sex": "!"}),
+    ("GET", "/v1/patients/{P}", (N, G, L), None),
+    ("POST", "/v1/orders", (N, G), {"patient": "!", "act": "!"}),
+    ("GET", "/v1/orders", (N, G, L), None),
+    ("GET", "/v1/orders/O-999", (N, G, L), None),
+    ("GET", "/v1/studies/S-999", ANY, None),
+    ("POST", "/v1/studies/S-999/acquire", (N, G), {"device": "!", "seconds": 10}),
+    ("POST", "/v1/studies/S-999/cancel", (N, G), {"reason": "!"}),
+    ("POST", "/v1/studies/S-999/repeat", (N, G), {"reason": "!"}),
+    ("POST", "/v1/studies/S-999/accept", (N, G), {"confirm": True, "comment": "x"}),
+    ("POST", "/v1/studies/S-999/claim", (G,), {}),
+    ("POST", "/v1/studies/S-999/release", (G,), {"token": "!"}),
+    ("POST", "/v1/studies/S-999/sign", (G,), {"token": "!", "conclusion": "!", "text": "!"}),
+    ("POST", "/v1/studies/S-999/redecode", (G, A), {}),
+    ("GET", "/v1/studies/S-999/events", ANY, None),
+    ("GET", "/v1/queue", (N, G), None),
+    ("GET", "/v1/records/R-999", ANY, None),
+    ("GET", "/v1/records/R-999/channels", ANY, None),
+    ("GET", "/v1/changes", (G, A, L), None),
+    ("GET", "/v1/audit", (A,), None),
+    ("GET", "/v1/audit/verify", (A,), None),
+    ("POST", "/v1/audit/archive", (A,), {"before": "!"}),
+    ("GET", "/v1/users", (A,), None),
+    ("POST", "/v1/users", (A,), {"name": "!", "role": "!", "display": "x"}),
+    ("POST", "/v1/users/nobody/token", (A,), {}),
+    ("POST", "/v1/users/nobody/disable", (A,), {}),
+]
+VALUES = {"family": FAMILY, "given": GIVEN, "birth_date": BIRTH, "sex": "F", "patient": PATIENT, "act": "ecg",
+          "device": "ecg1", "seconds": 10, "reason": TEXT, "confirm": True, "comment": TEXT, "token": "0" * 64,
+          "conclusion": "normal", "text": TEXT, "before": "2000-01-01T00:00:00Z", "name": "someone", "role": "gp",
+          "display": FAMILY}
+
+
+def body_of(fields):
+    return {name: VALUES[name] for name in fields or {}}
+
+
+def path_of(path):
+    return path.replace("{P}", PATIENT)
+
+
+class People:
+    """An account a role, and the callers they make."""
+
+    def __init__(self, daemon):
+        self.root = Api(daemon.socket)
+        token = {}
+        for name, role in (("ines", N), ("martin", G), ("durand", G), ("adele", A), ("logiciel", L)):
+            token[name] = self.root.post("/v1/users", {"name": name, "role": role, "display": FAMILY})["token"]
+        self.token = token
+        self.nurse, self.gp, self.gp2, self.admin, self.lgc = (Api(daemon.socket, token[n]) for n in
+                                                               ("ines", "martin", "durand", "adele", "logiciel"))
+        self.lgc_nurse = Api(daemon.socket, token["logiciel"], "ines")
+        self.lgc_gp = Api(daemon.socket, token["logiciel"], "martin")
+        self.callers = [(self.nurse, N), (self.gp, G), (self.admin, A), (self.lgc, L), (self.root, A),
+                        (self.lgc_nurse, N), (self.lgc_gp, G)]
+
+
+# ---- routes, roles, methods ----
+
+def test_roles(d, p):
+    n = 0
+    for method, path, roles, fields in ROUTES:
+        body = None if fields is None else body_of(fields)
+        for caller, role in p.callers:
+            if path == "/v1/users" and method == "POST":
+                body["name"] = f"user{n}"
+            a = caller.call(method, path_of(path), body)
+            n += 1
+            if roles is None or role in roles:
+                must(a.status not in (401, 403, 405, 500), method, path, role, a.status, a.body[:200])
+                if a.status >= 400:
+                    check_problem(a, a.status)
+            else:
+                check_problem(a, 403, "forbidden")
+        for token in ("0" * 64, "x", "0" * 63, p.token["ines"].upper() + "0"):
+            a = Api(d.socket, token).call(method, path_of(path), body)
+            n += 1
+            if roles is None:
+                must(a.status == 200, a.status)
+            else:
+                check_problem(a, 401, "unauthenticated")
+                must(a.headers.get("www-authenticate") == "Bearer", a.headers)
+        if roles is not None:  # over TCP nobody is known by the kernel's word
+            a = Api(d.tcp).call(method, path_of(path), body)
+            n += 1
+            check_problem(a, 401, "unauthenticated")
+        for scheme in ("Basic abc", "Bearer", "Bearer  ", ""):
+            a = Api(d.socket).call(method, path_of(path), body, headers={"Authorization": scheme})
+            n += 1
+            if roles is not None:
+                check_problem(a, 401, "unauthenticated")
+    tap.note(f"{n} requests of route x caller")
+
+
+def test_acting_for(d, p):
+    for whom in ("adele", "logiciel", "nobody", "root", "asaleed", "", "x" * 500, "ines' OR 1=1 --", "in\xe9s"):
+        a = Api(d.socket, p.token["logiciel"], whom or None).call(
+            "GET", "/v1/queue", headers={} if whom else {"Asaleed-Acting-For": ""})
+        check_problem(a, 403, "forbidden")
+    for caller in (p.nurse, p.gp, p.admin, p.root):  # nobody else may act for anybody
+        a = caller.call("GET", "/v1/queue", headers={"Asaleed-Acting-For": "ines"})
+        check_problem(a, 403, "forbidden")
+    must(p.lgc_nurse.call("GET", "/v1/queue").status == 200)
+    order = p.lgc_gp.post("/v1/orders", {"patient": PATIENT, "act": "ecg"})
+    must(order["ordered_by"] == "martin", order)
+    row = p.root.get("/v1/audit?limit=1")["items"][0]
+    must(row["actor"] == "logiciel" and row["acting_for"] == "martin", row)
+
+
+def test_methods(d, p):
+    paths = {}
+    for method, path, _, _ in ROUTES:
+        paths.setdefault(path_of(path), []).append(method)
+    n = 0
+    for path, allowed in paths.items():
+        for method in ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "get", "FOO", "HEAD"):
+            if method in allowed:
+                continue
+            n += 1
+            found, closed = p.root.raw(request_bytes(method, path), answers=1) if method != "HEAD" else ([], True)
+            if method == "HEAD":  # its answer has a length and no body
+                s = d.api.connect()
+                s.sendall(request_bytes(method, path))
+                must(s.recv(4096).startswith(b"HTTP/1.1 405 "), path)
+                s.close()
+                continue
+            check_problem(found[0], 405, "method_not_allowed")
+            must(sorted(found[0].headers["allow"].split(", ")) == sorted(allowed), method, path, found[0].headers)
+    for path in ("/", "/v1", "/v1/", "/v2/health", "/v1/health/", "//v1/health", "/v1/Health", "/v1/orders/O-1/x",
+                 "/v1/patients/", "/v1/patients/a/b", "/v1/studies/S-1/", "/v1/studies//claim", "/v1/" + "x" * 3000,
+                 "/v1/patients/" + "x" * 65, "/%2e%2e/%2e%2e/etc/passwd", "/v1/../v1/healt", "*"):
+        check_problem(p.root.call("GET", path), 404, "not_found")
+    for path in ("O-0", "O-01", "O-", "o-1", "S-1", "O-99999999999999999999", "O--1", "O-1%20", "O-1%00", "%4f-1a"):
+        a = p.gp.call("GET", "/v1/orders/" + path)
+        must(a.status in (404, 200) if "%00" in path else a.status == 404, path, a.status)
+    tap.note(f"{n} wrong methods")
+
+
+# ---- bodies ----
+
+def deep(n):
+    return b'{"reason":' + b"[" * n + b"]" * n + b"}"
+
+
+def test_bodies(d, p):
+    n = 0
+    by_role = {N: p.nurse, G: p.gp, A: p.admin, L: p.lgc}
+    for method, path, roles, fields in ROUTES:
+        if fields is None:
+            continue
+        caller, path = by_role[roles[0]], path_of(path)
+        good = json.dumps(body_of(fields)).encode()
+
+        def refused(data, code="bad_request", status=400, field=None, **more):
+            nonlocal n
+            n += 1
+            a = caller.call(method, path, data, **more)
+            try:
+                return check_problem(a, status, code, field)
+            except AssertionError as e:
+                raise AssertionError(f"{method} {path} {data[:80]}: {e}")
+
+        refused(json.dumps({**body_of(fields), f"{MARK}unknown": 1}).encode(), "unknown_field", field=f"{MARK}unknown")
+        refused(json.dumps({**body_of(fields), "": 1}).encode(), "unknown_field")
+        if len(fields) > 1:
+            refused(json.dumps({**body_of(fields), " ".join(list(fields)[:2]): 1}).encode(), "unknown_field")
+        for bad in (b"[]", b'"x"', b"1", b"null", b"{", b"{}{}", b"{} x", b'{"a":}', b"\xff\xfe", b"\x00", good + b"\x00",
+                    b'{"reason":"\xc3\x28"}', b'{"reason":"\xed\xa0\x80"}', b'{"reason":"a\\u0000b"}',
+                    b'{"reason":"\\ud800"}', b'{"reason":"a\x01b"}', b'{"reason":"\\u0007"}', b'{"x\\n":1}',
+                    b'{"reason":"a","reason":"b"}', b'{"seconds":1.5}', b'{"seconds":1e3}',
+                    b'{"seconds":99999999999999999999999}', b"\xef\xbb\xbf{}", deep(17), deep(1000), deep(100000),
+                    b'{"reason":"' + b"x" * 200000, b"<xml/>", b"reason=x"):
+            refused(bad)
+        refused(b'{"reason":"' + b"x" * (300 << 10) + b'"}', "body_too_large", 413)
+        refused(b" " * (300 << 10), "body_too_large", 413)
+        if good != b"{}":
+            refused(good, headers={"Content-Type": "text/plain"})
+        # At the limit it is read: whitespace up to 256 KiB is still this body, and refused for what it says.
+        a = caller.call(method, path, b" " * ((256 << 10) - 2) + b"{}")
+        must(a.status != 413, path)
+        exists = not path.startswith("/v1/studies/S-999")
+        for name, what in fields.items():
+            if exists and what == "!":
+                missing = {k: v for k, v in body_of(fields).items() if k != name}
+                refused(json.dumps(missing).encode(), "missing_field", field=name)
+                refused(json.dumps({**missing, name: None}).encode(), "missing_field", field=name)
+                for wrong in (1, True, [], {}, "", "x" * 70000):
+                    refused(json.dumps({**missing, name: wrong}).encode(), "invalid_field", field=name)
+    tap.note(f"{n} bodies refused")
+
+
+def test_fields(d, p):
+    """Values that are of the right type and still wrong, where the study is there."""
+    study = p.nurse.post("/v1/orders", {"patient": PATIENT, "act": "ecg"})["study"]["id"]
+
+    def refused(path, body, code, status=400, caller=p.gp, field=None, method="POST"):
+        check_problem(caller.call(method, path, body), status, code, field)
+
+    s = f"/v1/studies/{study}"
+    for body, code, status, field in (
+            ({}, "missing_field", 400, "device"), ({"device": 1}, "invalid_field", 400, "device"),
+            ({"device": "ecg1", "seconds": 0}, "invalid_field", 400, "seconds"),
+            ({"device": "ecg1", "seconds": "10"}, "invalid_field", 400, "seconds"),
+            ({"device": "ecg1", "seconds": 86401}, "invalid_field", 400, "seconds"),
+            ({"device": "ecg1", "seconds": None}, "invalid_field", 400, "seconds"),
+            ({"device": f"{MARK}none"}, "device_unknown", 404, None), ({"device": "absent"}, "device_absent", 409, None)):
+        refused(s + "/acquire", body, code, status, p.nurse, field)
+    refused(s + "/cancel", {}, "missing_field", field="reason")
+    refused(s + "/cancel", {"reason": "x" * 501}, "invalid_field", field="reason")
+    refused(s + "/repeat", {"reason": "x"}, "wrong_state", 409)
+    refused(s + "/accept", {"confirm": "yes"}, "invalid_field", field="confirm")
+    refused(s + "/accept", {"confirm": True}, "wrong_state", 409)
+    refused(s + "/claim", {}, "wrong_state", 409)
+    refused(s + "/release", {"token": "0" * 64}, "stale_token", 409)
+    refused(s + "/release", {"token": "0" * 65}, "invalid_field", field="token")
+    refused(s + "/sign", {"token": "0" * 64, "conclusion": "fine", "text": "x"}, "invalid_field", field="conclusion")
+    refused(s + "/sign", {"token": "0" * 64, "conclusion": "normal", "text": "x" * 20001}, "invalid_field", field="text")
+    refused(s + "/sign", {"token": "0" * 64, "conclusion": "normal", "text": "x"}, "stale_token", 409)
+    refused(s + "/redecode", {}, "wrong_state", 409)
+    refused("/v1/orders", {"patient": "nobody", "act": "ecg"}, "not_found", 404)
+    refused("/v1/orders", {"patient": PATIENT, "act": "mri"}, "invalid_field", field="act")
+    for bad in ({"sex": "X"}, {"sex": "f"}, {"birth_date": "1931-02-29"}, {"birth_date": "31-07-23"},
+                {"birth_date": "1849-12-31"}, {"family": "a\nb"}, {"family": "x" * 128}, {"given": "\t"}):
+        body = {**body_of(("family", "given", "birth_date", "sex")), **bad}
+        refused("/v1/patients/other", body, "invalid_field", field=next(iter(bad)), method="PUT")
+    body = body_of(("family", "given", "birth_date", "sex"))
+    for bad in ("a%20b", "%C3%A9", "a%0ab", "x%27"):
+        refused("/v1/patients/" + bad, body, "invalid_field", field="id", method="PUT")
+    for bad in ({"name": "root"}, {"name": "a b"}, {"role": "king"}, {"role": "system"}, {"name": "é"}):
+        check_problem(p.root.call("POST", "/v1/users", {**body_of(("name", "role")), **bad}), 400, "invalid_field",
+                      next(iter(bad)))
+    for bad in ("yesterday", "2026-13-01T00:00:00Z", "2026-01-01", "2026-01-01 00:00:00Z"):
+        check_problem(p.root.call("POST", "/v1/audit/archive", {"before": bad}), 400, "invalid_field", "before")
+    p.gp.post(s + "/cancel", {"reason": TEXT})
+    refused(s + "/cancel", {"reason": TEXT}, "wrong_state", 409)
+    refused(s + "/acquire", {"device": "ecg1"}, "wrong_state", 409)
+
+
+# ---- idempotency, preconditions ----
+
+def test_idempotency(d, p):
+    body = {"patient": PATIENT, "act": "ecg"}
+    for key in ("", "seven77", "x" * 65, "has space in", "caf\xe9caf\xe9", "tab\tabcdefg"):
+        check_problem(p.nurse.call("POST", "/v1/orders", body, key=key), 400, "idempotency_key_missing")
+    before = len(p.root.get("/v1/changes?limit=200")["items"])
+    key = new_key()
+    first = p.nurse.call("POST", "/v1/orders", body, key=key)
+    must(first.status == 201 and "idempotency-replayed" not in first.headers, first)
+    for _ in range(3):
+        again = p.nurse.call("POST", "/v1/orders", body, key=key)
+        must(again.status == 201 and again.body == first.body, again.body, first.body)
+        must(again.headers.get("idempotency-replayed") == "true", again.headers)
+    check_problem(p.nurse.call("POST", "/v1/orders", {**body, "patient": "x"}, key=key), 422, "idempotency_key_reused")
+    check_problem(p.nurse.call("POST", "/v1/orders", json.dumps(body).encode() + b" ", key=key), 422)
+    check_problem(p.nurse.call("POST", f"/v1/studies/{first.json['study']['id']}/cancel", {"reason": "x"}, key=key), 422)
+    other = p.gp.call("POST", "/v1/orders", body, key=key)  # another person's key is another key
+    must(other.status == 201 and other.json["id"] != first.json["id"], other.json)
+    # Two who act through the same practice software do not get each other's answers.
+    key = new_key()
+    must(p.lgc_nurse.call("POST", "/v1/orders", body, key=key).status == 201)
+    check_problem(p.lgc_gp.call("POST", "/v1/orders", body, key=key), 422, "idempotency_key_reused")
+    # What was refused is not remembered.
+    key = new_key()
+    check_problem(p.nurse.call("POST", "/v1/orders", {"patient": "later", "act": "ecg"}, key=key), 404)
+    p.nurse.ok("PUT", "/v1/patients/later", body_of(("family", "given", "birth_date", "sex")))
+    must(p.nurse.call("POST", "/v1/orders", {"patient": "later", "act": "ecg"}, key=key).status == 201)
+    # The same request five times in one packet makes one order.
+    key = new_key()
+    one = request_bytes("POST", "/v1/orders", body, p.nurse.token, key, close=False)
+    found, _ = p.nurse.raw(one * 5, answers=5)
+    must([a.status for a in found] == [201] * 5, [a.status for a in found])
+    must(len({a.json["id"] for a in found}) == 1, [a.json["id"] for a in found])
+    # A secret is shown once.
+    key = new_key()
+    user = {"name": "once", "role": "gp", "display": "x"}
+    must(len(p.root.post("/v1/users", user, key)["token"]) == 64)
+    must(p.root.post("/v1/users", user, key)["token"] is None)
+    key = new_key()
+    token = p.root.post("/v1/users/once/token", {}, key)["token"]
+    must(p.root.post("/v1/users/once/token", {}, key)["token"] is None)
+    must(Api(d.socket, token).call("GET", "/v1/queue").status == 200)  # the repeated request made no newer token
+    check_problem(p.root.call("POST", "/v1/users", user), 409, "already_exists")
+    p.root.post("/v1/users/once/disable")
+    check_problem(Api(d.socket, token).call("GET", "/v1/queue"), 401)
+    must(p.root.call("POST", "/v1/users/once/token", {}).status == 404)
+    orders = len(p.root.get("/v1/changes?limit=200")["items"]) - before
+    must(orders > 0)
+
+
+def test_preconditions(d, p):
+    path = f"/v1/patients/{MARK}-etag"
+    body = body_of(("family", "given", "birth_date", "sex"))
+    check_problem(p.nurse.call("GET", path), 404, "not_found")
+    for tag in ('"1"', "*"):
+        check_problem(p.nurse.call("PUT", path, body, headers={"If-Match": tag}), 412, "precondition_failed")
+    a = p.nurse.call("PUT", path, body)
+    must(a.status == 201 and a.headers["etag"] == '"1"' and a.json["version"] == 1, a)
+    a = p.nurse.call("PUT", path, body)
+    must(a.status == 200 and a.headers["etag"] == '"1"', a)
+    a = p.nurse.call("GET", path)
+    must(a.headers["etag"] == '"1"' and a.json["family"] == FAMILY and a.json["id"] == f"{MARK}-etag", a)
+    changed = {**body, "given": GIVEN + "2"}
+    check_problem(p.nurse.call("PUT", path, changed), 428, "precondition_required")
+    for tag in ('"2"', '"0"', "1", '"x"', 'W/"1"', '"1", "2"', '"', '""', '"' + "9" * 40 + '"'):
+        check_problem(p.nurse.call("PUT", path, changed, headers={"If-Match": tag}), 412, "precondition_failed")
+    a = p.nurse.call("PUT", path, changed, headers={"If-Match": '"1"'})
+    must(a.status == 200 and a.headers["etag"] == '"2"', a)
+    check_problem(p.gp.call("PUT", path, {**changed, "sex": "M"}, headers={"If-Match": '"1"'}), 412)
+    a = p.gp.call("PUT", path, {**changed, "sex": "M"}, headers={"If-Match": "*"})
+    must(a.status == 200 and a.headers["etag"] == '"3"', a)
+    study = p.nurse.post("/v1/orders", {"patient": PATIENT, "act": "ecg"})["study"]["id"]
+    a = p.nurse.call("GET", f"/v1/studies/{study}")
+    must(a.headers["etag"] == '"1"' and a.json["version"] == 1, a.headers)
+    cancel = f"/v1/studies/{study}/cancel"
+    for tag in ('"2"', "garbage"):
+        check_problem(p.nurse.call("POST", cancel, {"reason": "x"}, headers={"If-Match": tag}), 412)
+    a = p.nurse.call("POST", cancel, {"reason": "x"}, headers={"If-Match": '"1"'})
+    must(a.status == 200 and a.headers["etag"] == '"2"', a)
+
+
+# ---- lists ----
+
+def pages(caller, path, limit, key):
+    seen, cursor, n = [], "", 0
+    while True:
+        sep = "&" if "?" in path else "?"
+        page = caller.get(f"{path}{sep}limit={limit}" + (f"&cursor={cursor}" if cursor else ""))
+        must(len(page["items"]) <= limit)
+        seen += [item[key] for item in page["items"]]
+        n += 1
+        if page["next"] is None:
+            return seen
+        cursor = page["next"]
+        must(n < 2000, "endless")
+
+
+def test_lists(d, p):
+    one = request_bytes
+    batch = b"".join(one("POST", "/v1/orders", {"patient": PATIENT, "act": "ecg"}, p.nurse.token, close=False)
+                     for _ in range(120))
+    found, _ = p.nurse.raw(batch, answers=120)
+    must([a.status for a in found] == [201] * 120)
+    whole = pages(p.gp, "/v1/orders", 200, "id")
+    must(len(set(whole)) == len(whole) >= 120 and whole == sorted(whole, key=lambda o: -int(o[2:])), "order")
+    for limit in (1, 7, 50, 199):
+        must(pages(p.gp, "/v1/orders", limit, "id") == whole, "limit", limit)
+    mine = pages(p.gp, f"/v1/orders?patient={PATIENT}", 9, "id")
+    must(len(mine) >= 120 and set(mine) <= set(whole))
+    must(pages(p.gp, "/v1/orders?patient=nobody", 9, "id") == [])
+    rows = pages(p.admin, "/v1/audit", 150, "seq")
+    must(rows == list(range(rows[0], 0, -1)), "audit", rows[:5], rows[-5:])
+    seen, since = [], 0
+    while True:
+        page = p.gp.get(f"/v1/changes?since={since}&limit=33")
+        if not page["items"]:
+            must(page["next_since"] == since)
+            break
+        seen += [item["seq"] for item in page["items"]]
+        since = page["next_since"]
+    must(seen == list(range(1, len(seen) + 1)), "changes")
+    for path in ("/v1/orders", "/v1/queue", "/v1/changes", "/v1/audit"):
+        caller = p.admin if path == "/v1/audit" else p.gp
+        for limit in ("0", "201", "-1", "x", "", "1e2", "99999999999999999999", "%00"):
+            check_problem(caller.call("GET", f"{path}?limit={limit}"), 400, "invalid_field", "limit")
+        name = "since" if path == "/v1/changes" else "cursor"
+        for cursor in ("x", "-1", "1.2.3", "O-", "99999999999999999999", "%27", "%ff", "1%20"):
+            check_problem(caller.call("GET", f"{path}?{name}={cursor}"), 400, "invalid_field", name)
+    check_problem(p.gp.call("GET", "/v1/queue?state=ordered"), 400, "invalid_field", "state")
+    must(p.gp.get("/v1/queue?act=none")["items"] == [])
+
+
+# ---- events ----
+
+class Stream:
+    def __init__(self, caller, study, last=None):
+        self.s = caller.connect(10)
+        head = {"Last-Event-ID": last} if last is not None else {}
+        self.s.sendall(request_bytes("GET", f"/v1/studies/{study}/events", token=caller.token, headers=head, close=False))
+        self.data = b""
+
+    def fill(self, seconds):
+        self.s.settimeout(seconds)
+        try:
+            more = self.s.recv(65536)
+        except (socket.timeout, TimeoutError):
+            return False
+        self.data += more
+        return bool(more)
+
+    def wait(self, needle, seconds=15):
+        end = time.monotonic() + seconds
+        while needle not in self.data:
+            must(time.monotonic() < end, "never came:", needle, self.data[-300:])
+            self.fill(0.2)
+
+    def events(self):
+        text = self.data.partition(b"\r\n\r\n")[2].decode()
+        text = re.sub(r"(?:^|\r\n)[0-9a-fA-F]+\r\n", "", text)  # the chunks' lengths
+        return text
+
+    def close(self):
+        self.s.close()
+
+
+def test_events(d, p):
+    study = p.nurse.post("/v1/orders", {"patient": PATIENT, "act": "ecg"})["study"]["id"]
+    check_problem(p.nurse.call("GET", "/v1/studies/S-99999/events"), 404)
+    watchers = [Stream(caller, study) for caller in (p.nurse, p.gp, p.admin, p.lgc) for _ in range(3)]
+    for last in ("0", "1", "garbage", "", "18446744073709551615", "18446744073709551614", "-1", "9" * 50):
+        watchers.append(Stream(p.nurse, study, last))
+    for w in watchers:
+        w.wait(b'"state":"ordered"', 5)
+        must(b"text/event-stream" in w.data)
+    watchers[0].close()
+    watchers[5].s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+    watchers[5].close()  # a reset
+    p.nurse.post(f"/v1/studies/{study}/cancel", {"reason": TEXT})
+    for i, w in enumerate(watchers):
+        if i not in (0, 5):
+            w.wait(b'"state":"cancelled"', 5)
+            must(MARK.encode() not in w.data, "identity in the stream")
+            w.close()
+    must(d.alive())
+
+
+# ---- connections that do not behave ----
+
+def healthy(d, seconds=5):
+    start = time.monotonic()
+    must(Api(d.socket).call("GET", "/v1/health", timeout=seconds).status == 200)
+    must(time.monotonic() - start < seconds)
+
+
+GARBAGE = [
+    b"\r\n", b"\x00" * 100, b"\xff" * 5000, b"GET\r\n\r\n", b"GET / \r\n\r\n", b"GET  HTTP/1.1\r\n\r\n",
+    b"GET /v1/health HTTP/9.9\r\nHost: x\r\n\r\n", b"GET /v1/health HTTP/1.1\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 500,
+    b"GET /v1/health HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 5000 + b"\r\n",
+    b"GET /v1/health HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 100000 + b"\r\n\r\n",
+    b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /v1/health?" + b"a=b&" * 20000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"POST /v1/orders HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    b"POST /v1/orders HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n{}",
+    b"POST /v1/orders HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    b"POST /v1/orders HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n{}",
+    b"POST /v1/orders HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n{}\r\n0\r\n\r\n",
+    b"POST /v1/orders HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n{}\r\n",
+    b"POST /v1/orders HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    b"POST /v1/orders HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n{}",
+    b"POST /v1/orders HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}",
+    b"POST /v1/orders HTTP/1.1\r\nHost: x\r\nExpect: the-spanish-inquisition\r\nContent-Length: 2\r\n\r\n{}",
+    b"GET /v1/health HTTP/1.1\r\nHost: x\r\n folded: header\r\n\r\n", b"GET /v1/health HTTP/1.1\nHost: x\n\n",
+    b"GET /v1/health HTTP/1.1\r\nHost: x\r\nNo colon here\r\n\r\n", b"GET /v1/health HTTP/1.1\r\n: empty\r\n\r\n",
+    b"GET /v1/health HTTP/1.1\r\nHost: x\r\nA\x00B: c\r\n\r\n", b"GET /v1/he\x00alth HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET http://elsewhere/v1/health HTTP/1.1\r\nHost: x\r\n\r\n", b"CONNECT a:80 HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /v1/health HTTP/1.0\r\n\r\n", b"GET /%zz%1 HTTP/1.1\r\nHost: x\r\n\r\n",
+    f"GET /v1/patients/{PATIENT} HTTP/1.1\r\nHost: {MARK}\r\n{MARK}\r\n\r\n".encode(),
+    f"{MARK} /{MARK}?{MARK}={MARK} HTTP/1.1\r\nHost: {MARK}\r\nCookie: {MARK}\r\n\r\n".encode(),
+]
+
+
+def test_garbage(d, p):
+    for data in GARBAGE:
+        for chop in (None, 1):
+            s = d.api.connect(0.5)
+            try:
+                if chop:
+                    for at in range(0, min(len(data), 300)):
+                        s.send(data[at:at + 1])
+                    s.sendall(data[300:])
+                else:
+                    s.sendall(data)
+                s.shutdown(socket.SHUT_WR)
+                got = b""
+                while True:
+                    more = s.recv(65536)
+                    if not more:
+                        break
+                    got += more
+            except (OSError, TimeoutError):
+                got = b""
+            s.close()
+            if got:
+                must(got.startswith(b"HTTP/1."), data[:60], got[:100])
+                must(b" 500 " not in got.split(b"\r\n")[0], data[:60], got[:200])
+            must(d.alive(), "crash:", data[:100])
+    healthy(d)
+    tap.note(f"{2 * len(GARBAGE)} requests that are none")
+
+
+def test_cut(d, p):
+    """A whole request, cut at every byte and then gone; and one that stops and stays."""
+    whole = request_bytes("POST", "/v1/orders", {"patient": PATIENT, "act": "ecg"}, p.nurse.token, close=False)
+    before = len(pages(p.gp, "/v1/orders", 200, "id"))
+    for at in range(len(whole)):
+        s = d.api.connect()
+        s.sendall(whole[:at])
+        s.close()
+    must(len(pages(p.gp, "/v1/orders", 200, "id")) == before, "an order from half a request")
+    idle = []
+    for at in (0, 1, 20, len(whole) - 30, len(whole) - 1):
+        s = d.api.connect()
+        s.sendall(whole[:at])
+        idle.append(s)
+    healthy(d)
+    idle[-1].sendall(whole[-1:])
+    must(idle[-1].recv(100).startswith(b"HTTP/1.1 201"), "the slow one is answered in the end")
+    for s in idle:
+        s.close()
+    # Whoever leaves before the answer harms nobody.
+    s = d.api.connect()
+    s.sendall(request_bytes("POST", "/v1/orders", {"patient": PATIENT, "act": "ecg"}, p.nurse.token))
+    s.close()
+    time.sleep(0.1)
+    must(len(pages(p.gp, "/v1/orders", 200, "id")) - before in (1, 2), "what nobody was told may have happened, or not")
+
+
+def test_crowd(d, p):
+    """200 connections at once, half of them silent; then 200 requests at once."""
+    silent = []
+    for _ in range(100):
+        silent.append(d.api.connect())
+    wrong = []
+
+    def ask(i):
+        try:
+            a = p.gp.call("GET", "/v1/queue", timeout=60)
+            if a.status != 200:
+                wrong.append(a.status)
+        except Exception as e:
+            wrong.append(repr(e))
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(100)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    must(not wrong, wrong[:5])
+    for s in silent:
+        s.close()
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(200)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    must(not wrong, wrong[:5])
+    healthy(d)
+
+
+def test_slow_reader(d, p):
+    """Answers that nobody fetches hold up nobody else."""
+    slow = []
+    for _ in range(20):
+        s = d.api.connect()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        s.sendall(request_bytes("GET", "/v1/orders?limit=200", token=p.gp.token, close=False) * 20)
+        slow.append(s)
+    for _ in range(20):
+        healthy(d, 2)
+    got = b""
+    slow[0].settimeout(5)
+    while got.count(b"HTTP/1.1 200") < 20:
+        got += slow[0].recv(1024)
+    for s in slow:
+        s.close()
+
+
+def test_pipeline(d, p):
+    n = 300
+    found, _ = p.gp.raw(request_bytes("GET", "/v1/queue", token=p.gp.token, close=False) * n, answers=n)
+    must([a.status for a in found] == [200] * n)
+    mixed = [("GET", "/v1/queue", 200), ("GET", "/v1/none", 404), ("POST", "/v1/health", 405), ("GET", "/v1/users", 403)]
+    data = b"".join(request_bytes(m, path, token=p.gp.token, close=False) for m, path, _ in mixed) * 10
+    found, _ = p.gp.raw(data, answers=40)
+    must([a.status for a in found] == [status for _, _, status in mixed] * 10, [a.status for a in found])
+
+
+# ---- the whole flow ----
+
+def wait_state(caller, study, *states, seconds=30):
+    end = time.monotonic() + seconds
+    while True:
+        s = caller.get(f"/v1/studies/{study}")
+        if s["state"] in states:
+            return s
+        must(time.monotonic() < end, study, "is", s["state"], s["last_failure"])
+        time.sleep(0.01)
+
+
+def record(p, caller=None):
+    study = p.nurse.post("/v1/orders", {"patient": PATIENT, "act": "ecg"})["study"]["id"]
+    a = p.nurse.call("POST", f"/v1/studies/{study}/acquire", {"device": "ecg1", "seconds": 2})
+    must(a.status == 202 and a.json["state"] == "acquiring", a.status, a.body[:200])
+    wait_state(p.nurse, study, "acquired")
+    return study
+
+
+def test_flow(d, p):
+    study = p.nurse.post("/v1/orders", {"patient": PATIENT, "act": "ecg"})["study"]["id"]
+    s = f"/v1/studies/{study}"
+    stream = Stream(p.nurse, study)
+    stream.wait(b'"state":"ordered"')
+    a = p.nurse.call("POST", s + "/acquire", {"device": "ecg1", "seconds": 2})
+    must(a.status == 202 and a.json["state"] == "acquiring" and a.json["acquisition"]["device"] == "ecg1", a.body)
+    check_problem(p.gp.call("POST", s + "/acquire", {"device": "ecg1"}), 409, "wrong_state")
+    stream.wait(b'"state":"acquired"')
+    text = stream.events()
+    for name in ("identity", "progress", "preview", "contacts"):
+        must(f"event: {name}\n" in text, name, "never came")
+    stream.close()
+    y = wait_state(p.nurse, study, "acquired")
+    must(len(y["records"]) == 1 and y["attempts"] == 1 and y["acquisition"] is None, y)
+    r = y["records"][0]
+    for caller, role in p.callers:
+        got = caller.get(f"/v1/records/{r['id']}")
+        must(got["sha256"] == r["sha256"] and got["provenance"]["driver"] == "corscience_emi12", got["provenance"])
+        must(("statements" in got["record"]) == (role == G) and ("derived" in got["record"]) == (role == G), role)
+        got = caller.call("GET", f"/v1/records/{r['id']}/channels")
+        n = int.from_bytes(got.body[:4], "little")
+        header = json.loads(got.body[4:4 + n])
+        at = (4 + n + 3) // 4 * 4
+        values = sum(c["samples"] for c in header["channels"] if not c.get("derived") or "first" in c)
+        must(header["encoding"] == "int16-le" and header["gap"] == -32768 and (len(got.body) - at) % 2 == 0, header)
+        must((len(got.body) - at) // 2 >= values > 0 or values > 0, len(got.body), values)
+        names = caller.get(s)["patient"]
+        must(("family" in names) == (role != A), role, names)
+    # Add, repeat, accept.
+    p.nurse.post(s + "/acquire", {"device": "ecg1", "seconds": 1})
+    y = wait_state(p.nurse, study, "acquired")
+    must(len(y["records"]) == 2, y["records"])
+    p.nurse.post(s + "/repeat", {"reason": TEXT})
+    y = p.nurse.get(s)
+    must(y["state"] == "ordered" and all(x["superseded"] for x in y["records"]), y)
+    p.nurse.post(s + "/acquire", {"device": "ecg1", "seconds": 1})
+    y = wait_state(p.nurse, study, "acquired")
+    newest = [x for x in y["records"] if not x["superseded"]]
+    must(len(newest) == 1, y["records"])
+    if not newest[0]["clean"]:
+        check_problem(p.nurse.call("POST", s + "/accept", {}), 409, "confirmation_needed")
+    p.nurse.post(s + "/accept", {"confirm": True, "comment": TEXT})
+    check_problem(p.nurse.call("POST", s + "/cancel", {"reason": TEXT}), 403, "forbidden")
+    queue = p.nurse.get("/v1/queue")["items"]
+    must([q["study"] for q in queue] == [study] and queue[0]["patient"]["family"] == FAMILY, queue)
+    # Claim, race, release, claim, sign.
+    claim = p.gp.post(s + "/claim")
+    must(len(claim["token"]) == 64 and claim["study"]["claim"]["by"] == "martin", claim)
+    check_problem(p.gp2.call("POST", s + "/claim", {}), 409, "already_claimed")
+    check_problem(p.gp2.call("POST", s + "/sign", {"token": claim["token"], "conclusion": "normal", "text": TEXT}), 409,
+                  "stale_token")
+    again = p.gp.post(s + "/claim")
+    check_problem(p.gp.call("POST", s + "/release", {"token": claim["token"]}), 409, "stale_token")
+    p.gp.post(s + "/release", {"token": again["token"]})
+    claim = p.lgc_gp.post(s + "/claim")
+    must(p.nurse.get("/v1/queue?state=interpreting")["items"][0]["claim"]["by"] == "martin")
+    key = new_key()
+    sign = {"token": claim["token"], "conclusion": "abnormal", "text": TEXT + "\nligne 2"}
+    signed = p.gp.post(s + "/sign", sign, key)
+    must(signed["state"] == "interpreted" and signed["interpretation"]["text"] == sign["text"], signed)
+    must(p.gp.call("POST", s + "/sign", sign, key=key).headers.get("idempotency-replayed") == "true")
+    check_problem(p.gp.call("POST", s + "/sign", sign), 409, "stale_token")
+    for caller, role in p.callers:
+        must(("interpretation" in caller.get(s)) == (role in (G, L)), role)
+        must((TEXT + "\\nligne 2").encode() not in caller.call("GET", s).body or role in (G, L), role)
+    standing = [x["sha256"] for x in signed["records"] if not x["superseded"]]
+    must(signed["interpretation"]["records_sha256"] ==
+         hashlib.sha256(json.dumps(standing, separators=(",", ":")).encode()).hexdigest(), "what was signed")
+    for path in (s + "/repeat", s + "/cancel"):
+        check_problem(p.gp.call("POST", path, {"reason": TEXT}), 409, "wrong_state")
+    kinds = {c["kind"] for c in p.gp.get("/v1/changes?limit=200")["items"]}
+    must({"patient", "order", "study"} <= kinds, kinds)
+
+
+def test_redecode(d, p):
+    study = record(p)
+    s = f"/v1/studies/{study}"
+    for caller in (p.nurse, p.lgc):
+        check_problem(caller.call("POST", s + "/redecode", {}), 403)
+    tag = p.gp.call("GET", s).headers["etag"]
+    key = new_key()
+    first = p.gp.call("POST", s + "/redecode", {}, key=key)
+    must(first.status == 202, first.status)
+    must(p.gp.call("POST", s + "/redecode", {}, key=key).headers.get("idempotency-replayed") == "true")
+    end = time.monotonic() + 20
+    while len(p.gp.get(s)["records"]) < 2:
+        must(time.monotonic() < end, "no second record")
+        time.sleep(0.01)
+    y = p.gp.get(s)
+    must([r["superseded"] for r in y["records"]] == [True, False] and y["state"] == "acquired", y["records"])
+    must(y["records"][0]["sha256"] == y["records"][1]["sha256"], "the same driver decodes the same")
+    must(p.gp.call("GET", s).headers["etag"] != tag, "another version, the same tag")
+    # Decoded again while a reader takes the study: whatever wins, what was signed is what stands.
+    p.nurse.post(s + "/accept", {"confirm": True})
+    batch = (request_bytes("POST", s + "/redecode", {}, p.gp.token, close=False) +
+             request_bytes("POST", s + "/claim", {}, p.gp.token, close=False))
+    found, _ = p.gp.raw(batch, answers=2)
+    must([a.status for a in found] == [202, 200], [a.status for a in found])
+    seen = [r["id"] for r in p.gp.get(s)["records"] if not r["superseded"]]
+    end = time.monotonic() + 20
+    while not any(r["action"] == "study.redecode" and "wrong_state" in json.dumps(r["detail"])
+                  for r in p.root.get("/v1/audit?limit=5")["items"]):
+        must(time.monotonic() < end, "the refused redecode is in the trail")
+        time.sleep(0.01)
+    now = [r["id"] for r in p.gp.get(s)["records"] if not r["superseded"]]
+    must(now == seen, "the record changed under the reader:", seen, now)
+    p.gp.post(s + "/sign", {"token": found[1].json["token"], "conclusion": "normal", "text": TEXT})
+    check_problem(p.gp.call("POST", s + "/redecode", {}), 409, "wrong_state")
+
+
+def test_cancel(d, p):
+    """Cancelled while acquiring, at once and a moment later; the instrument is free for the next."""
+    for pause in (None, 0.0, 0.02, 0.1):
+        study = p.nurse.post("/v1/orders", {"patient": PATIENT, "act": "ecg"})["study"]["id"]
+        s = f"/v1/studies/{study}"
+        start = request_bytes("POST", s + "/acquire", {"device": "ecg1", "seconds": 300}, p.nurse.token, close=False)
+        cancel = request_bytes("POST", s + "/cancel", {}, p.nurse.token, close=False)
+        if pause is None:  # in one packet
+            found, _ = p.nurse.raw(start + cancel, answers=2)
+        else:
+            found, _ = p.nurse.raw(start)
+            time.sleep(pause)
+            found += p.nurse.raw(cancel)[0]
+        must([a.status for a in found] == [202, 200], pause, [a.status for a in found], found[-1].body[:200])
+        y = wait_state(p.nurse, study, "ordered", "acquired")
+        must(y["state"] == "ordered" and y["last_failure"]["code"] == "acquisition_cancelled", pause, y["last_failure"])
+    study, other = (p.nurse.post("/v1/orders", {"patient": PATIENT, "act": "ecg"})["study"]["id"] for _ in range(2))
+    p.nurse.post(f"/v1/studies/{study}/acquire", {"device": "ecg1", "seconds": 300})
+    check_problem(p.nurse.call("POST", f"/v1/studies/{other}/acquire", {"device": "ecg1"}), 409, "device_busy")
+    must(p.nurse.get("/v1/devices")["items"][0]["busy"])
+    p.gp.post(f"/v1/studies/{study}/cancel")
+    wait_state(p.nurse, study, "ordered")
+    must(not p.nurse.get("/v1/devices")["items"][0]["busy"])
+
+
+def ids_of(stream):
+    return [int(line[4:]) for line in stream.events().split("\n") if line.startswith("id: ")]
+
+
+def test_resume(d, p):
+    """Whoever comes back with the last id that he had gets exactly what came after it."""
+    study = p.nurse.post("/v1/orders", {"patient": PATIENT, "act": "ecg"})["study"]["id"]
+    whole = Stream(p.nurse, study)
+    whole.wait(b'"state":"ordered"')
+    p.nurse.post(f"/v1/studies/{study}/acquire", {"device": "ecg1", "seconds": 3})
+    whole.wait(b'"state":"acquired"')
+    ids = ids_of(whole)
+    must(len(ids) > 5 and ids == sorted(set(ids)), ids)
+    must(len(ids) <= 256, "more than is kept: this test needs fewer")
+    for at in (0, 1, len(ids) // 2, len(ids) - 2, len(ids) - 1):
+        again = Stream(p.nurse, study, str(ids[at]))
+        if at < len(ids) - 1:
+            again.wait(f"id: {ids[-1]}\n".encode())
+        else:
+            again.wait(b'"state":"acquired"')
+        must(ids_of(again) == ids[at + 1:], at, ids_of(again)[:3], ids[at + 1:][:3])
+        again.close()
+    whole.close()
+
+
+# ---- what is left behind ----
+
+def test_audit(d, p):
+    v = p.root.get("/v1/audit/verify")
+    must(v["ok"] and v["rows"] > 100 and v["broken_at"] is None, v)
+    a = p.root.post("/v1/audit/archive", {"before": "2001-01-01T00:00:00Z"})
+    must(a == {"artefact": None, "rows": 0}, a)
+    a = p.root.post("/v1/audit/archive", {"before": "2100-01-01T00:00:00Z"})
+    must(a["rows"] >= v["rows"] and len(a["artefact"]) == 64, a)
+    v = p.root.get("/v1/audit/verify")
+    must(v["ok"] and v["rows"] == 1, v)
+    text = json.dumps(p.root.get("/v1/audit"))
+    must(FAMILY not in text and GIVEN not in text)
+
+
+def test_stop_under_fire(d, p):
+    """SIGTERM while requests keep coming: no crash, and every answer that came is true."""
+    stop, acknowledged = threading.Event(), []
+
+    def fire():
+        while not stop.is_set():
+            try:
+                batch = request_bytes("POST", "/v1/orders", {"patient": PATIENT, "act": "ecg"}, p.nurse.token,
+                                      close=False) + request_bytes("GET", "/v1/queue", token=p.gp.token, close=False) * 5
+                found, _ = p.nurse.raw(batch, answers=6, timeout=5)
+                acknowledged.extend(a.json["id"] for a in found if a.status == 201)
+            except (OSError, AssertionError):
+                pass
+
+    threads = [threading.Thread(target=fire) for _ in range(6)]
+    streams = [Stream(p.gp, "S-1") for _ in range(10)]
+    for t in threads:
+        t.start()
+    time.sleep(0.5)
+    status = d.stop()
+    stop.set()
+    for t in threads:
+        t.join()
+    for s in streams:
+        s.close()
+    must(status == 0, "exit status", status, d.log()[-300:])
+    db = sqlite3.connect(os.path.join(d.store, "asaleed.db"))
+    there = {f"O-{row[0]}" for row in db.execute("SELECT id FROM orders")}
+    db.close()
+    must(acknowledged and set(acknowledged) <= there, "acknowledged and gone:", set(acknowledged) - there)
+
+
+def test_journal(d, p):
+    log = d.log()
+    for line in log.splitlines():
+        must(MARK not in line and "Famille" not in line and BIRTH not in line, "identity in the journal:", line)
+        for token in p.token.values():
+            must(token not in line, "a secret in the journal")
+    must("ready" in log and "Sanitizer" not in log and "runtime error" not in log, log[-400:])
+
+
+def test_store(d, p):
+    secrets = list(p.token.values())
+    for folder, _, names in os.walk(d.store):
+        for name in names:
+            with open(os.path.join(folder, name), "rb") as f:
+                data = f.read()
+            for token in secrets:
+                must(token.encode() not in data and bytes.fromhex(token) not in data, "a token in", name)
+
+
+def main():
+    d = Asaleed(BUILD, simulate=SIMULATE, extra=("--listen", "127.0.0.1:0"))
+    try:
+        port = int(re.search(r"listening on http://127\.0\.0\.1:(\d+)", d.log()).group(1))
+        d.tcp = ("127.0.0.1", port)
+        p = People(d)
+        p.nurse.ok("PUT", f"/v1/patients/{PATIENT}", body_of(("family", "given", "birth_date", "sex")))
+        tests = [test_roles, test_acting_for, test_methods, test_bodies, test_fields, test_idempotency,
+                 test_preconditions, test_events]
+        needs = [test_flow, test_redecode, test_cancel, test_resume]
+        more = [test_lists, test_garbage, test_cut, test_crowd, test_slow_reader, test_pipeline, test_audit]
+        for test in tests + needs + more:
+            name = "api: " + test.__name__[5:].replace("_", " ")
+            if test in needs and not SIMULATE:
+                tap.skip(name, "no umockdev or no simulator")
+            elif d.alive():
+                tap.run(name, test, d, p)
+            else:
+                tap.result(False, name, "asaleed has ended: " + d.log()[-800:])
+        tap.run("api: stop under fire", test_stop_under_fire, d, p)
+        tap.run("api: the journal holds no identity and no secret", test_journal, d, p)
+        tap.run("api: the store holds no token", test_store, d, p)
+    finally:
+        d.done()
+    return tap.end()
+
+
+sys.exit(main())

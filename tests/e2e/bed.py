@@ -1,0 +1,284 @@
+"""What the end-to-end tests of the API and of crashes share: asaleed in a folder of its own, raw HTTP, TAP lines."""
+import collections
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+MESSAGES = os.path.join(ROOT, "config/messages.fr")
+SERIAL = "EMI12SIM0001"
+
+
+class Tap:
+    def __init__(self):
+        self.n = self.failed = 0
+
+    def result(self, ok, name, why=""):
+        self.n += 1
+        self.failed += not ok
+        print(f"{'ok' if ok else 'not ok'} {self.n} - {name}", flush=True)
+        if not ok and why:
+            print("\n".join("# " + line for line in str(why).splitlines()[:12]), flush=True)
+        return ok
+
+    def skip(self, name, why):
+        self.n += 1
+        print(f"ok {self.n} - {name} # SKIP {why}", flush=True)
+
+    def note(self, text):
+        print(f"# {text}", flush=True)
+
+    def run(self, name, function, *args):
+        """A test is a function that raises when something is not as it should be."""
+        try:
+            function(*args)
+        except Exception as e:  # whatever it is, the other tests go on
+            trace = e.__traceback__
+            while trace.tb_next and trace.tb_next.tb_frame.f_code.co_filename == function.__code__.co_filename:
+                trace = trace.tb_next
+            return self.result(False, name, f"line {trace.tb_lineno}: {type(e).__name__}: {e}")
+        return self.result(True, name)
+
+    def end(self):
+        print(f"1..{self.n}", flush=True)
+        return 1 if self.failed else 0
+
+
+def must(condition, *why):
+    if not condition:
+        raise AssertionError(" ".join(str(w)[:600] for w in why))
+
+
+Answer = collections.namedtuple("Answer", "status headers body json")
+keys = itertools.count()
+
+
+def new_key():
+    return f"key-{os.getpid()}-{next(keys)}"
+
+
+def parse(data):
+    """One whole answer from the front of data, and what follows it; None while it is not whole."""
+    head, sep, rest = data.partition(b"\r\n\r\n")
+    if not sep:
+        return None
+    lines = head.decode("latin-1").split("\r\n")
+    match = re.match(r"HTTP/1\.[01] (\d{3})", lines[0])
+    must(match, "not an answer:", data[:100])
+    status = int(match.group(1))
+    if status == 100:
+        return parse(rest)
+    headers = {}
+    for line in lines[1:]:
+        name, _, value = line.partition(":")
+        headers[name.strip().lower()] = value.strip()
+    n = int(headers.get("content-length", "0"))
+    if len(rest) < n:
+        return None
+    body = rest[:n]
+    value = None
+    if "json" in headers.get("content-type", "") and body:
+        value = json.loads(body.decode("utf-8"))
+    return Answer(status, headers, body, value), rest[n:]
+
+
+def request_bytes(method, path, body=None, token=None, key=None, headers=None, close=True):
+    """key None: a fresh one for a POST; "" = none."""
+    data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+    lines = [f"{method} {path} HTTP/1.1", "Host: x"]
+    if close:
+        lines.append("Connection: close")
+    if token:
+        lines.append(f"Authorization: Bearer {token}")
+    if key is None and method == "POST":
+        key = new_key()
+    if key:
+        lines.append(f"Idempotency-Key: {key}")
+    extra = dict(headers or {})
+    if body is not None or method in ("POST", "PUT"):
+        extra.setdefault("Content-Length", str(len(data)))
+    lines += [f"{name}: {value}" for name, value in extra.items() if value is not None]
+    return "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + data
+
+
+class Api:
+    """One caller. token None on the Unix socket is the machine's own administrator."""
+
+    def __init__(self, where, token=None, acting_for=None):
+        self.where, self.token, self.acting_for = where, token, acting_for
+
+    def connect(self, timeout=20):
+        s = socket.socket(socket.AF_INET if isinstance(self.where, tuple) else socket.AF_UNIX)
+        s.settimeout(timeout)
+        s.connect(self.where)
+        return s
+
+    def raw(self, data, timeout=20, answers=1, half_close=False):
+        """Sends bytes, returns the answers that came before the end, and whether the other side closed."""
+        s = self.connect(timeout)
+        try:
+            try:
+                s.sendall(data)
+                if half_close:
+                    s.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass
+            got, found = b"", []
+            while len(found) < answers:
+                try:
+                    more = s.recv(65536)
+                except ConnectionResetError:
+                    return found, True
+                got += more
+                while len(found) < answers:
+                    one = parse(got)
+                    if not one:
+                        break
+                    found.append(one[0])
+                    got = one[1]
+                if not more:
+                    return found, True
+            return found, False
+        finally:
+            s.close()
+
+    def call(self, method, path, body=None, key=None, headers=None, timeout=20):
+        extra = dict(headers or {})
+        if self.acting_for:
+            extra["Asaleed-Acting-For"] = self.acting_for
+        found, _ = self.raw(request_bytes(method, path, body, self.token, key, extra), timeout)
+        must(found, method, path, "no answer")
+        return found[0]
+
+    def ok(self, method, path, body=None, key=None, headers=None):
+        a = self.call(method, path, body, key, headers)
+        must(200 <= a.status < 300, method, path, a.status, a.body[:400])
+        return a.json
+
+    def get(self, path):
+        return self.ok("GET", path)
+
+    def post(self, path, body=None, key=None):
+        return self.ok("POST", path, {} if body is None else body, key)
+
+
+def read_messages():
+    found = {}
+    with open(MESSAGES, encoding="utf-8") as f:
+        for line in f:
+            code, sep, sentence = line.rstrip("\n").partition(" = ")
+            if sep and not line.startswith("#"):
+                found[code] = sentence
+    return found
+
+
+SENTENCES = read_messages()
+
+
+def check_problem(a, status, code=None, field=None):
+    must(a.status == status, "status", a.status, "expected", status, a.body[:300])
+    must(a.headers.get("content-type") == "application/problem+json", "type", a.headers.get("content-type"))
+    p = a.json
+    must(set(p) - {"field"} == {"code", "detail", "status", "title", "type"}, "members", sorted(p))
+    must(p["status"] == status, "status inside", p["status"])
+    must(p["type"] == "urn:asaleed:problem:" + p["code"], "type", p["type"])
+    must(p["detail"] == SENTENCES[p["code"]], "detail", p["detail"])
+    if code:
+        must(p["code"] == code, "code", p["code"], "expected", code)
+    if field:
+        must(p.get("field") == field, "field", p.get("field"), "expected", field)
+    return p
+
+
+def can_simulate(build):
+    return os.path.exists(os.path.join(build, "tests/emi12-sim")) and shutil.which("umockdev-wrapper") is not None
+
+
+def sanitizer(build):
+    """The run-time library of a build with a sanitizer: it must come before umockdev's."""
+    out = subprocess.run(["ldd", os.path.join(build, "asaleed")], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"libasan\S+ => (\S+)", out)
+    return found.group(1) if found else None
+
+
+class Asaleed:
+    """The daemon on <work>/store. simulate: inside a bed with an EMI12 of that serial number."""
+
+    def __init__(self, build, work=None, simulate=False, extra=(), env=None, sim_options=("--speed", "max"), wait=True):
+        self.build = os.path.abspath(build)
+        self.own = work is None
+        self.work = work or tempfile.mkdtemp(prefix="asaleed-e2e-")
+        self.store = os.path.join(self.work, "store")
+        self.socket = os.path.join(self.work, "api.sock")
+        self.log_path = os.path.join(self.work, "log")
+        self.simulate, self.extra, self.sim_options = simulate, list(extra), list(sim_options)
+        os.makedirs(self.store, mode=0o700, exist_ok=True)
+        os.makedirs(os.path.join(self.work, "devices.d"), exist_ok=True)
+        with open(os.path.join(self.work, "devices.d/ecg.conf"), "w") as f:
+            f.write(f"[device ecg1]\ndriver = corscience_emi12\nlabel = ECG\nusb-serial = {SERIAL}\n"
+                    "[device absent]\ndriver = corscience_emi12\nusb-serial = NONE\n")
+        open(os.path.join(self.work, "asaleed.conf"), "w").close()
+        self.process = None
+        self.start(env, wait)
+
+    def start(self, env=None, wait=True):
+        command = [os.path.join(self.build, "asaleed"), "--store", self.store, "--socket", self.socket,
+                   "--devices", os.path.join(self.work, "devices.d"), "--messages", MESSAGES,
+                   "--driver-program", os.path.join(self.build, "asaleed-driver"),
+                   "--config", os.path.join(self.work, "asaleed.conf"), *self.extra]
+        if self.simulate:
+            first = sanitizer(self.build)
+            command = ["umockdev-wrapper", os.path.join(self.build, "tests/emi12-sim"), "--serial", SERIAL,
+                       *self.sim_options, *(["--preload", first] if first else []), "--", *command]
+        if os.path.exists(self.socket):
+            os.unlink(self.socket)
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            env={**os.environ, **(env or {})})
+        self.api = Api(self.socket)
+        return self.ready() if wait else False
+
+    def ready(self, seconds=30):
+        """Serves, and knows its drivers. False when it ended instead."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                return False
+            try:
+                if self.api.get("/v1/drivers")["items"]:
+                    return True
+            except (OSError, AssertionError):
+                pass
+            time.sleep(0.005)
+        raise AssertionError("asaleed did not become ready: " + self.log()[-500:])
+
+    def log(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as f:
+            return f.read()
+
+    def alive(self):
+        return self.process.poll() is None
+
+    def stop(self, seconds=20):
+        if self.alive():
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(seconds)
+
+    def kill(self):
+        if self.alive():
+            self.process.kill()
+        return self.process.wait()
+
+    def done(self):
+        if self.alive():
+            self.stop()
+        if self.own:
+            shutil.rmtree(self.work, ignore_errors=True)
