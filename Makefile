@@ -289,8 +289,13 @@ install: all ## installs under DESTDIR (nothing: this system); a configuration t
 	@$(B)/asaleectl completion bash >$(B)/asaleectl.bash && \
 	  install -m 644 $(B)/asaleectl.bash $(SHARE)/bash-completion/completions/asaleectl
 	@$(B)/asaleed --api-reference >$(B)/api.md && install -m 644 $(B)/api.md $(SHARE)/doc/asaleed/
-	@[ -n "$(DESTDIR)" ] || echo "Installed. Now: systemd-sysusers && systemd-tmpfiles --create asaleed.conf &&" \
-	  "systemctl daemon-reload && systemctl enable --now asaleed.service"
+	@[ -n "$(DESTDIR)" ] || echo "Installed. What comes next stands in README.md, \"In a practice\"."
+.PHONY: uninstall
+uninstall: ## removes what install put there; the store, the configuration and the account stay
+	@rm -rf $(DESTDIR)/usr/sbin/asaleed $(DESTDIR)/usr/libexec/asaleed $(DESTDIR)/usr/bin/asaleectl $(SHARE)/asaleed \
+	  $(SHARE)/doc/asaleed $(SHARE)/man/man1/asaleectl.1 $(SHARE)/bash-completion/completions/asaleectl \
+	  $(addprefix $(UNITS)/asaleed,.service .socket -tcp.socket) $(DESTDIR)/usr/lib/sysusers.d/asaleed.conf \
+	  $(DESTDIR)/usr/lib/tmpfiles.d/asaleed.conf $(DESTDIR)/usr/lib/udev/rules.d/70-asaleed.rules
 
 # ---- system tests and benchmarks ------------------------------------------------------------------------------------
 

@@ -186,8 +186,8 @@ static void answer_problem(struct http_request *q, enum problem p, const char *f
   snprintf(type, sizeof type, "urn:asaleed:problem:%s", problem_code(p));
   json_t *body = json_pack("{s:s, s:s, s:i, s:s, s:s}", "code", problem_code(p), "detail", problem_detail(p), "status",
                            problem_status(p), "title", problem_title(p), "type", type);
-  if (body && field && problem_status(p) < 500 &&
-      (p == P_unknown_field || p == P_missing_field || p == P_invalid_field))
+  /* not_found with a member: what it names does not exist; without one it is the path. */
+  if (body && field && (p == P_unknown_field || p == P_missing_field || p == P_invalid_field || p == P_not_found))
     json_object_set_new(body, "field", json_string(field));
   q->etag[0] = 0;
   answer_json(q, problem_status(p), "application/problem+json", body);

@@ -187,10 +187,10 @@ static void cancel(struct follow *f) {
   if (r == CTL_REFUSED && !(code && (!strcmp(code, "wrong_state") || !strcmp(code, "missing_field")))) {
     live_end(&f->live);
     api_refused(f->c, &a);
-    ctl_say(f->c, "l'acquisition continue ; Ctrl-C encore une fois cesse de la suivre");
+    ctl_say(f->c, "l'acquisition continue ; Ctrl-C encore une fois arrête le suivi");
   } else if (r != CTL_REFUSED) {
     live_end(&f->live);
-    ctl_say(f->c, "asaleed n'a pas répondu, l'annulation n'est pas sûre ; Ctrl-C encore une fois cesse de suivre");
+    ctl_say(f->c, "asaleed n'a pas répondu, l'annulation n'est pas sûre ; Ctrl-C encore une fois arrête le suivi");
   }
 }
 

@@ -20,15 +20,17 @@ void api_answer_finish(struct api_answer *a) {
 }
 
 int api_unreached(struct ctl *c, int err, bool changing) {
-  const char *why = err == -ENOENT         ? "cette socket n'existe pas"
-                    : err == -ECONNREFUSED ? "personne n'y écoute"
-                    : err == -EACCES       ? "l'accès à cette socket est refusé à ce compte du système"
-                    : err == -ETIMEDOUT    ? "pas de réponse à temps"
-                    : err == -ECONNRESET   ? "la liaison a été coupée avant la réponse"
-                    : err == -EPROTO       ? "la réponse n'est pas celle d'asaleed"
-                    : err == -EFBIG        ? "la réponse est trop longue"
-                    : err == -ECANCELED    ? "interrompu"
-                                           : strerrordesc_np(-err);
+  const char *why =
+      err == -ENOENT         ? "cette socket n'existe pas"
+      : err == -ECONNREFUSED ? "personne n'y écoute"
+      : err == -EACCES
+          ? "ce compte du système n'est pas du groupe asaleed (usermod -aG asaleed NOM, puis rouvrir la session)"
+      : err == -ETIMEDOUT  ? "pas de réponse à temps"
+      : err == -ECONNRESET ? "la liaison a été coupée avant la réponse"
+      : err == -EPROTO     ? "la réponse n'est pas celle d'asaleed"
+      : err == -EFBIG      ? "la réponse est trop longue"
+      : err == -ECANCELED  ? "interrompu"
+                           : strerrordesc_np(-err);
   ctl_say(c, "asaleed n'est pas joignable par %s : %s", c->socket, why ? why : "erreur inconnue");
   if (changing && (err == -ETIMEDOUT || err == -ECONNRESET || err == -EPROTO || err == -EFBIG))
     ctl_say(c, "la demande a peut-être été exécutée : vérifier avant de la refaire");
@@ -37,11 +39,16 @@ int api_unreached(struct ctl *c, int err, bool changing) {
 }
 
 int api_refused(struct ctl *c, const struct api_answer *a) {
-  const char *detail = json_text(a->json, "detail"), *code = json_text(a->json, "code");
-  if (detail && code)
-    ctl_say(c, "%s (%s)", detail, code);
-  else
+  const char *detail = json_text(a->json, "detail"), *code = json_text(a->json, "code"),
+             *field = json_text(a->json, "field");
+  if (!detail || !code)
     ctl_say(c, "asaleed a refusé sans dire pourquoi (http_%d)", a->status);
+  else if (field)
+    ctl_say(c, "%s (%s, champ : %s)", detail, code, field);
+  else
+    ctl_say(c, "%s (%s)", detail, code);
+  if (code && !strcmp(code, "forbidden") && !c->token[0])
+    ctl_say(c, "sans --token-file, c'est l'administrateur de la machine qui agit : donner le jeton d'un compte");
   if (c->json && a->json)
     print_json(c->out, (const char *)a->body.data, a->body.len, c->tty);
   return CTL_REFUSED;

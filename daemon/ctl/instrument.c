@@ -13,7 +13,7 @@ int cmd_status(struct ctl *c) {
   print_field(c->out, "asaleed", status && !strcmp(status, "ok") ? "en marche" : status);
   print_field(c->out, "Version", json_text(a.json, "version"));
   print_field(c->out, "Stockage", say_store(json_text(a.json, "store")));
-  print_fieldf(c->out, "Appareils", "%s présents, %s attribués",
+  print_fieldf(c->out, "Appareils", "branchés : %s, déclarés : %s",
                show_int(devices, "present") ? show_int(devices, "present") : "?", bound ? bound : "?");
   print_field(c->out, "Acquisitions", show_int(a.json, "acquiring"));
   return CTL_OK;
@@ -60,7 +60,7 @@ int cmd_devices(struct ctl *c) {
   for (size_t i = 0; i < json_array_size(items); i++)
     if (is_bound(json_array_get(items, i)))
       add_device(&t, json_array_get(items, i));
-  table_print(&t, c->out, "Aucun appareil n'est attribué.");
+  table_print(&t, c->out, "Aucun appareil n'est déclaré : voir /etc/asaleed/devices.d/example.conf.");
   table_finish(&t);
   for (size_t i = 0; i < json_array_size(items); i++) {
     const json_t *d = json_array_get(items, i);

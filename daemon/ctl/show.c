@@ -3,6 +3,7 @@
 
 #include "hash.h"
 #include "str.h"
+#include <asalee/dec.h>
 #include <errno.h>
 #include <string.h>
 
@@ -83,6 +84,16 @@ static int write_channels(struct ctl *c, const char *id, const json_t *record, c
 
 /* ---- a record ----------------------------------------------------------------------------------------------- */
 
+/* With the comma that people read here; what is stored and sent has the point. */
+static const char *french_number(const char *text, char number[static DEC_TEXT_MAX]) {
+  if (!text || !str_copy(number, DEC_TEXT_MAX, text))
+    return "?";
+  char *point = strchr(number, '.');
+  if (point)
+    *point = ',';
+  return number;
+}
+
 static void print_channels(FILE *f, const json_t *channels) {
   static const char *const heads[] = {"Voie", "Échantillons", "Par seconde", "Échelle", "Manques", "Origine", NULL};
   struct table t;
@@ -99,7 +110,8 @@ static void print_channels(FILE *f, const json_t *channels) {
     table_add(&t, json_text(channel, "label"));
     table_add(&t, show_int(channel, "samples"));
     table_add(&t, json_is_string(rate) ? json_string_value(rate) : show_int(channel, "rate"));
-    table_addf(&t, "%s %s", scale ? scale : "?", unit ? unit : "");
+    char number[DEC_TEXT_MAX];
+    table_addf(&t, "%s %s", french_number(scale, number), unit && !strcmp(unit, "uV") ? "µV" : unit ? unit : "");
     table_addf(&t, "%lld", (long long)missing);
     table_add(&t, json_is_true(json_object_get(channel, "derived")) ? "calculée" : "mesurée");
   }
