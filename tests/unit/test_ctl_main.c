@@ -557,7 +557,7 @@ static void test_status(void **state) {
   pid_t pid = SCRIPT({.expect = "GET /v1/health HTTP/1.1\r\n", .status = 200, .body = body});
   assert_int_equal(RUN("status"), CTL_OK);
   has(out_text, "Stockage         : plein : libérer de la place\n");
-  has(out_text, "1 présents, 2 attribués");
+  has(out_text, "branchés : 1, déclarés : 2");
   char *log = played(pid);
   has_not(log, "Authorization");
   has_not(log, "Idempotency-Key");
@@ -870,7 +870,7 @@ static void test_show(void **state) {
   has(out_text, "Dernier échec    : d (c)\n");
   has(out_text, "R-2");
   assert_int_equal(RUN("show", "R-2"), CTL_OK);
-  has(out_text, "II    5000          500          2.63 uV  5        calculée\n");
+  has(out_text, "II    5000          500          2,63 µV  5        calculée\n");
   has(out_text, "VEMS    3.10    L      inhabituellement bas\n");
   has(out_text, "  à vérifier : Recoller.\n");
   has(out_text, "  PAC\n");
