@@ -2,6 +2,7 @@
 
 #include "log.h"
 #include "str.h"
+#include "wall.h"
 #include <errno.h>
 #include <microhttpd.h>
 #include <string.h>
@@ -32,11 +33,16 @@ static void http_run(struct http *h) {
     sd_event_source_set_enabled(h->run, SD_EVENT_OFF);
     MHD_run(h->daemon);
   }
-  if (MHD_get_timeout(h->daemon, &ms) == MHD_YES) {
-    sd_event_source_set_time_relative(h->timer, ms * 1000);
-    sd_event_source_set_enabled(h->timer, SD_EVENT_ONESHOT);
-  } else
+  if (MHD_get_timeout(h->daemon, &ms) == MHD_NO) {
     sd_event_source_set_enabled(h->timer, SD_EVENT_OFF);
+    return;
+  }
+  /* A timer that is due earlier does as well: it looks again. So a busy connection does not move it each time. */
+  uint64_t set, wanted = monotonic_us() + ms * 1000;
+  if (sd_event_source_get_enabled(h->timer, NULL) > 0 && sd_event_source_get_time(h->timer, &set) >= 0 && set <= wanted)
+    return;
+  sd_event_source_set_time(h->timer, wanted);
+  sd_event_source_set_enabled(h->timer, SD_EVENT_ONESHOT);
 }
 
 static int on_io(sd_event_source *source, int fd, uint32_t revents, void *arg) {

@@ -199,21 +199,27 @@ int rows_finish(struct rows *r) {
 
 /* ---- acts and commits ---- */
 
+/* A statement of every act, prepared once. */
+static int store_say(struct store *s, const char *sql) {
+  int r = store_run(s, sql, "");
+  return r < 0 ? r : 0;
+}
+
 int store_begin(struct store *s) {
   int r = s->lost;
   if (r == 0 && !s->in_transaction) {
-    r = store_exec(s, "BEGIN IMMEDIATE");
+    r = store_say(s, "BEGIN IMMEDIATE");
     s->in_transaction = r == 0;
   }
   if (r == 0)
-    r = store_exec(s, "SAVEPOINT act");
+    r = store_say(s, "SAVEPOINT act");
   s->in_act = r == 0;
   return r;
 }
 
 int store_keep(struct store *s) {
   s->in_act = false;
-  return s->lost ? s->lost : store_exec(s, "RELEASE act");
+  return s->lost ? s->lost : store_say(s, "RELEASE act");
 }
 
 void store_undo(struct store *s) {
@@ -231,7 +237,7 @@ bool store_is_dirty(const struct store *s) {
 int store_commit(struct store *s) {
   int r = 0;
   if (s->in_transaction) {
-    r = s->lost ? s->lost : store_exec(s, "COMMIT");
+    r = s->lost ? s->lost : store_say(s, "COMMIT");
     if (r < 0 && !sqlite3_get_autocommit(s->db))
       store_exec(s, "ROLLBACK");
     s->in_transaction = false;
