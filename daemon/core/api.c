@@ -8,7 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ALIVE_US (15 * 1000000ull)
 #define CLAIMS_RETRY_US (5 * WALL_SECOND)
 #define ANSWERED_DAYS 7 /* how long an Idempotency-Key is remembered */
 
@@ -44,7 +43,7 @@ static const struct route {
     {"POST", "/v1/studies/{}/acquire", api_study_acquire, NURSE | GP, WRITE, "device seconds",
      "Starts an acquisition; follow it on the study's events."},
     {"POST", "/v1/studies/{}/cancel", api_study_cancel, NURSE | GP, WRITE, "reason",
-     "While acquiring: cancels the acquisition. Otherwise, with a reason: cancels the study."},
+     "Without a reason: cancels the running acquisition. With one: cancels the study, unless it is acquiring."},
     {"POST", "/v1/studies/{}/repeat", api_study_repeat, NURSE | GP, WRITE, "reason",
      "Sets the records aside and starts over."},
     {"POST", "/v1/studies/{}/accept", api_study_accept, NURSE | GP, WRITE, "confirm comment",
@@ -468,14 +467,14 @@ static int on_alive(sd_event_source *source, uint64_t usec, void *arg) {
   if (!hub_has_readers(a->hub))
     return 0;
   hub_keep_alive(a->hub);
-  sd_event_source_set_time_relative(source, ALIVE_US);
+  sd_event_source_set_time_relative(source, API_ALIVE_US);
   return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
 int api_open(struct api *a) {
   int r = sd_event_add_time(a->event, &a->claim_timer, CLOCK_REALTIME, 0, 1000000, on_claims, a);
   if (r >= 0)
-    r = sd_event_add_time_relative(a->event, &a->alive_timer, CLOCK_MONOTONIC, ALIVE_US, 1000000, on_alive, a);
+    r = sd_event_add_time_relative(a->event, &a->alive_timer, CLOCK_MONOTONIC, API_ALIVE_US, 1000000, on_alive, a);
   if (r >= 0)
     r = sd_event_source_set_enabled(a->alive_timer, SD_EVENT_OFF);
   return r < 0 ? r : 0;

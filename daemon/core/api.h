@@ -21,6 +21,8 @@ struct api {
 
 int api_open(struct api *a); /* the parts above are set */
 void api_close(struct api *a);
+#define API_ALIVE_US (15 * 1000000ull) /* between comments in event streams */
+
 void api_handle(struct http_request *q, void *api); /* an http_handler */
 void api_commit(void *api);                         /* what the requests of one round did becomes durable together */
 
@@ -35,17 +37,16 @@ struct api_call {
   struct caller caller;
   json_t *body;                /* of POST and PUT: an object */
   char id[PATIENT_ID_MAX + 1]; /* the {id} of the path */
-  enum problem problem;
-  const char *field; /* the member the problem is about, or NULL */
-  int status;        /* 200 unless a handler says otherwise */
-  json_t *answer;    /* owned */
+  const char *field;           /* the member the problem is about, or NULL */
+  int status;                  /* 200 unless a handler says otherwise */
+  json_t *answer;              /* owned */
 };
 
 /* Every handler returns a problem; with P_OK its answer is in call->answer (or in call->http for other types). A
  * handler of a route that writes runs inside an act. */
 typedef enum problem (*api_handler)(struct api_call *call);
 
-/* The members of the body: a text of 1..max bytes (0..max when empty_ok), or P_missing_field / P_invalid_field. */
+/* The members of the body: a text of at most max bytes, not empty when required; NULL when absent and not required. */
 enum problem api_text(struct api_call *call, const char *name, size_t max, bool required, const char **ret);
 enum problem api_number(struct api_call *call, const char *name, int64_t min, int64_t max, int64_t otherwise,
                         int64_t *ret);

@@ -73,11 +73,12 @@ enum problem api_record_get(struct api_call *call) {
   api_ref('R', id, ref);
   api_ref('S', f.study, study);
   wall_format(f.started, started);
-  call->answer =
-      json_pack("{s:o, s:s, s:{s:s, s:s, s:s, s:s, s:s, s:s, s:s}, s:o, s:s, s:s}", "created", api_time(f.at), "id",
-                ref, "provenance", "capture_sha256", f.capture, "device", f.device, "device_serial", f.device_serial,
-                "driver", f.driver, "driver_version", f.driver_version, "host_started", started, "program", f.program,
-                "record", mask_record(record, call->caller.role), "sha256", f.sha256, "study", study);
+  bool device = mask_shows(call->caller.role, PART_DEVICE), whole = mask_shows(call->caller.role, PART_STATEMENTS);
+  call->answer = json_pack("{s:o, s:s, s:{s:s, s:s, s:s?, s:s, s:s, s:s, s:s}, s:o, s:s?, s:s}", "created",
+                           api_time(f.at), "id", ref, "provenance", "capture_sha256", f.capture, "device", f.device,
+                           "device_serial", device ? f.device_serial : NULL, "driver", f.driver, "driver_version",
+                           f.driver_version, "host_started", started, "program", f.program, "record",
+                           mask_record(record, call->caller.role), "sha256", whole ? f.sha256 : NULL, "study", study);
   json_decref(record);
   return call->answer ? P_OK : P_overloaded;
 }

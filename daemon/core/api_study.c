@@ -76,14 +76,15 @@ static int records_json(struct api_call *call, int64_t study, json_t *list) {
                               " s.record IS NOT NULL FROM record r LEFT JOIN supersession s ON s.record = r.id"
                               " WHERE r.study = ? ORDER BY r.id",
                               "i", study);
+  const bool whole = mask_shows(call->caller.role, PART_STATEMENTS);
   int err = list ? 0 : -ENOMEM;
   while (err == 0 && rows_next(&r)) {
     char ref[32];
     api_ref('R', rows_int(&r, 0), ref);
-    json_t *item = json_pack("{s:b, s:b, s:o, s:s, s:s, s:s, s:s, s:b}", "clean", (int)rows_int(&r, 4), "complete",
+    json_t *item = json_pack("{s:b, s:b, s:o, s:s, s:s, s:s, s:s?, s:b}", "clean", (int)rows_int(&r, 4), "complete",
                              (int)rows_int(&r, 3), "created", api_time(rows_int(&r, 5)), "driver", rows_text(&r, 1),
-                             "driver_version", rows_text(&r, 2), "id", ref, "sha256", rows_text(&r, 6), "superseded",
-                             (int)rows_int(&r, 7));
+                             "driver_version", rows_text(&r, 2), "id", ref, "sha256", whole ? rows_text(&r, 6) : NULL,
+                             "superseded", (int)rows_int(&r, 7));
     err = item && json_array_append_new(list, item) == 0 ? 0 : -ENOMEM;
   }
   int query_err = rows_finish(&r);
@@ -91,18 +92,31 @@ static int records_json(struct api_call *call, int64_t study, json_t *list) {
 }
 
 static int interpretation_json(struct api_call *call, int64_t study, json_t **ret) {
-  struct rows r = store_query(call->api->store,
-                              "SELECT id, version, by, at, conclusion, text, records FROM interpretation"
-                              " WHERE study = ? ORDER BY version DESC LIMIT 1",
-                              "i", study);
+  struct rows r =
+      store_query(call->api->store,
+                  "SELECT id, version, by, at, conclusion, text, covers, patient_version FROM interpretation"
+                  " WHERE study = ? ORDER BY version DESC LIMIT 1",
+                  "i", study);
   *ret = NULL;
   if (rows_next(&r)) {
     char ref[32];
     api_ref('I', rows_int(&r, 0), ref);
-    *ret = json_pack("{s:s, s:s, s:s, s:s, s:o, s:s, s:I}", "by", rows_text(&r, 2), "conclusion", rows_text(&r, 4),
-                     "id", ref, "records_sha256", rows_text(&r, 6), "signed", api_time(rows_int(&r, 3)), "text",
-                     rows_text(&r, 5), "version", (json_int_t)rows_int(&r, 1));
+    *ret = json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:s, s:I}", "by", rows_text(&r, 2), "conclusion", rows_text(&r, 4),
+                     "covers_sha256", rows_text(&r, 6), "id", ref, "patient_version", (json_int_t)rows_int(&r, 7),
+                     "signed", api_time(rows_int(&r, 3)), "text", rows_text(&r, 5), "version",
+                     (json_int_t)rows_int(&r, 1));
   }
+  return rows_finish(&r);
+}
+
+/* The patient's identity was changed after the newest reading, or after the signature. */
+static int changed_json(struct api_call *call, int64_t study, int64_t version, bool *ret) {
+  struct rows r = store_query(call->api->store,
+                              "SELECT coalesce((SELECT patient_version FROM acquisition WHERE study = ?1 ORDER BY id"
+                              " DESC LIMIT 1), ?2) <> ?2 OR coalesce((SELECT patient_version FROM interpretation WHERE"
+                              " study = ?1 ORDER BY version DESC LIMIT 1), ?2) <> ?2",
+                              "ii", study, version);
+  *ret = rows_next(&r) && rows_int(&r, 0);
   return rows_finish(&r);
 }
 
@@ -122,6 +136,9 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
   api_ref('O', y->order, order);
   json_t *records = json_array(), *interpretation = NULL, *comment = NULL;
   int r = records_json(call, y->id, records);
+  bool changed = false;
+  if (r >= 0)
+    r = changed_json(call, y->id, patient.version, &changed);
   if (r >= 0)
     r = comment_json(call, y->id, &comment);
   if (r >= 0 && mask_shows(call->caller.role, PART_INTERPRETATION))
@@ -137,11 +154,11 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
                                 "given", patient.given, "id", patient.id, "sex", patient.sex)
                     : json_pack("{s:s}", "id", patient.id);
   json_t *study = json_pack(
-      "{s:o, s:s, s:I, s:o, s:o, s:o, s:o, s:s, s:o, s:s, s:o, s:o, s:s, s:o, s:I}", "acquisition",
+      "{s:o, s:s, s:I, s:o, s:o, s:o, s:o, s:s, s:b, s:o, s:s, s:o, s:o, s:s, s:o, s:I}", "acquisition",
       acquisition ? acquisition : json_null(), "act", y->act, "attempts", (json_int_t)y->attempts, "claim", claim,
       "comment", comment ? comment : json_null(), "created", api_time(y->created), "due", api_time(y->due), "id", ref,
-      "last_failure", failure, "order", order, "patient", who, "records", records, "state", study_state_name(y->state),
-      "updated", api_time(y->updated), "version", (json_int_t)y->version);
+      "identity_changed", changed, "last_failure", failure, "order", order, "patient", who, "records", records, "state",
+      study_state_name(y->state), "updated", api_time(y->updated), "version", (json_int_t)y->version);
   if (study && interpretation)
     json_object_set_new(study, "interpretation", interpretation);
   if (r < 0 || !study) {
@@ -205,14 +222,13 @@ static enum problem moved(struct api_call *call, const struct study *y) {
 
 /* ---- orders ---- */
 
-static enum problem order_json(struct api_call *call, const struct rows *r, json_t **ret) {
+static enum problem order_json(const struct rows *r, json_t **ret) {
   char ref[32], study[32];
   api_ref('O', rows_int(r, 0), ref);
   api_ref('S', rows_int(r, 5), study);
   *ret = json_pack("{s:s, s:s, s:o, s:s, s:s, s:{s:s, s:s}}", "act", rows_text(r, 2), "id", ref, "ordered",
                    api_time(rows_int(r, 4)), "ordered_by", rows_text(r, 3), "patient", rows_text(r, 1), "study", "id",
                    study, "state", rows_text(r, 6));
-  (void)call;
   return *ret ? P_OK : P_overloaded;
 }
 
@@ -222,7 +238,7 @@ static enum problem order_json(struct api_call *call, const struct rows *r, json
 
 static enum problem order_find(struct api_call *call, int64_t id) {
   struct rows r = store_query(call->api->store, ORDER_COLUMNS " WHERE o.id = ?", "i", id);
-  enum problem p = rows_next(&r) ? order_json(call, &r, &call->answer) : P_not_found;
+  enum problem p = rows_next(&r) ? order_json(&r, &call->answer) : P_not_found;
   int err = rows_finish(&r);
   return err < 0 ? problem_of_errno(err) : p;
 }
@@ -268,7 +284,7 @@ enum problem api_orders(struct api_call *call) {
                                         "ii", before, (int64_t)limit);
   while (p == P_OK && rows_next(&r)) {
     json_t *item = NULL;
-    p = order_json(call, &r, &item);
+    p = order_json(&r, &item);
     if (p == P_OK && json_array_append_new(items, item) < 0)
       p = P_overloaded;
     if (++n == limit)
@@ -304,18 +320,23 @@ enum problem api_study_acquire(struct api_call *call) {
   return answer_study(call, &y);
 }
 
+/* Two acts, told apart by the reason and not by how far the instrument happens to be: without one the acquisition is
+ * cancelled and the study goes on, with one the study ends. */
 enum problem api_study_cancel(struct api_call *call) {
   struct study y;
   const char *reason;
   enum problem p = find(call, &y);
-  if (p == P_OK && y.state == ACQUIRING) {
+  if (p == P_OK)
+    p = api_text(call, "reason", REASON_MAX, false, &reason);
+  if (p != P_OK)
+    return p;
+  if (!reason) {
     p = session_cancel(call->api->sessions, &call->caller, &y);
     return p == P_OK ? answer_study(call, &y) : p;
   }
-  if (p == P_OK)
-    p = api_text(call, "reason", REASON_MAX, true, &reason);
-  if (p == P_OK)
-    p = study_cancel(call->api->store, &call->caller, &y, reason);
+  if (!*reason)
+    return P_invalid_field;
+  p = study_cancel(call->api->store, &call->caller, &y, reason);
   return p == P_OK ? moved(call, &y) : p;
 }
 
@@ -468,7 +489,7 @@ enum problem api_study_events(struct api_call *call) {
   call->http->type = "text/event-stream";
   call->http->stream = (struct http_stream){.read = watch_read, .finish = watch_finish, .arg = w};
   if (sd_event_source_get_enabled(call->api->alive_timer, NULL) == 0) {
-    sd_event_source_set_time_relative(call->api->alive_timer, 15 * 1000000ull);
+    sd_event_source_set_time_relative(call->api->alive_timer, API_ALIVE_US);
     sd_event_source_set_enabled(call->api->alive_timer, SD_EVENT_ONESHOT);
   }
   return P_OK;

@@ -1,6 +1,7 @@
 /* Health, instruments, the change sequence, the audit trail, accounts. */
 #include "api.h"
 
+#include "mask.h"
 #include "str.h"
 #include "wall.h"
 #include <errno.h>
@@ -34,8 +35,18 @@ enum problem api_drivers(struct api_call *call) {
 }
 
 enum problem api_devices(struct api_call *call) {
-  json_t *items = NULL;
+  json_t *items = NULL, *item;
   int r = devices_json(call->api->devices, &items);
+  if (r >= 0 && !mask_shows(call->caller.role, PART_DEVICE)) {
+    /* An adapter that nobody declared is the administrator's matter. */
+    for (size_t i = json_array_size(items); i-- > 0;)
+      if (!json_is_true(json_object_get(json_array_get(items, i), "bound")))
+        json_array_remove(items, i);
+    size_t i;
+    json_array_foreach(items, i, item) {
+      json_object_set_new(item, "serial", json_null());
+    }
+  }
   return answer_items(call, r, items, NULL);
 }
 
@@ -89,10 +100,10 @@ enum problem api_audit(struct api_call *call) {
 
 enum problem api_audit_verify(struct api_call *call) {
   struct audit_check c;
-  int r = audit_verify(call->api->store, &c);
+  int r = audit_verify(call->api->store, call->api->artefacts, &c);
   if (r < 0)
     return problem_of_errno(r);
-  call->answer = json_pack("{s:o, s:I, s:s, s:I, s:b, s:I}", "broken_at",
+  call->answer = json_pack("{s:I, s:o, s:I, s:s, s:I, s:b, s:I}", "archived", (json_int_t)c.archived, "broken_at",
                            c.broken_at ? json_integer(c.broken_at) : json_null(), "first", (json_int_t)c.first, "head",
                            c.head, "last", (json_int_t)c.last, "ok", c.ok, "rows", (json_int_t)c.rows);
   return call->answer ? P_OK : P_overloaded;
@@ -108,7 +119,7 @@ enum problem api_audit_archive(struct api_call *call) {
     return p;
   /* A damaged chain is not put away: it is what an investigation needs. */
   struct audit_check c;
-  int r = audit_verify(call->api->store, &c);
+  int r = audit_verify(call->api->store, call->api->artefacts, &c);
   if (r < 0 || !c.ok)
     return r < 0 ? problem_of_errno(r) : P_artefact_corrupt;
   char sha[HASH_TEXT];

@@ -6,6 +6,7 @@
 #include "wall.h"
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define AUDIT_ARCHIVE_MAX (256u << 20)
@@ -121,49 +122,131 @@ static bool row_is_whole(const struct rows *r) {
   return true;
 }
 
-int audit_verify(struct store *s, struct audit_check *ret) {
-  struct audit_check c = {.ok = true};
-  uint8_t prev[HASH_BYTES] = {0}, hash[HASH_BYTES];
-  int64_t expected = 1;
-  struct rows anchor = store_query(s, "SELECT seq, hash FROM audit_anchor ORDER BY seq DESC LIMIT 1", "");
-  if (rows_next(&anchor)) {
-    size_t n;
-    const void *said = rows_blob(&anchor, 1, &n);
-    expected = rows_int(&anchor, 0) + 1;
-    if (n == HASH_BYTES)
-      memcpy(prev, said, HASH_BYTES);
+/* How far the chain has been followed. */
+struct chain {
+  int64_t next; /* the number of the next row */
+  uint8_t prev[HASH_BYTES];
+};
+
+/* One line of an archive, as audit_archive() writes it: -EUCLEAN when it is anything else than the chain's next row. */
+static int line_verify(const char *line, size_t n, struct chain *c) {
+  _json_cleanup_ json_t *item = NULL;
+  char reason[256], hex[HASH_TEXT];
+  int r = json_read(line, n, &item, reason);
+  if (r < 0)
+    return r == -ENOMEM ? r : -EUCLEAN;
+  size_t again_n = 0;
+  _free_cleanup_ char *again = json_canonical(item, &again_n);
+  if (!again)
+    return -ENOMEM;
+  const char *at = json_text(item, "at"), *said = json_text(item, "hash");
+  const json_t *detail = json_object_get(item, "detail"), *acting_for = json_object_get(item, "acting_for");
+  struct row row = {.actor = json_text(item, "actor"),
+                    .acting_for = json_string_value(acting_for),
+                    .action = json_text(item, "action"),
+                    .subject = json_text(item, "subject")};
+  struct wall wall;
+  if (again_n != n || memcmp(again, line, n) || json_object_size(item) != 8 || !at || wall_parse(at, &wall) < 0 ||
+      !said || !detail || !(row.acting_for || json_is_null(acting_for)) || !row.actor || !row.action || !row.subject ||
+      json_int(item, "seq", c->next, c->next, &row.seq) < 0)
+    return -EUCLEAN;
+  _free_cleanup_ char *text = json_canonical(detail, NULL);
+  if (!text)
+    return -ENOMEM;
+  row.at = wall.us;
+  row.detail = text;
+  uint8_t hash[HASH_BYTES];
+  r = row_hash(&row, c->prev, hash);
+  if (r < 0)
+    return r == -ENOMEM ? r : -EUCLEAN;
+  str_hex(hash, sizeof hash, hex);
+  if (strcmp(hex, said))
+    return -EUCLEAN;
+  memcpy(c->prev, hash, sizeof hash);
+  c->next++;
+  return 0;
+}
+
+/* The archive of an anchor, from where the chain stands to the anchor's row; the chain moves only when all of it fits.
+ * -EUCLEAN when it does not; any other error says nothing about the archive. */
+static int archive_verify(struct artefacts *a, const struct rows *anchor, struct chain *ret) {
+  struct chain c = *ret;
+  size_t hash_n, n = 0;
+  const char *sha256 = rows_text(anchor, 2), *kind = rows_text(anchor, 3);
+  const void *hash = rows_blob(anchor, 1, &hash_n);
+  if (!sha256 || !kind || strcmp(kind, "audit") || hash_n != HASH_BYTES)
+    return -EUCLEAN;
+  uint8_t *bytes = NULL;
+  int r = artefact_get(a, sha256, AUDIT_ARCHIVE_MAX, &bytes, &n);
+  if (r == -ENOMEM || r == -EMFILE || r == -ENFILE)
+    return r;
+  if (r < 0)
+    return -EUCLEAN;
+  const char *line = (const char *)bytes, *end = line + n;
+  while (r == 0 && line < end) {
+    const char *feed = memchr(line, '\n', (size_t)(end - line));
+    r = feed ? line_verify(line, (size_t)(feed - line), &c) : -EUCLEAN;
+    line = feed ? feed + 1 : end;
   }
-  int err = rows_finish(&anchor);
-  if (err < 0)
-    return err;
+  free(bytes);
+  if (r < 0)
+    return r;
+  if (c.next == ret->next || c.next != rows_int(anchor, 0) + 1 || !equal_secret(hash, c.prev, HASH_BYTES))
+    return -EUCLEAN;
+  *ret = c;
+  return 0;
+}
+
+int audit_verify(struct store *s, struct artefacts *a, struct audit_check *ret) {
+  struct audit_check c = {.ok = true};
+  struct chain chain = {.next = 1};
+  int err = 0;
+  struct rows anchor = store_query(s,
+                                   "SELECT n.seq, n.hash, n.artefact, f.kind FROM audit_anchor n LEFT JOIN artefact f "
+                                   "ON f.sha256 = n.artefact ORDER BY n.seq",
+                                   "");
+  while (c.ok && err == 0 && rows_next(&anchor)) {
+    err = archive_verify(a, &anchor, &chain);
+    if (err == -EUCLEAN) {
+      c.ok = false;
+      c.broken_at = chain.next;
+      err = 0;
+    }
+  }
+  int query_err = rows_finish(&anchor);
+  if (err < 0 || query_err < 0)
+    return err < 0 ? err : query_err;
+  c.archived = c.last = chain.next - 1;
+  c.first = c.archived ? 1 : 0;
   struct rows r = store_query(s, "SELECT " AUDIT_COLUMNS " FROM audit ORDER BY seq", "");
   while (c.ok && rows_next(&r)) {
     struct row row = row_of(&r);
+    uint8_t hash[HASH_BYTES] = {0};
     size_t n;
     const void *said = rows_blob(&r, 7, &n);
-    err = row_hash(&row, prev, hash);
-    c.ok =
-        err == 0 && row.seq == expected && row_is_whole(&r) && n == HASH_BYTES && equal_secret(said, hash, HASH_BYTES);
+    err = row_hash(&row, chain.prev, hash);
+    c.ok = err == 0 && row.seq == chain.next && row_is_whole(&r) && n == HASH_BYTES &&
+           equal_secret(said, hash, HASH_BYTES);
     if (!c.ok)
-      c.broken_at = expected;
+      c.broken_at = chain.next;
     c.first = c.first ? c.first : row.seq;
     c.last = row.seq;
     c.rows++;
-    memcpy(prev, hash, HASH_BYTES);
-    expected++;
+    memcpy(chain.prev, hash, HASH_BYTES);
+    chain.next++;
   }
-  int query_err = rows_finish(&r);
+  query_err = rows_finish(&r);
   if (query_err < 0)
     return query_err;
   int64_t last;
   query_err = audit_last(s, &last);
   if (query_err < 0)
     return query_err;
-  if (c.ok && last != expected - 1) {
+  if (c.ok && last != chain.next - 1) {
     c.ok = false;
-    c.broken_at = expected;
+    c.broken_at = chain.next;
   }
-  str_hex(prev, HASH_BYTES, c.head);
+  str_hex(chain.prev, HASH_BYTES, c.head);
   *ret = c;
   return err;
 }

@@ -87,9 +87,18 @@ static void devices_bind(struct devices *d) {
   for (unsigned i = 0; i < d->n; i++) {
     struct device *dev = &d->list[i];
     const struct adapter *found = NULL;
-    for (unsigned k = 0; k < d->n_adapters && !found; k++)
-      if (adapter_is(&d->adapters[k], &dev->conf))
+    unsigned matches = 0;
+    for (unsigned k = 0; k < d->n_adapters; k++)
+      if (adapter_is(&d->adapters[k], &dev->conf) && !matches++)
         found = &d->adapters[k];
+    /* Two adapters with one serial number: an order for one room must not read the other's patient. */
+    if (matches > 1) {
+      if (!dev->ambiguous)
+        log_error("device %s: %u adapters fit its declaration: unplug one, or tell them apart by port", dev->conf.id,
+                  matches);
+      found = NULL;
+    }
+    dev->ambiguous = matches > 1;
     bool was = dev->node[0] != 0;
     text_of(dev->node, sizeof dev->node, found ? found->node : "");
     if (found) {

@@ -31,6 +31,7 @@ struct device {
   char node[CONF_TEXT_MAX];   /* "" = not plugged in */
   char serial[CONF_TEXT_MAX]; /* of the adapter, as plugged in last */
   char port[CONF_TEXT_MAX];
+  bool ambiguous;      /* several adapters fit: none is used */
   int64_t acquisition; /* what it is busy with, 0 = free */
 };
 

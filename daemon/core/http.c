@@ -9,8 +9,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CONNECTIONS_MAX 256
-#define CONNECTION_IDLE_S 30
+#define CONNECTIONS_MAX 512
+#define CONNECTION_IDLE_S 10
 #define CONNECTION_MEMORY (24u << 10)
 #define STREAM_BLOCK 8192
 
@@ -263,8 +263,8 @@ int http_open(sd_event *event, int listen_fd, http_handler handler, void (*worke
 void http_close(struct http *h) {
   if (!h)
     return;
-  /* The library does not stop with a suspended connection: streams end, and whoever still waits for a commit gets
-   * what was prepared for a failure. */
+  /* The library does not stop with a suspended connection: streams end, and whoever still waits gets the
+   * answer that the caller's last commit has made true. */
   h->closing = true;
   while (h->suspended) {
     h->suspended->answered = true;

@@ -28,7 +28,6 @@ struct http_request {
   uid_t peer;     /* of a Unix socket; (uid_t)-1 over TCP */
   struct http *http;
   void *connection;
-  void *data; /* the handler's; http_free_data() below */
   /* the answer, for http_answer() */
   int status;
   const char *type; /* a constant; NULL = no body */

@@ -12,10 +12,11 @@ static const struct {
     {ROLE_GP,
      {[PART_IDENTITY] = true,
       [PART_ACQUIRED] = true,
+      [PART_DEVICE] = true,
       [PART_STATEMENTS] = true,
       [PART_DERIVED] = true,
       [PART_INTERPRETATION] = true}},
-    {ROLE_ADMIN, {[PART_ACQUIRED] = true}},
+    {ROLE_ADMIN, {[PART_ACQUIRED] = true, [PART_DEVICE] = true}},
     {ROLE_LGC, {[PART_IDENTITY] = true, [PART_ACQUIRED] = true, [PART_INTERPRETATION] = true}},
 };
 
@@ -31,7 +32,7 @@ static const struct {
   const char *member;
   enum part part;
 } members[] = {
-    {"acquired", PART_ACQUIRED}, {"complete", PART_ACQUIRED},     {"device", PART_ACQUIRED},
+    {"acquired", PART_ACQUIRED}, {"complete", PART_ACQUIRED},     {"device", PART_DEVICE},
     {"driver", PART_ACQUIRED},   {"end", PART_ACQUIRED},          {"integrity", PART_ACQUIRED},
     {"modality", PART_ACQUIRED}, {"quality", PART_ACQUIRED},      {"schema", PART_ACQUIRED},
     {"started", PART_ACQUIRED},  {"statements", PART_STATEMENTS}, {"derived", PART_DERIVED},

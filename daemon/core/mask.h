@@ -7,8 +7,9 @@
 
 enum part {
   PART_IDENTITY,       /* the patient's name, birth date, sex */
-  PART_ACQUIRED,       /* values, channels, technical quality, device */
-  PART_STATEMENTS,     /* the instrument's own interpretation */
+  PART_ACQUIRED,       /* values, channels, technical quality */
+  PART_DEVICE,         /* what the instrument and its adapter say of themselves: texts they choose freely */
+  PART_STATEMENTS,     /* the instrument's own interpretation, and hashes that cover it */
   PART_DERIVED,        /* predicted values, z-scores, limits of normal */
   PART_INTERPRETATION, /* the reader's signed text */
   PARTS

@@ -49,7 +49,7 @@ const char *const schema_migrations[] = {
     "  study(id), device TEXT NOT NULL, driver TEXT NOT NULL, driver_version TEXT NOT NULL, program TEXT NOT "
     "  NULL, node TEXT NOT NULL, seconds INTEGER NOT NULL, started INTEGER NOT NULL, offset_minutes INTEGER NOT "
     "  NULL, by TEXT NOT NULL, ended INTEGER, outcome TEXT, reason TEXT, device_serial TEXT, capture TEXT "
-    "  REFERENCES artefact(sha256)) STRICT;"
+    "  REFERENCES artefact(sha256), patient_version INTEGER) STRICT;"
     "CREATE TRIGGER acquisition_keeps BEFORE UPDATE ON acquisition WHEN OLD.ended IS NOT NULL BEGIN SELECT "
     "  RAISE(ABORT, 'append only'); END;"
     "CREATE TRIGGER acquisition_stays BEFORE DELETE ON acquisition BEGIN SELECT RAISE(ABORT, 'append only'); "
@@ -71,8 +71,8 @@ const char *const schema_migrations[] = {
 
     "CREATE TABLE interpretation(id INTEGER PRIMARY KEY AUTOINCREMENT, study INTEGER NOT NULL REFERENCES "
     "  study(id), version INTEGER NOT NULL, by TEXT NOT NULL, at INTEGER NOT NULL, conclusion TEXT NOT NULL "
-    "  CHECK(conclusion IN ('normal','abnormal','uninterpretable')), text TEXT NOT NULL, records TEXT NOT NULL, "
-    "  UNIQUE(study, version)) STRICT;"
+    "  CHECK(conclusion IN ('normal','abnormal','uninterpretable')), text TEXT NOT NULL, covers TEXT NOT NULL, "
+    "  patient_version INTEGER NOT NULL, UNIQUE(study, version)) STRICT;"
     APPEND_ONLY("interpretation")
 
     "CREATE TABLE change(seq INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, kind TEXT NOT NULL, ref "

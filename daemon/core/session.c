@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define PROGRAM ASALEED_VERSION
+#define PICTURE_US 20000ull
 #define STORE_RETRY_US (5 * 1000000ull)
 #define DEADLINE_MARGIN_S 5 /* for decoding, on top of the order and the driver's grace */
 #define REDECODE_S 60
@@ -28,7 +29,10 @@ struct session {
   struct worker *worker;
   struct worker_end end; /* once ended, until it is stored */
   bool ended;
-  char serial[ACQ_TEXT_MAX];
+  bool identified;
+  struct acq_identity identity;
+  uint64_t next_preview, next_progress; /* monotonic microseconds */
+  char label[CONF_TEXT_MAX];
   struct wire_progress progress;
   char *capture; /* of a redecode: owned until the worker has it */
   size_t capture_bytes;
@@ -125,18 +129,33 @@ static void publish_preview(struct session *x, const struct wire_preview *p) {
                         (json_int_t)p->rate_hz, "scale", scale, "unit", unit));
 }
 
+/* A driver shows ten pictures a second; a worker that floods the daemon with them gets no more than fifty through. */
+static bool is_time(uint64_t *next) {
+  uint64_t now = monotonic_us();
+  if (now < *next)
+    return false;
+  *next = now + PICTURE_US;
+  return true;
+}
+
 static void on_said(void *arg, const struct wire_message *m) {
   struct session *x = arg;
   switch (m->type) {
   case WIRE_IDENTITY:
-    str_copy(x->serial, sizeof x->serial, m->identity.serial);
+    if (x->identified)
+      break;
+    x->identified = true;
+    x->identity = m->identity;
+    /* What the instrument says of itself stays out of the events: the nurse reads them, and a hostile instrument
+     * could say anything there. She gets the name that the site gave it. */
     hub_publish(x->all->parts.hub, x->study, "identity",
-                json_pack("{s:s, s:s, s:s, s:s}", "firmware", m->identity.firmware, "make", m->identity.make, "model",
-                          m->identity.model, "serial", m->identity.serial));
+                json_pack("{s:s, s:s}", "device", x->device_id, "label", x->label));
     worker_begin(x->worker);
     break;
   case WIRE_PROGRESS:
     x->progress = m->progress;
+    if (!is_time(&x->next_progress))
+      break;
     hub_publish(x->all->parts.hub, x->study, "progress",
                 json_pack("{s:I, s:I}", "done", (json_int_t)m->progress.done, "total", (json_int_t)m->progress.total));
     break;
@@ -144,7 +163,8 @@ static void on_said(void *arg, const struct wire_message *m) {
     publish_contacts(x, &m->contacts);
     break;
   case WIRE_PREVIEW:
-    publish_preview(x, &m->preview);
+    if (is_time(&x->next_preview))
+      publish_preview(x, &m->preview);
     break;
   default:
     break;
@@ -172,11 +192,19 @@ static enum problem record_check(const struct session *x, json_t **ret) {
     log_error("acquisition A-%lld: record refused: it does not say what its capture says", (long long)x->id);
     return P_record_refused;
   }
-  const json_t *driver = json_object_get(record, "driver");
+  const json_t *driver = json_object_get(record, "driver"), *device = json_object_get(record, "device");
+  char started[WALL_TEXT_MAX];
+  wall_format((struct wall){x->order.order.started_us, x->order.order.offset_minutes}, started);
   if (strcmp(json_text(driver, "name"), x->driver.name) || strcmp(json_text(driver, "version"), x->driver.version) ||
-      strcmp(json_text(record, "modality"), x->driver.modality)) {
+      strcmp(json_text(record, "modality"), x->driver.modality) ||
+      strcmp(json_text(record, "integrity"), x->driver.integrity) ||
+      !json_is_string(json_object_get(record, "started")) || strcmp(json_text(record, "started"), started) ||
+      (!x->redecode &&
+       (strcmp(json_text(device, "serial"), x->identity.serial) ||
+        strcmp(json_text(device, "make"), x->identity.make) || strcmp(json_text(device, "model"), x->identity.model) ||
+        strcmp(json_text(device, "firmware"), x->identity.firmware)))) {
     json_decref(record);
-    log_error("acquisition A-%lld: record refused: made by another driver", (long long)x->id);
+    log_error("acquisition A-%lld: record refused: of another driver, time or instrument", (long long)x->id);
     return P_record_refused;
   }
   *ret = record;
@@ -191,8 +219,8 @@ static enum problem end_problem(const struct session *x) {
     return P_worker_deadline;
   case WORKER_FAIL:
     return problem_of_device(x->end.fail.err, x->end.fail.step);
-  default:
-    return P_OK;
+  default: /* a cancel that was acknowledged wins over a reading that was whole by then; its capture is kept */
+    return x->cancelled && !x->redecode ? P_acquisition_cancelled : P_OK;
   }
 }
 
@@ -213,7 +241,12 @@ static int store_record(struct session *x, const json_t *record, int64_t now) {
   if (r < 0)
     return r;
   snprintf(ref, sizeof ref, "R-%lld", (long long)store_last_id(store));
-  if ((r = store_run(store, "UPDATE study SET clean = ? WHERE id = ?", "ii", (int64_t)clean, x->study)) >= 0)
+  /* One record with something to check is enough, however good the others are. */
+  r = store_run(store,
+                "UPDATE study SET clean = NOT EXISTS (SELECT 1 FROM record WHERE study = ?1 AND NOT clean"
+                " AND id NOT IN (SELECT record FROM supersession)) WHERE id = ?1",
+                "i", x->study);
+  if (r >= 0)
     r = change_add(store, "record", ref, NULL);
   return r;
 }
@@ -252,7 +285,7 @@ static enum problem store_end(struct session *x, struct study *study, enum probl
                   "UPDATE acquisition SET ended = ?, outcome = ?, reason = ?, device_serial = ?, capture = ?"
                   " WHERE id = ?",
                   "itttti", now, problem_code(failure), x->end.outcome == WORKER_FAIL ? x->end.fail.text : NULL,
-                  x->serial, x->capture_sha[0] ? x->capture_sha : NULL, x->id);
+                  x->identity.serial, x->capture_sha[0] ? x->capture_sha : NULL, x->id);
   if (r >= 0)
     r = store_run(store, "UPDATE study SET failure = ?, failed = ? WHERE id = ?", "tii",
                   failure ? problem_code(failure) : NULL, now, x->study);
@@ -433,8 +466,12 @@ enum problem session_start(struct sessions *s, const struct caller *c, struct st
   const struct driver_info *driver = device ? devices_driver(s->parts.devices, device->conf.driver) : NULL;
   enum study_state to;
   enum problem p = study_next(study->state, EV_START, c->role, &to);
+  if (p == P_OK && s->recover) /* nothing new is open while it is sought what an earlier run left open */
+    p = P_overloaded;
   if (p == P_OK && !device)
     p = P_device_unknown;
+  if (p == P_OK && device->ambiguous)
+    p = P_device_ambiguous;
   if (p == P_OK && (!driver || !device->node[0]))
     p = P_device_absent;
   if (p == P_OK && (strcmp(driver->modality, act_modality(study->act)) || seconds > driver->max_seconds))
@@ -455,12 +492,14 @@ enum problem session_start(struct sessions *s, const struct caller *c, struct st
   str_copy(x->order.driver, sizeof x->order.driver, driver->name);
   str_copy(x->order.node, sizeof x->order.node, device->node);
   str_copy(x->device_id, sizeof x->device_id, device_id);
+  str_copy(x->label, sizeof x->label, device->conf.label);
   struct actor by = caller_actor(c);
-  int r = store_run(s->parts.store,
-                    "INSERT INTO acquisition(study, device, driver, driver_version, program, node, seconds, started,"
-                    " offset_minutes, by) VALUES(?,?,?,?,?,?,?,?,?,?)",
-                    "itttttiiit", study->id, device_id, driver->name, driver->version, PROGRAM, device->node,
-                    (int64_t)x->order.order.seconds, now.us, (int64_t)now.offset_minutes, caller_person(c));
+  int r =
+      store_run(s->parts.store,
+                "INSERT INTO acquisition(study, device, driver, driver_version, program, node, seconds, started,"
+                " offset_minutes, by, patient_version) SELECT ?,?,?,?,?,?,?,?,?,?, version FROM patient WHERE id = ?",
+                "itttttiiitt", study->id, device_id, driver->name, driver->version, PROGRAM, device->node,
+                (int64_t)x->order.order.seconds, now.us, (int64_t)now.offset_minutes, caller_person(c), study->patient);
   x->id = r < 0 ? 0 : store_last_id(s->parts.store);
   p = r < 0 ? problem_of_errno(r)
             : study_move(s->parts.store, &by, c->role, study, EV_START,
@@ -480,7 +519,7 @@ enum problem session_cancel(struct sessions *s, const struct caller *c, struct s
   char ref[32];
   if (!(c->role & (ROLE_NURSE | ROLE_GP)))
     return P_forbidden;
-  if (study->state != ACQUIRING || !x)
+  if (study->state != ACQUIRING || !x || x->ended)
     return P_wrong_state;
   struct actor by = caller_actor(c);
   study_ref(study->id, ref);
@@ -561,8 +600,12 @@ void sessions_stop(struct sessions *s) {
 void sessions_close(struct sessions *s) {
   if (!s)
     return;
-  while (s->list)
+  while (s->list) {
+    if (s->list->ended)
+      log_error("acquisition A-%lld: its reading could not be stored and is lost with this process",
+                (long long)s->list->id);
     session_free(s->list);
+  }
   sd_event_source_disable_unref(s->recover);
   free(s);
 }

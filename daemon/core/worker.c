@@ -4,6 +4,7 @@
 #include "capture.h"
 #include "log.h"
 #include "str.h"
+#include "wall.h"
 #include <asalee/record.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +26,7 @@ struct worker {
   pid_t pid;
   int control, capture, record;
   sd_event_source *io, *child, *timer;
-  bool late;
+  bool late, cancelled;
   struct wire_message last; /* RECORD or FAIL, once it came; type 0 before */
   void *maps[2];
   size_t map_bytes[2];
@@ -58,8 +59,8 @@ void worker_free(struct worker *w) {
 /* Nobody writes any more: seals the file against everyone and maps it. NULL when empty or over the bound. */
 static const void *worker_map(struct worker *w, int i, int fd, size_t max) {
   struct stat st;
-  fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
-  if (fstat(fd, &st) < 0 || st.st_size <= 0 || (uint64_t)st.st_size > max)
+  if (fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0 || fstat(fd, &st) < 0 ||
+      st.st_size <= 0 || (uint64_t)st.st_size > max)
     return NULL;
   void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
   if (map == MAP_FAILED)
@@ -192,6 +193,9 @@ static int worker_spawn(struct worker *w, const char *program, int control) {
   for (int i = 0; i < 3; i++)
     r |= posix_spawn_file_actions_adddup2(&actions, 100 + i, WIRE_FD_CONTROL + i);
   r |= posix_spawn_file_actions_addclosefrom_np(&actions, WIRE_FD_RECORD + 1);
+  /* Nothing of the daemon's but the journal (or terminal) for its own words. */
+  r |= posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  r |= posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
   posix_spawnattr_setsigmask(&attr, &none);
   posix_spawnattr_setsigdefault(&attr, &all);
   posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
@@ -255,7 +259,11 @@ int worker_begin(struct worker *w) {
 }
 
 void worker_cancel(struct worker *w, uint32_t grace_ms) {
-  if (w->control < 0 || wire_send(w->control, &(struct wire_message){.type = WIRE_CANCEL}) < 0)
-    return; /* it is ending already */
-  sd_event_source_set_time_relative(w->timer, (uint64_t)grace_ms * 1000);
+  /* Whether it can hear or not, it ends by then; asking again gives it no more time. */
+  uint64_t set, wanted = monotonic_us() + (uint64_t)grace_ms * 1000;
+  if (sd_event_source_get_time(w->timer, &set) >= 0 && wanted < set)
+    sd_event_source_set_time(w->timer, wanted);
+  if (w->control >= 0 && !w->cancelled)
+    wire_send(w->control, &(struct wire_message){.type = WIRE_CANCEL});
+  w->cancelled = true;
 }

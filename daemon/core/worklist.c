@@ -276,18 +276,25 @@ enum problem study_release(struct store *s, const struct caller *c, struct study
   return claim_end(s, c, study, token, EV_RELEASE, NULL);
 }
 
-/* What the signature covers: the hash over the hashes of the records that stand, oldest first. */
-static int records_hash(struct store *s, int64_t study, char ret[static HASH_TEXT]) {
+/* What the signature covers: the hash over the patient's identity as it is now (id and version) and the hashes of the
+ * records that stand, oldest first. */
+static int covers_hash(struct store *s, const struct study *study, const struct patient *patient,
+                       char ret[static HASH_TEXT]) {
   _json_cleanup_ json_t *list = json_array();
   struct rows r = store_query(s,
                               "SELECT sha256 FROM record WHERE study = ? AND id NOT IN"
                               " (SELECT record FROM supersession) ORDER BY id",
-                              "i", study);
+                              "i", study->id);
+  bool whole = list != NULL;
   while (rows_next(&r))
-    json_array_append_new(list, json_string(rows_text(&r, 0)));
+    whole &= json_array_append_new(list, json_string(rows_text(&r, 0))) == 0;
   int err = rows_finish(&r);
+  if (err == 0 && !whole)
+    err = -ENOMEM;
   size_t n;
-  _free_cleanup_ char *text = json_canonical(list, &n);
+  _json_cleanup_ json_t *covers = json_pack("{s:s, s:I, s:O}", "patient", patient->id, "patient_version",
+                                            (json_int_t)patient->version, "records", list);
+  _free_cleanup_ char *text = json_canonical(covers, &n);
   if (err < 0 || !text)
     return err < 0 ? err : -ENOMEM;
   hash_sha256_text(text, n, ret);
@@ -299,13 +306,18 @@ enum problem study_sign(struct store *s, const struct caller *c, struct study *s
   enum problem p = claim_end(s, c, study, token, EV_SIGN, json_pack("{s:s}", "by", caller_person(c)));
   if (p != P_OK)
     return p;
-  char records[HASH_TEXT], ref[32];
-  int r = records_hash(s, study->id, records);
+  struct patient patient;
+  p = patient_find(s, study->patient, &patient);
+  if (p != P_OK)
+    return p;
+  char covers[HASH_TEXT], ref[32];
+  int r = covers_hash(s, study, &patient, covers);
   if (r >= 0)
     r = store_run(s,
-                  "INSERT INTO interpretation(study, version, by, at, conclusion, text, records) SELECT ?1,"
-                  " 1 + coalesce((SELECT max(version) FROM interpretation WHERE study = ?1), 0), ?2, ?3, ?4, ?5, ?6",
-                  "itittt", study->id, caller_person(c), wall_now().us, conclusion, text, records);
+                  "INSERT INTO interpretation(study, version, by, at, conclusion, text, covers, patient_version)"
+                  " SELECT ?1, 1 + coalesce((SELECT max(version) FROM interpretation WHERE study = ?1), 0), ?2, ?3, ?4,"
+                  " ?5, ?6, ?7",
+                  "itittti", study->id, caller_person(c), wall_now().us, conclusion, text, covers, patient.version);
   if (r >= 0) {
     snprintf(ref, sizeof ref, "I-%lld", (long long)store_last_id(s));
     r = change_add(s, "interpretation", ref, NULL);

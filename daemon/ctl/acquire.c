@@ -36,10 +36,8 @@ struct follow {
 /* ---- events ------------------------------------------------------------------------------------------------- */
 
 static void on_identity(struct follow *f, const json_t *data) {
-  const char *make = json_text(data, "make"), *model = json_text(data, "model"), *serial = json_text(data, "serial");
-  bool known = serial && *serial;
-  live_print(&f->live, "Appareil : %s %s%s%s", make ? make : "", model ? model : "", known ? ", n° " : "",
-             known ? serial : "");
+  const char *label = json_text(data, "label");
+  live_print(&f->live, "Appareil : %s", label ? label : "reconnu");
 }
 
 static void on_failure(struct follow *f, const json_t *data) {

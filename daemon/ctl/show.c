@@ -253,6 +253,8 @@ static void print_study(FILE *f, const json_t *study) {
   print_field(f, "Identifiant", json_text(patient, "id"));
   print_field(f, "Né(e) le", show_date(json_text(patient, "birth_date")));
   print_field(f, "Sexe", say_sex(json_text(patient, "sex")));
+  if (json_is_true(json_object_get(study, "identity_changed")))
+    print_field(f, "Attention", "l'identité du patient a été modifiée depuis l'enregistrement ou la signature");
   print_field(f, "Acte", json_text(study, "act"));
   print_field(f, "État", say_state(json_text(study, "state")));
   print_field(f, "Essais", show_int(study, "attempts"));

@@ -42,8 +42,9 @@ int cmd_audit_verify(struct ctl *c) {
   if (!api_json(c, &a)) {
     const char *first = show_int(a.json, "first"), *last = show_int(a.json, "last");
     print_field(c->out, "Journal", ok ? "intact" : "ROMPU");
-    print_fieldf(c->out, "Lignes", "%s (de %s à %s)", show_int(a.json, "rows") ? show_int(a.json, "rows") : "?",
-                 first ? first : "—", last ? last : "—");
+    const char *rows = show_int(a.json, "rows"), *archived = show_int(a.json, "archived");
+    print_fieldf(c->out, "Lignes", "%s (de %s à %s), archivées en plus : %s", rows ? rows : "?", first ? first : "—",
+                 last ? last : "—", archived ? archived : "0");
     print_field(c->out, "Empreinte", json_text(a.json, "head"));
   }
   if (!ok) {

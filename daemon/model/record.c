@@ -140,6 +140,24 @@ void acq_rec_gap(struct acq_record *r, unsigned channel, size_t n) {
     refuse(r, c->gaps.err == -EFBIG ? -EPROTO : c->gaps.err, "too many gaps to be a recording");
 }
 
+/* What a quality item may be about: nothing, an electrode, a channel, or times and counts ("0,020 s à partir de 1,4 s",
+ * "0,6 s en 2 fois"). Nothing else passes, as the nurse reads it. */
+static bool subject_ok(const char *subject) {
+  static const char *const words[] = {"s", "à", "partir", "de", "en", "fois"};
+  if (!*subject || electrode_find(subject) || nomenclature_find(subject))
+    return true;
+  for (const char *p = subject; *p;) {
+    size_t n = strcspn(p, " "), digits = strspn(p, "0123456789,");
+    bool word = digits == n && n > 0 && p[0] != ',';
+    for (size_t i = 0; i < sizeof words / sizeof *words && !word; i++)
+      word = strlen(words[i]) == n && !memcmp(words[i], p, n);
+    if (!word)
+      return false;
+    p += n + (p[n] == ' ');
+  }
+  return true;
+}
+
 /* The French sentence of a quality item: an electrode is named by its colour and place, a channel by its label. */
 static void quality_text(const struct quality *q, const char *subject, char text[static 512]) {
   const struct electrode *e = electrode_find(subject);
@@ -160,7 +178,7 @@ void acq_rec_quality(struct acq_record *r, const char *code, const char *subject
   const struct quality *q = quality_find(code);
   if (r->err)
     return;
-  if (!q || strlen(subject) >= ACQ_TEXT_MAX || !str_is_clean_utf8(subject, strlen(subject)) || count > INT32_MAX)
+  if (!q || strlen(subject) >= ACQ_TEXT_MAX || !subject_ok(subject) || count > INT32_MAX)
     return refuse(r, -EINVAL, "a quality item that the nomenclature does not list");
   size_t i;
   json_t *item;
@@ -495,7 +513,8 @@ static int read_quality(const json_t *quality, char reason[static 256]) {
     const char *code = json_text(item, "code");
     const struct quality *q = code ? quality_find(code) : NULL;
     if (!q || !has_only(item, "code count severity subject text") || !short_text(item, "subject", ACQ_TEXT_MAX) ||
-        json_int(item, "count", 0, INT32_MAX, &count) < 0 || !same_text(item, "severity", q->severity))
+        !subject_ok(json_text(item, "subject")) || json_int(item, "count", 0, INT32_MAX, &count) < 0 ||
+        !same_text(item, "severity", q->severity))
       return no(reason, "a quality item is not in its form");
     quality_text(q, json_text(item, "subject"), text);
     if (!same_text(item, "text", text))

@@ -243,7 +243,8 @@ def test_fields(d, p):
             ({"device": "ecg1", "seconds": None}, "invalid_field", 400, "seconds"),
             ({"device": f"{MARK}none"}, "device_unknown", 404, None), ({"device": "absent"}, "device_absent", 409, None)):
         refused(s + "/acquire", body, code, status, p.nurse, field)
-    refused(s + "/cancel", {}, "missing_field", field="reason")
+    refused(s + "/cancel", {}, "wrong_state", 409)  # without a reason it is a running acquisition that is meant
+    refused(s + "/cancel", {"reason": ""}, "invalid_field", field="reason")
     refused(s + "/cancel", {"reason": "x" * 501}, "invalid_field", field="reason")
     refused(s + "/repeat", {"reason": "x"}, "wrong_state", 409)
     refused(s + "/accept", {"confirm": "yes"}, "invalid_field", field="confirm")
@@ -649,9 +650,15 @@ def test_flow(d, p):
     y = wait_state(p.nurse, study, "acquired")
     must(len(y["records"]) == 1 and y["attempts"] == 1 and y["acquisition"] is None, y)
     r = y["records"][0]
+    must(r["sha256"] is None, r)
+    whole = p.gp.get(f"/v1/studies/{study}")["records"][0]
     for caller, role in p.callers:
         got = caller.get(f"/v1/records/{r['id']}")
-        must(got["sha256"] == r["sha256"] and got["provenance"]["driver"] == "corscience_emi12", got["provenance"])
+        # A hash that covers the statements, and what the instrument says of itself, are not for the nurse.
+        must(got["sha256"] == (whole["sha256"] if role == G else None), role, got["sha256"])
+        must(got["provenance"]["driver"] == "corscience_emi12", got["provenance"])
+        must(("device" in got["record"]) == (role in (G, A)), role)
+        must((got["provenance"]["device_serial"] is not None) == (role in (G, A)), role)
         must(("statements" in got["record"]) == (role == G) and ("derived" in got["record"]) == (role == G), role)
         got = caller.call("GET", f"/v1/records/{r['id']}/channels")
         n = int.from_bytes(got.body[:4], "little")
@@ -700,8 +707,9 @@ def test_flow(d, p):
         must(("interpretation" in caller.get(s)) == (role in (G, L)), role)
         must((TEXT + "\\nligne 2").encode() not in caller.call("GET", s).body or role in (G, L), role)
     standing = [x["sha256"] for x in signed["records"] if not x["superseded"]]
-    must(signed["interpretation"]["records_sha256"] ==
-         hashlib.sha256(json.dumps(standing, separators=(",", ":")).encode()).hexdigest(), "what was signed")
+    covers = {"patient": PATIENT, "patient_version": signed["interpretation"]["patient_version"], "records": standing}
+    must(signed["interpretation"]["covers_sha256"] ==
+         hashlib.sha256(json.dumps(covers, separators=(",", ":")).encode()).hexdigest(), "what was signed")
     for path in (s + "/repeat", s + "/cancel"):
         check_problem(p.gp.call("POST", path, {"reason": TEXT}), 409, "wrong_state")
     kinds = {c["kind"] for c in p.gp.get("/v1/changes?limit=200")["items"]}

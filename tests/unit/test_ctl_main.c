@@ -945,7 +945,7 @@ static void test_channels(void **state) {
 #define EVENTS                                                                                                          \
   STATE("1", "acquiring")                                                                                               \
   "event: identity\ndata: "                                                                                             \
-  "{\"make\":\"Corscience\",\"model\":\"EMI12\",\"serial\":\"7\\u009b\",\"firmware\":\"1\"}\n\n"                        \
+  "{\"device\":\"ecg-1\",\"label\":\"ECG salle 1\\u009b\"}\n\n"                                                         \
   "id: 2\nevent: contacts\ndata: {\"known\":[\"R\",\"C1\"],\"off\":[\"C1\"],\"text\":[\"L'électrode blanche et rouge " \
   "(C1, V1) "                                                                                                           \
   "ne touche pas la peau.\"]}\n\n"                                                                                      \
@@ -965,7 +965,7 @@ static void test_acquire(void **state) {
              {.expect = "GET /v1/studies/S-1 ", .status = 200, .body = DONE("true")});
   assert_int_equal(RUN("acquire", "S-1", "--device", "ecg-1", "--seconds", "10"), CTL_OK);
   assert_string_equal(out_text, "Acquisition A-1 pour S-1 sur ecg-1 ; Ctrl-C annule.\n"
-                                "Appareil : Corscience EMI12, n° 7\n"
+                                "Appareil : ECG salle 1\n"
                                 "Électrodes : L'électrode blanche et rouge (C1, V1) ne touche pas la peau.\n"
                                 "Progrès : 42 %\nProgrès : 100 %\n"
                                 "Enregistrement R-1 reçu.\nSuite : asaleectl accept S-1\n");
@@ -1078,7 +1078,7 @@ static void test_acquire_terminal(void **state) {
   fclose(out);
   close(master);
   has(text, "Acquisition A-1");
-  has(text, "Appareil : Corscience EMI12, n° 7\r\n");
+  has(text, "Appareil : ECG salle 1\r\n");
   has(text, "II          ");
   has(text, "Annulation demandée…\r\n");
   has(text, "annulation en cours");

@@ -21,6 +21,7 @@ static const struct {
   unsigned roles;
 } policy[] = {{PART_IDENTITY, NURSE | GP | LGC},
               {PART_ACQUIRED, NURSE | GP | ADMIN | LGC},
+              {PART_DEVICE, GP | ADMIN},
               {PART_STATEMENTS, GP},
               {PART_DERIVED, GP},
               {PART_INTERPRETATION, GP | LGC}};
@@ -31,7 +32,7 @@ static const struct {
 } members[] = {
     {"acquired", NURSE | GP | ADMIN | LGC},
     {"complete", NURSE | GP | ADMIN | LGC},
-    {"device", NURSE | GP | ADMIN | LGC},
+    {"device", GP | ADMIN},
     {"driver", NURSE | GP | ADMIN | LGC},
     {"end", NURSE | GP | ADMIN | LGC},
     {"integrity", NURSE | GP | ADMIN | LGC},

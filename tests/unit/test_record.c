@@ -139,7 +139,7 @@ static void rich(struct acq_record *r) {
   acq_rec_quality(r, "electrode_off", "R", 2);
   acq_rec_quality(r, "electrode_off", "C6", 1);
   acq_rec_quality(r, "frame_damaged", "", 4);
-  acq_rec_quality(r, "samples_missing", "début", 0);
+  acq_rec_quality(r, "samples_missing", "0,5 s", 0);
   acq_rec_statement(r, "1", "Rythme sinusal\n\té \"?\"");
 }
 
@@ -171,8 +171,8 @@ static const char rich_json[] =
     "\"L'électrode blanche et violette (C6, V6) ne touche pas la peau : la recoller, puis recommencer.\"},"
     "{\"code\":\"frame_damaged\",\"count\":4,\"severity\":\"check\",\"subject\":\"\",\"text\":"
     "\"Des données sont arrivées abîmées : vérifier le câble, puis recommencer.\"},"
-    "{\"code\":\"samples_missing\",\"count\":0,\"severity\":\"check\",\"subject\":\"début\",\"text\":"
-    "\"Il manque une partie du signal (début) : vérifier le câble, puis recommencer.\"}],"
+    "{\"code\":\"samples_missing\",\"count\":0,\"severity\":\"check\",\"subject\":\"0,5 s\",\"text\":"
+    "\"Il manque une partie du signal (0,5 s) : vérifier le câble, puis recommencer.\"}],"
     "\"schema\":\"asaleed-record-1\",\"started\":\"2026-03-29T01:59:59.123456+01:00\","
     "\"statements\":[{\"code\":\"1\",\"text\":\"Rythme sinusal\\n\\té \\\"?\\\"\"}]}";
 
@@ -502,8 +502,8 @@ static void quality(struct acq_record *r) {
 
 TEST(quality_items) {
   static char subject_63[64], subject_64[65];
-  memset(subject_63, 's', 63);
-  memset(subject_64, 's', 64);
+  memset(subject_63, '1', 63);
+  memset(subject_64, '1', 64);
   const struct {
     const char *code, *subject;
     uint32_t count;
@@ -513,8 +513,15 @@ TEST(quality_items) {
       {"electrode_off", "N", 1, 0, "L'électrode noire (N, jambe droite) ne touche pas la peau"},
       {"lead_saturated", "lead_avr", 0, 0, "La dérivation aVR sature"},
       {"lead_flat", "", 1, 0, "La dérivation  est plate"},
-      {"lead_flat", "%s%n", 1, 0, "La dérivation %s%n est plate"}, /* a subject is no format */
-      {"lead_flat", "\"\\", 1, 0, "La dérivation \\\"\\\\ est plate"},
+      {"samples_missing", "0,020 s à partir de 1,4 s", 1, 0, "une partie du signal (0,020 s à partir de 1,4 s)"},
+      {"samples_missing", "0,6 s en 2 fois", 1, 0, "(0,6 s en 2 fois)"},
+      /* the nurse reads it: no words but these */
+      {"samples_missing", "STEMI", 1, -EINVAL, NULL},
+      {"samples_missing", "1,4 s FA", 1, -EINVAL, NULL},
+      {"samples_missing", ",5 s", 1, -EINVAL, NULL},
+      {"samples_missing", "0,6  s", 1, -EINVAL, NULL},
+      {"lead_flat", "%s%n", 1, -EINVAL, NULL},
+      {"lead_flat", "\"\\", 1, -EINVAL, NULL},
       {"lead_flat", subject_63, INT32_MAX, 0, "\"count\":2147483647"},
       {"incomplete", "R", 1, 0, "L'enregistrement a été interrompu : il est incomplet."},
       {"lead_flat", subject_64, 1, -EINVAL, NULL},

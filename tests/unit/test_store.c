@@ -425,7 +425,7 @@ static const struct {
      true},
     {"supersession", "INSERT INTO supersession VALUES(1,1,'u','r')", "UPDATE supersession SET reason = 'x'", true,
      true},
-    {"interpretation", "INSERT INTO interpretation VALUES(1,1,1,'u',1,'normal','t','r')",
+    {"interpretation", "INSERT INTO interpretation VALUES(1,1,1,'u',1,'normal','t','r',1)",
      "UPDATE interpretation SET text = 'x'", true, true},
     {"change", "INSERT INTO change VALUES(1,1,'study','S-1','x')", "UPDATE change SET ref = 'x'", true, true},
     {"audit", "INSERT INTO audit VALUES(1,1,'u',NULL,'a','s','{}',x'00')", "UPDATE audit SET actor = 'x'", true, true},

@@ -217,7 +217,7 @@ static void test_life(void **state) {
   assert_int_equal(bed_int(b, "SELECT count(*) FROM interpretation WHERE by = 'martin' AND version = 1"), 1);
   assert_int_equal(bed_int(b, "SELECT count(*) FROM change WHERE kind = 'order' AND ref = 'O-1'"), 1);
   struct audit_check c;
-  assert_int_equal(audit_verify(b->store, &c), 0);
+  assert_int_equal(audit_verify(b->store, b->artefacts, &c), 0);
   assert_true(c.ok);
   /* A step on what somebody else has moved meanwhile is refused. */
   struct study old = study(b, id);
@@ -245,11 +245,12 @@ static void test_sign_binds(void **state) {
   assert_int_equal(ACT(b, study_sign(b->store, &gp, &y, token, "normal", "t")), P_OK);
   struct rows r = store_query(b->store, "SELECT sha256 FROM record ORDER BY id LIMIT 2 OFFSET 1", "");
   while (rows_next(&r))
-    n += (size_t)snprintf(text + n, sizeof text - n, "%s\"%s\"", n ? "," : "[", rows_text(&r, 0));
+    n += (size_t)snprintf(text + n, sizeof text - n, "%s\"%s\"",
+                          n ? "," : "{\"patient\":\"P1\",\"patient_version\":1,\"records\":[", rows_text(&r, 0));
   assert_int_equal(rows_finish(&r), 0);
-  n += (size_t)snprintf(text + n, sizeof text - n, "]");
+  n += (size_t)snprintf(text + n, sizeof text - n, "]}");
   hash_sha256_text(text, n, expected);
-  struct rows i = store_query(b->store, "SELECT records, text, conclusion FROM interpretation", "");
+  struct rows i = store_query(b->store, "SELECT covers, text, conclusion FROM interpretation", "");
   assert_true(rows_next(&i));
   assert_string_equal(rows_text(&i, 0), expected);
   assert_string_equal(rows_text(&i, 1), "t");
@@ -400,7 +401,7 @@ static void test_clock_back(void **state) {
   assert_int_equal(ACT(b, study_sign(b->store, &gp, &y, token, "normal", "t")), P_OK);
   clock_step_s = 0;
   struct audit_check c;
-  assert_int_equal(audit_verify(b->store, &c), 0);
+  assert_int_equal(audit_verify(b->store, b->artefacts, &c), 0);
   assert_true(c.ok);
 }
 
