@@ -144,7 +144,8 @@ void acq_rec_gap(struct acq_record *r, unsigned channel, size_t n) {
  * "0,6 s en 2 fois"). Nothing else passes, as the nurse reads it. */
 static bool subject_ok(const char *subject) {
   static const char *const words[] = {"s", "à", "partir", "de", "en", "fois"};
-  if (!*subject || electrode_find(subject) || nomenclature_find(subject))
+  const struct nomenclature *row = nomenclature_find(subject);
+  if (!*subject || electrode_find(subject) || (row && row->kind == 'C'))
     return true;
   for (const char *p = subject; *p;) {
     size_t n = strcspn(p, " "), digits = strspn(p, "0123456789,");
