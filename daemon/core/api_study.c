@@ -139,7 +139,7 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
   bool changed = false;
   if (r >= 0)
     r = changed_json(call, y->id, patient.version, &changed);
-  if (r >= 0)
+  if (r >= 0 && mask_shows(call->caller.role, PART_IDENTITY)) /* free text about the patient */
     r = comment_json(call, y->id, &comment);
   if (r >= 0 && mask_shows(call->caller.role, PART_INTERPRETATION))
     r = interpretation_json(call, y->id, &interpretation);

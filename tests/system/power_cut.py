@@ -202,7 +202,7 @@ class Cut:
 
     def look_record(self, record, sha256):
         r = self.gp.get(f"/v1/records/{record}")
-        if r["sha256"] != sha256:
+        if sha256 and r["sha256"] != sha256:  # a nurse was told the number, a reader the hash too
             return f"is {r['sha256']}"
         if len(self.gp.get(f"/v1/records/{record}/channels")) < 1000:
             return "has no samples"
