@@ -75,7 +75,7 @@ static int decode(const struct acq_capture *capture, struct acq_record *ret) {
     return acq_rec_fail(ret, -ENODATA, "no reading");
   if (dec_parse(value, &litres) < 0)
     return acq_rec_fail(ret, -EPROTO, "the reading is not a number");
-  acq_rec_measure(ret, "fvc", litres);
+  acq_rec_measure(ret, "fvc", litres, NULL);
   return acq_rec_done(ret);
 }
 
@@ -89,7 +89,7 @@ const struct acq_driver $name = {
     .name = "$name",
     .version = "1",
     .label = "$name",
-    .modality = ACQ_SPIROMETRY,
+    .modalities = ACQ_MODALITY(ACQ_SPIROMETRY),
     .maturity = ACQ_SIMULATED,
     .integrity = ACQ_NONE,
     .match = match,

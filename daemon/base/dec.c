@@ -92,23 +92,30 @@ size_t dec_format(struct dec d, char text[static DEC_TEXT_MAX]) {
   return len;
 }
 
-int dec_cmp(struct dec a, struct dec b) {
+__extension__ typedef __int128 wide;
+
+int dec_cmp_scaled(struct dec a, int32_t factor, struct dec b, int32_t divisor) {
+  static const wide most = ((wide)1 << 126) / 10;
   int sign_a = (a.mantissa > 0) - (a.mantissa < 0), sign_b = (b.mantissa > 0) - (b.mantissa < 0);
   if (sign_a != sign_b || !sign_a)
     return sign_a - sign_b;
   /* Bring the larger exponent down; once it cannot come down further its magnitude is the larger one, since the
-   * other mantissa has at most 31 bits. */
-  int64_t x = a.mantissa, y = b.mantissa;
+   * other side has at most 62 bits. */
+  wide x = (wide)a.mantissa * factor, y = (wide)b.mantissa * divisor;
   int ex = a.exponent, ey = b.exponent;
-  while (ex > ey && x > -(INT64_MAX / 10) && x < INT64_MAX / 10)
+  while (ex > ey && x > -most && x < most)
     x *= 10, ex--;
-  while (ey > ex && y > -(INT64_MAX / 10) && y < INT64_MAX / 10)
+  while (ey > ex && y > -most && y < most)
     y *= 10, ey--;
   if (ex > ey)
     return sign_a;
   if (ey > ex)
     return -sign_b;
   return (x > y) - (x < y);
+}
+
+int dec_cmp(struct dec a, struct dec b) {
+  return dec_cmp_scaled(a, 1, b, 1);
 }
 
 int dec_mul(struct dec d, int32_t n, struct dec *ret) {

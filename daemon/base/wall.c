@@ -1,5 +1,6 @@
 #include "wall.h"
 
+#include <asalee/driver.h>
 #include <errno.h>
 #include <string.h>
 #include <time.h>
@@ -34,6 +35,19 @@ static int64_t days_from_civil(int64_t y, int m, int d) {
   return era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468;
 }
 
+struct civil {
+  int year, month, day;
+};
+
+/* The other way; days from -1 on. */
+static struct civil civil_from_days(int64_t days) {
+  int64_t z = days + 719468, era = z / 146097, doe = z - era * 146097;
+  int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
+  int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
+  int month = (int)(mp < 10 ? mp + 3 : mp - 9);
+  return (struct civil){(int)(yoe + era * 400 + (month <= 2)), month, (int)(doy - (153 * mp + 2) / 5 + 1)};
+}
+
 /* n digits, then a character: a page of the queue formats some 150 times. */
 static char *put(char *p, int v, int n, char after) {
   for (int i = n - 1; i >= 0; i--, v /= 10)
@@ -50,15 +64,11 @@ void wall_format(struct wall w, char text[static WALL_TEXT_MAX]) {
   int64_t local = w.us / WALL_SECOND + w.offset_minutes * 60;
   int64_t days = (local + 86400) / 86400 - 1; /* floors, as an early instant west of Greenwich is in 1969 */
   int second = (int)(local - days * 86400);
-  int64_t z = days + 719468, era = z / 146097, doe = z - era * 146097;
-  int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-  int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
-  int day = (int)(doy - (153 * mp + 2) / 5 + 1), month = (int)(mp < 10 ? mp + 3 : mp - 9);
-  int year = (int)(yoe + era * 400 + (month <= 2));
+  struct civil date = civil_from_days(days);
   int offset = w.offset_minutes < 0 ? -w.offset_minutes : w.offset_minutes;
-  char *p = put(text, year, 4, '-');
-  p = put(p, month, 2, '-');
-  p = put(p, day, 2, 'T');
+  char *p = put(text, date.year, 4, '-');
+  p = put(p, date.month, 2, '-');
+  p = put(p, date.day, 2, 'T');
   p = put(p, second / 3600, 2, ':');
   p = put(p, second / 60 % 60, 2, ':');
   p = put(p, second % 60, 2, '.');
@@ -79,13 +89,15 @@ static bool digits(const char **p, int n, int min, int max, int *ret) {
   return v >= min && v <= max;
 }
 
-static bool date(const char **p, int *y, int *m, int *d) {
+static bool is_day(int y, int m, int d) {
   static const int8_t days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-  if (!digits(p, 4, 0, 9999, y) || *(*p)++ != '-' || !digits(p, 2, 1, 12, m) || *(*p)++ != '-' ||
-      !digits(p, 2, 1, 31, d))
-    return false;
-  bool leap = (*y % 4 == 0 && *y % 100) || *y % 400 == 0;
-  return *d <= days[*m - 1] + (*m == 2 && leap);
+  bool leap = (y % 4 == 0 && y % 100) || y % 400 == 0;
+  return m >= 1 && m <= 12 && d >= 1 && d <= days[m - 1] + (m == 2 && leap);
+}
+
+static bool date(const char **p, int *y, int *m, int *d) {
+  return digits(p, 4, 0, 9999, y) && *(*p)++ == '-' && digits(p, 2, 1, 12, m) && *(*p)++ == '-' &&
+         digits(p, 2, 1, 31, d) && is_day(*y, *m, *d);
 }
 
 int wall_parse(const char *text, struct wall *ret) {
@@ -120,4 +132,28 @@ bool wall_is_date(const char *text) {
   size_t n = strnlen(text, 11);
   const char *p = text;
   return n == 10 && date(&p, &y, &m, &d) && y >= 1850;
+}
+
+/* ---- instruments' clocks (driver.h) ---- */
+
+int acq_clock_to_us(const struct acq_clock *c, int64_t *ret) {
+  if (c->year < 1970 || c->year > 2999 || !is_day(c->year, c->month, c->day) || c->hour < 0 || c->hour > 23 ||
+      c->minute < 0 || c->minute > 59 || c->second < 0 || c->second > 59 || c->ms < 0 || c->ms > 999)
+    return -ERANGE;
+  *ret =
+      (days_from_civil(c->year, c->month, c->day) * 86400 + c->hour * 3600 + c->minute * 60 + c->second) * WALL_SECOND +
+      c->ms * 1000;
+  return 0;
+}
+
+struct acq_clock acq_clock_from_us(int64_t us) {
+  int64_t ms = us / 1000, days = ms / 86400000;
+  struct civil date = civil_from_days(days);
+  int rest = (int)(ms - days * 86400000);
+  return (struct acq_clock){date.year,         date.month,       date.day,   rest / 3600000,
+                            rest / 60000 % 60, rest / 1000 % 60, rest % 1000};
+}
+
+int64_t acq_order_clock_us(const struct acq_order *order, uint64_t ms) {
+  return order->started_us + order->offset_minutes * 60 * WALL_SECOND + (int64_t)ms * 1000;
 }

@@ -247,7 +247,7 @@ enum problem api_order_add(struct api_call *call) {
   const char *patient, *act;
   int64_t order, study;
   enum problem p = api_text(call, "act", 32, true, &act);
-  if (p == P_OK && !act_is_known(act))
+  if (p == P_OK && !act_modality(act))
     p = P_invalid_field;
   if (p == P_OK)
     p = api_text(call, "patient", PATIENT_ID_MAX, true, &patient);
@@ -305,7 +305,8 @@ enum problem api_study_get(struct api_call *call) {
 
 enum problem api_study_acquire(struct api_call *call) {
   struct study y;
-  const char *device;
+  const char *device, *phase_text;
+  enum acq_phase phase = ACQ_NO_PHASE;
   int64_t seconds;
   enum problem p = find(call, &y);
   if (p == P_OK)
@@ -313,7 +314,11 @@ enum problem api_study_acquire(struct api_call *call) {
   if (p == P_OK)
     p = api_number(call, "seconds", 1, 86400, 0, &seconds);
   if (p == P_OK)
-    p = session_start(call->api->sessions, &call->caller, &y, device, (uint32_t)seconds);
+    p = api_text(call, "phase", 16, false, &phase_text);
+  if (p == P_OK && phase_text && (act_modality(y.act) != ACQ_SPIROMETRY || !(phase = acq_phase_find(phase_text))))
+    p = P_invalid_field;
+  if (p == P_OK)
+    p = session_start(call->api->sessions, &call->caller, &y, device, (uint32_t)seconds, phase);
   if (p != P_OK)
     return p;
   call->status = 202;

@@ -33,6 +33,8 @@ static const struct key keys[] = {
     {"daemon", "log-level", LEVEL, FIELD(struct conf, log_level), 0, 0},
     {"queue", "claim-minutes", NUMBER, FIELD(struct conf, claim_minutes), 1, 24 * 60},
     {"queue", "due-hours-ecg", NUMBER, FIELD(struct conf, due_hours_ecg), 1, 24 * 365},
+    {"queue", "due-hours-spirometry", NUMBER, FIELD(struct conf, due_hours_spirometry), 1, 24 * 365},
+    {"queue", "due-hours-measurement", NUMBER, FIELD(struct conf, due_hours_measurement), 1, 24 * 365},
     {"device", "driver", TEXT, FIELD(struct conf_device, driver), 0, 0},
     {"device", "label", TEXT, FIELD(struct conf_device, label), 0, 0},
     {"device", "usb-serial", TEXT, FIELD(struct conf_device, usb_serial), 0, 0},
@@ -52,7 +54,11 @@ struct reader {
 };
 
 void conf_defaults(struct conf *c) {
-  *c = (struct conf){.log_level = LOG_INFO, .claim_minutes = 30, .due_hours_ecg = 24};
+  *c = (struct conf){.log_level = LOG_INFO,
+                     .claim_minutes = 30,
+                     .due_hours_ecg = 24,
+                     .due_hours_spirometry = 72,
+                     .due_hours_measurement = 72};
   str_copy(c->store, sizeof c->store, "/var/lib/asaleed");
   str_copy(c->socket, sizeof c->socket, "/run/asaleed/api.sock");
   str_copy(c->driver_program, sizeof c->driver_program, "/usr/libexec/asaleed/asaleed-driver");

@@ -30,8 +30,8 @@ struct conf {
   char devices_dir[CONF_PATH_MAX];
   char messages[CONF_PATH_MAX];
   int log_level;
-  uint32_t claim_minutes; /* a claim ends by itself after that */
-  uint32_t due_hours_ecg; /* from acceptance to the due time of the interpretation */
+  uint32_t claim_minutes;                                              /* a claim ends by itself after that */
+  uint32_t due_hours_ecg, due_hours_spirometry, due_hours_measurement; /* from acceptance to the due time */
   struct conf_device devices[CONF_DEVICES_MAX];
   unsigned n_devices;
 };

@@ -17,11 +17,13 @@
 
 #define CATALOGUE_MAX (1u << 20)
 
-/* A tty that is plugged in now, declared or not. */
+/* A tty or a USB device that is plugged in now, declared or not. */
 struct adapter {
+  enum acq_bus bus;
   char syspath[CONF_PATH_MAX];
   char node[CONF_TEXT_MAX], serial[CONF_TEXT_MAX], port[CONF_TEXT_MAX], id_path[CONF_TEXT_MAX];
-  uint16_t vendor, product; /* 0 when it is no USB adapter */
+  uint16_t vendor, product;       /* 0 when it is no USB adapter */
+  char interfaces[CONF_TEXT_MAX]; /* udev's ID_USB_INTERFACES, ":0f0000:080650:" */
 };
 
 struct devices {
@@ -55,16 +57,33 @@ static uint16_t usb_id(sd_device *parent, const char *name) {
   return (uint16_t)(id[0] << 8 | id[1]);
 }
 
+#define HUB_CLASS "09"
+
+/* The USB device that this is, or that it hangs on; NULL when there is none. */
+static sd_device *usb_device(sd_device *dev, enum acq_bus bus) {
+  sd_device *parent;
+  return bus == ACQ_USB                                                                        ? dev
+         : sd_device_get_parent_with_subsystem_devtype(dev, "usb", "usb_device", &parent) >= 0 ? parent
+                                                                                               : NULL;
+}
+
 static bool adapter_read(sd_device *dev, struct adapter *ret) {
   struct adapter a = {0};
-  const char *syspath, *node, *value = NULL;
-  sd_device *parent;
+  const char *syspath, *node, *subsystem, *value = NULL;
+  if (sd_device_get_subsystem(dev, &subsystem) < 0)
+    return false;
+  a.bus = strcmp(subsystem, "usb") ? ACQ_SERIAL : ACQ_USB;
+  if (a.bus == ACQ_USB && sd_device_get_sysattr_value(dev, "bDeviceClass", &value) >= 0 && !strcmp(value, HUB_CLASS))
+    return false;
   if (sd_device_get_syspath(dev, &syspath) < 0 || sd_device_get_devname(dev, &node) < 0 ||
       !str_copy(a.syspath, sizeof a.syspath, syspath) || !str_copy(a.node, sizeof a.node, node))
     return false;
   if (sd_device_get_property_value(dev, "ID_PATH", &value) >= 0)
     text_of(a.id_path, sizeof a.id_path, value);
-  if (sd_device_get_parent_with_subsystem_devtype(dev, "usb", "usb_device", &parent) >= 0) {
+  if (sd_device_get_property_value(dev, "ID_USB_INTERFACES", &value) >= 0)
+    text_of(a.interfaces, sizeof a.interfaces, value);
+  sd_device *parent = usb_device(dev, a.bus);
+  if (parent) {
     a.vendor = usb_id(parent, "idVendor");
     a.product = usb_id(parent, "idProduct");
     if (sd_device_get_sysattr_value(parent, "serial", &value) >= 0)
@@ -76,9 +95,10 @@ static bool adapter_read(sd_device *dev, struct adapter *ret) {
   return true;
 }
 
-/* Every part that the declaration gives must fit. */
-static bool adapter_is(const struct adapter *a, const struct conf_device *c) {
-  return (!c->usb_serial[0] || !strcmp(c->usb_serial, a->serial)) &&
+/* Every part that the declaration gives must fit. An adapter of a serial instrument is also a USB device of its own:
+ * the driver's bus says which of the two is meant. */
+static bool adapter_is(const struct adapter *a, enum acq_bus bus, const struct conf_device *c) {
+  return a->bus == bus && (!c->usb_serial[0] || !strcmp(c->usb_serial, a->serial)) &&
          (!c->port[0] || !strcmp(c->port, a->port) || !strcmp(c->port, a->id_path)) &&
          (!c->node[0] || !strcmp(c->node, a->node));
 }
@@ -89,7 +109,7 @@ static void devices_bind(struct devices *d) {
     const struct adapter *found = NULL;
     unsigned matches = 0;
     for (unsigned k = 0; k < d->n_adapters; k++)
-      if (adapter_is(&d->adapters[k], &dev->conf) && !matches++)
+      if (adapter_is(&d->adapters[k], device_bus(d, dev), &dev->conf) && !matches++)
         found = &d->adapters[k];
     /* Two adapters with one serial number: an order for one room must not read the other's patient. */
     if (matches > 1) {
@@ -121,7 +141,7 @@ static void adapter_remove(struct devices *d, const char *syspath) {
 static void adapter_add(struct devices *d, const struct adapter *a) {
   adapter_remove(d, a->syspath);
   if (d->n_adapters == ADAPTERS_MAX)
-    log_warning("devices: more than %d serial ports, %s is not watched", ADAPTERS_MAX, a->node);
+    log_warning("devices: more than %d serial ports and USB devices, %s is not watched", ADAPTERS_MAX, a->node);
   else
     d->adapters[d->n_adapters++] = *a;
 }
@@ -149,12 +169,16 @@ static int devices_scan(struct devices *d) {
     r = sd_device_enumerator_allow_uninitialized(e);
   if (r >= 0)
     r = sd_device_enumerator_add_match_subsystem(e, "tty", true);
+  if (r >= 0)
+    r = sd_device_enumerator_add_match_subsystem(e, "usb", true);
   /* Only ports with a device behind them: /sys/class/tty lists 64 virtual consoles too. */
   for (sd_device *dev = r < 0 ? NULL : sd_device_enumerator_get_device_first(e); dev;
        dev = sd_device_enumerator_get_device_next(e)) {
     struct adapter a;
     sd_device *parent;
-    if (sd_device_get_parent(dev, &parent) >= 0 && adapter_read(dev, &a))
+    const char *devtype = "";
+    sd_device_get_devtype(dev, &devtype); /* a USB interface is no device of its own */
+    if (strcmp(devtype, "usb_interface") && sd_device_get_parent(dev, &parent) >= 0 && adapter_read(dev, &a))
       adapter_add(d, &a);
   }
   sd_device_enumerator_unref(e);
@@ -182,6 +206,8 @@ int devices_open(sd_event *event, const struct conf *conf, struct devices **ret)
     r = sd_device_monitor_new(&d->monitor);
     if (r >= 0)
       r = sd_device_monitor_filter_add_match_subsystem_devtype(d->monitor, "tty", NULL);
+    if (r >= 0)
+      r = sd_device_monitor_filter_add_match_subsystem_devtype(d->monitor, "usb", "usb_device");
     if (r >= 0)
       r = sd_device_monitor_attach_event(d->monitor, event);
     if (r >= 0)
@@ -216,7 +242,7 @@ void devices_close(struct devices *d) {
 static int driver_read(const json_t *j, struct driver_info *ret) {
   struct driver_info i = {0};
   int64_t max, normal, grace, v;
-  const json_t *matches = json_object_get(j, "match"), *m;
+  const json_t *matches = json_object_get(j, "match"), *modalities = json_object_get(j, "modalities"), *m;
   const struct {
     const char *key;
     char *field;
@@ -225,7 +251,6 @@ static int driver_read(const json_t *j, struct driver_info *ret) {
       {"name", i.name, sizeof i.name},
       {"version", i.version, sizeof i.version},
       {"label", i.label, sizeof i.label},
-      {"modality", i.modality, sizeof i.modality},
       {"maturity", i.maturity, sizeof i.maturity},
       {"integrity", i.integrity, sizeof i.integrity},
   };
@@ -242,6 +267,12 @@ static int driver_read(const json_t *j, struct driver_info *ret) {
   i.default_seconds = (uint32_t)normal;
   i.grace_ms = (uint32_t)grace;
   size_t k;
+  json_array_foreach(modalities, k, m) {
+    enum acq_modality modality = json_is_string(m) ? acq_modality_find(json_string_value(m)) : 0;
+    if (!modality)
+      return -EPROTO;
+    i.modalities |= ACQ_MODALITY(modality);
+  }
   json_array_foreach(matches, k, m) {
     const char *bus = json_text(m, "bus");
     for (enum acq_bus b = ACQ_SERIAL; bus && b <= ACQ_FILE; b++)
@@ -252,6 +283,8 @@ static int driver_read(const json_t *j, struct driver_info *ret) {
       i.match[k].vendor = (uint16_t)v;
     if (json_int(m, "product", 0, UINT16_MAX, &v) == 0)
       i.match[k].product = (uint16_t)v;
+    if (json_int(m, "class", 0, UINT8_MAX, &v) == 0)
+      i.match[k].usb_class = (uint8_t)v;
     if (!i.match[k].bus)
       return -EPROTO;
     i.n_match++;
@@ -306,9 +339,10 @@ static int on_catalogue(sd_event_source *source, int fd, uint32_t revents, void 
   int r = catalogue_more(d);
   if (r <= 0) {
     d->output_source = sd_event_source_disable_unref(source);
-    if (r == 0)
+    if (r == 0) {
+      devices_bind(d); /* now it is known on which bus each instrument is */
       devices_check(d);
-    else
+    } else
       log_errno(LOG_ERROR, r, "drivers: cannot read the list of drivers; no acquisition is possible");
   }
   return 0;
@@ -392,6 +426,24 @@ unsigned devices_count(const struct devices *d, unsigned *ret_present) {
   return d->n;
 }
 
+static bool match_fits(const struct driver_info *driver, unsigned k, const struct adapter *a) {
+  char class[8];
+  snprintf(class, sizeof class, ":%02x", driver->match[k].usb_class);
+  if (!a->vendor || driver->match[k].bus != a->bus || (!driver->match[k].vendor && !driver->match[k].usb_class))
+    return false;
+  return (!driver->match[k].vendor ||
+          (driver->match[k].vendor == a->vendor && driver->match[k].product == a->product)) &&
+         (!driver->match[k].usb_class || strstr(a->interfaces, class));
+}
+
+static json_t *modalities_json(const struct driver_info *driver) {
+  json_t *list = json_array();
+  for (enum acq_modality m = ACQ_ECG; driver && m <= ACQ_MEASUREMENT; m++)
+    if (driver->modalities & ACQ_MODALITY(m))
+      json_array_append_new(list, json_string(acq_modality_name(m)));
+  return list;
+}
+
 /* A plugged-in adapter that no device declares but a driver could speak through. */
 static json_t *unbound_json(const struct devices *d, const struct adapter *a) {
   for (unsigned i = 0; i < d->n; i++)
@@ -399,16 +451,16 @@ static json_t *unbound_json(const struct devices *d, const struct adapter *a) {
       return NULL;
   for (unsigned i = 0; i < d->n_drivers; i++)
     for (unsigned k = 0; k < d->drivers[i].n_match; k++) {
-      if (!a->vendor || d->drivers[i].match[k].vendor != a->vendor || d->drivers[i].match[k].product != a->product)
+      if (!match_fits(&d->drivers[i], k, a))
         continue;
       char hint[1024];
       snprintf(hint, sizeof hint, "[device NOM]\ndriver = %s\n%s = %s\n", d->drivers[i].name,
                a->serial[0] ? "usb-serial" : "port", a->serial[0] ? a->serial : a->port);
-      return json_pack("{s:b, s:s, s:b, s:s, s:s, s:n, s:s, s:s, s:s, s:s, s:b, s:s?, s:s?}", "bound", 0, "bus",
-                       "serial", "busy", 0, "driver", d->drivers[i].name, "hint", hint, "id", "label",
-                       d->drivers[i].label, "maturity", d->drivers[i].maturity, "modality", d->drivers[i].modality,
-                       "node", a->node, "present", 1, "port", a->port[0] ? a->port : NULL, "serial",
-                       a->serial[0] ? a->serial : NULL);
+      return json_pack("{s:b, s:s, s:b, s:s, s:s, s:n, s:s, s:s, s:o, s:s, s:b, s:s?, s:s?}", "bound", 0, "bus",
+                       acq_bus_name(a->bus), "busy", 0, "driver", d->drivers[i].name, "hint", hint, "id", "label",
+                       d->drivers[i].label, "maturity", d->drivers[i].maturity, "modalities",
+                       modalities_json(&d->drivers[i]), "node", a->node, "present", 1, "port",
+                       a->port[0] ? a->port : NULL, "serial", a->serial[0] ? a->serial : NULL);
     }
   return NULL;
 }
@@ -418,12 +470,12 @@ int devices_json(const struct devices *d, json_t **ret) {
   for (unsigned i = 0; i < d->n; i++) {
     const struct device *dev = &d->list[i];
     const struct driver_info *driver = devices_driver(d, dev->conf.driver);
-    json_t *item = json_pack("{s:b, s:s, s:b, s:s, s:s, s:s, s:s?, s:s?, s:s?, s:b, s:s?, s:s?}", "bound", 1, "bus",
-                             acq_bus_name(device_bus(d, dev)), "busy", device_is_busy(d, dev), "driver",
-                             dev->conf.driver, "id", dev->conf.id, "label", dev->conf.label, "maturity",
-                             driver ? driver->maturity : NULL, "modality", driver ? driver->modality : NULL, "node",
-                             dev->node[0] ? dev->node : NULL, "present", dev->node[0] != 0, "port",
-                             dev->port[0] ? dev->port : NULL, "serial", dev->serial[0] ? dev->serial : NULL);
+    json_t *item =
+        json_pack("{s:b, s:s, s:b, s:s, s:s, s:s, s:s?, s:o, s:s?, s:b, s:s?, s:s?}", "bound", 1, "bus",
+                  acq_bus_name(device_bus(d, dev)), "busy", device_is_busy(d, dev), "driver", dev->conf.driver, "id",
+                  dev->conf.id, "label", dev->conf.label, "maturity", driver ? driver->maturity : NULL, "modalities",
+                  modalities_json(driver), "node", dev->node[0] ? dev->node : NULL, "present", dev->node[0] != 0,
+                  "port", dev->port[0] ? dev->port : NULL, "serial", dev->serial[0] ? dev->serial : NULL);
     if (!item || json_array_append_new(items, item) < 0)
       return -ENOMEM;
   }

@@ -16,11 +16,13 @@
 /* A row of "asaleed-driver list --json". */
 struct driver_info {
   char name[ACQ_TEXT_MAX], version[ACQ_TEXT_MAX], label[128];
-  char modality[16], maturity[16], integrity[16];
+  char maturity[16], integrity[16];
+  unsigned modalities; /* ACQ_MODALITY(...) */
   uint32_t max_seconds, default_seconds, grace_ms;
   struct {
     enum acq_bus bus;
     uint16_t vendor, product;
+    uint8_t usb_class;
     bool generic;
   } match[MATCHES_MAX];
   unsigned n_match;

@@ -340,7 +340,10 @@ static int open_parts(struct program *p) {
   if (r < 0)
     return r;
   a->event = p->event;
-  a->rules = (struct worklist_rules){.claim_minutes = p->conf.claim_minutes, .due_hours_ecg = p->conf.due_hours_ecg};
+  a->rules = (struct worklist_rules){.claim_minutes = p->conf.claim_minutes,
+                                     .due_hours = {[ACQ_ECG] = p->conf.due_hours_ecg,
+                                                   [ACQ_SPIROMETRY] = p->conf.due_hours_spirometry,
+                                                   [ACQ_MEASUREMENT] = p->conf.due_hours_measurement}};
   struct sessions_parts parts = {.event = p->event,
                                  .store = a->store,
                                  .artefacts = a->artefacts,

@@ -94,5 +94,13 @@ const char *const schema_migrations[] = {
     "  NULL, body TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY(actor, key)) STRICT, WITHOUT ROWID;"
     "CREATE INDEX answered_at ON answered(at);",
 
+    "ALTER TABLE acquisition ADD COLUMN phase TEXT;"
+    "ALTER TABLE acquisition ADD COLUMN device_sensor TEXT;"
+    "CREATE TABLE stray(id INTEGER PRIMARY KEY AUTOINCREMENT, acquisition INTEGER NOT NULL REFERENCES "
+    "  acquisition(id), sha256 TEXT NOT NULL REFERENCES artefact(sha256), samples TEXT REFERENCES "
+    "  artefact(sha256), driver TEXT NOT NULL, driver_version TEXT NOT NULL, program TEXT NOT NULL, at INTEGER "
+    "  NOT NULL) STRICT;"
+    APPEND_ONLY("stray"),
+
     NULL,
 };

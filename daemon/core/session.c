@@ -173,11 +173,12 @@ static void on_said(void *arg, const struct wire_message *m) {
 
 /* ---- the end ---- */
 
-/* The record the worker made passes the strict reader, was made by the driver that was asked, and from this order. */
-static enum problem record_check(const struct session *x, json_t **ret) {
+/* A record the worker made passes the strict reader, was made by the driver that was asked, and from this order. */
+static enum problem record_check(const struct session *x, int part, json_t **ret) {
   char reason[256];
   json_t *record;
-  int r = record_read(x->end.json, x->end.json_bytes, x->end.data, x->end.data_bytes, &record, reason);
+  const struct worker_record *made = &x->end.records[part];
+  int r = record_read(made->json, made->json_bytes, made->data, made->data_bytes, &record, reason);
   if (r < 0) {
     log_error("acquisition A-%lld: record refused: %s", (long long)x->id, reason);
     return P_record_refused;
@@ -196,19 +197,36 @@ static enum problem record_check(const struct session *x, json_t **ret) {
   char started[WALL_TEXT_MAX];
   wall_format((struct wall){x->order.order.started_us, x->order.order.offset_minutes}, started);
   if (strcmp(json_text(driver, "name"), x->driver.name) || strcmp(json_text(driver, "version"), x->driver.version) ||
-      strcmp(json_text(record, "modality"), x->driver.modality) ||
+      strcmp(json_text(record, "modality"), acq_modality_name(x->order.order.modality)) ||
+      json_is_true(json_object_get(record, "stray")) != (part == WIRE_STRAY) ||
       strcmp(json_text(record, "integrity"), x->driver.integrity) ||
       !json_is_string(json_object_get(record, "started")) || strcmp(json_text(record, "started"), started) ||
       (!x->redecode &&
        (strcmp(json_text(device, "serial"), x->identity.serial) ||
         strcmp(json_text(device, "make"), x->identity.make) || strcmp(json_text(device, "model"), x->identity.model) ||
-        strcmp(json_text(device, "firmware"), x->identity.firmware)))) {
+        strcmp(json_text(device, "firmware"), x->identity.firmware) ||
+        strcmp(json_text(device, "sensor"), x->identity.sensor)))) {
     json_decref(record);
     log_error("acquisition A-%lld: record refused: of another driver, time or instrument", (long long)x->id);
     return P_record_refused;
   }
   *ret = record;
   return P_OK;
+}
+
+/* Checks what there is; a reading that is all stray is no reading of this study. */
+static enum problem records_check(const struct session *x, json_t *ret[static WIRE_RECORDS]) {
+  for (int i = 0; i < WIRE_RECORDS; i++) {
+    enum problem p = x->end.records[i].json ? record_check(x, i, &ret[i]) : P_OK;
+    if (p != P_OK)
+      return p;
+  }
+  return ret[WIRE_OWN] ? P_OK : P_reading_stray;
+}
+
+static void records_finish(json_t *records[static WIRE_RECORDS]) {
+  for (int i = 0; i < WIRE_RECORDS; i++)
+    json_decref(records[i]);
 }
 
 static enum problem end_problem(const struct session *x) {
@@ -224,20 +242,44 @@ static enum problem end_problem(const struct session *x) {
   }
 }
 
+/* The artefacts of a record: its JSON and its samples. */
+static int store_artefacts(struct session *x, int part, int64_t now, char ret_json[static HASH_TEXT],
+                           char ret_data[static HASH_TEXT]) {
+  const struct worker_record *made = &x->end.records[part];
+  struct artefacts *artefacts = x->all->parts.artefacts;
+  int r = artefact_put(artefacts, x->all->parts.store, "record", made->json, made->json_bytes, now, ret_json);
+  if (r >= 0 && made->data_bytes)
+    r = artefact_put(artefacts, x->all->parts.store, "samples", made->data, made->data_bytes, now, ret_data);
+  return r;
+}
+
+/* What was made at another time waits for people, attached to nobody. */
+static int store_stray(struct session *x, int64_t now) {
+  char json_sha[HASH_TEXT], data_sha[HASH_TEXT], ref[32];
+  int r = store_artefacts(x, WIRE_STRAY, now, json_sha, data_sha);
+  if (r >= 0)
+    r = store_run(x->all->parts.store,
+                  "INSERT INTO stray(acquisition, sha256, samples, driver, driver_version, program, at)"
+                  " VALUES(?,?,?,?,?,?,?)",
+                  "ittttti", x->id, json_sha, x->end.records[WIRE_STRAY].data_bytes ? data_sha : NULL, x->driver.name,
+                  x->driver.version, PROGRAM, now);
+  if (r < 0)
+    return r;
+  snprintf(ref, sizeof ref, "U-%lld", (long long)store_last_id(x->all->parts.store));
+  return change_add(x->all->parts.store, "unmatched", ref, NULL);
+}
+
 static int store_record(struct session *x, const json_t *record, int64_t now) {
   struct store *store = x->all->parts.store;
-  struct artefacts *artefacts = x->all->parts.artefacts;
   char json_sha[HASH_TEXT], data_sha[HASH_TEXT], ref[32];
   bool complete = json_is_true(json_object_get(record, "complete")), clean = record_is_clean(record);
-  int r = artefact_put(artefacts, store, "record", x->end.json, x->end.json_bytes, now, json_sha);
-  if (r >= 0 && x->end.data_bytes)
-    r = artefact_put(artefacts, store, "samples", x->end.data, x->end.data_bytes, now, data_sha);
+  int r = store_artefacts(x, WIRE_OWN, now, json_sha, data_sha);
   if (r >= 0)
     r = store_run(store,
                   "INSERT INTO record(study, acquisition, sha256, samples, driver, driver_version, program, complete,"
                   " clean, at) VALUES(?,?,?,?,?,?,?,?,?,?)",
-                  "iitttttiii", x->study, x->id, json_sha, x->end.data_bytes ? data_sha : NULL, x->driver.name,
-                  x->driver.version, PROGRAM, (int64_t)complete, (int64_t)clean, now);
+                  "iitttttiii", x->study, x->id, json_sha, x->end.records[WIRE_OWN].data_bytes ? data_sha : NULL,
+                  x->driver.name, x->driver.version, PROGRAM, (int64_t)complete, (int64_t)clean, now);
   if (r < 0)
     return r;
   snprintf(ref, sizeof ref, "R-%lld", (long long)store_last_id(store));
@@ -272,20 +314,22 @@ static enum problem store_end(struct session *x, struct study *study, enum probl
   struct store *store = x->all->parts.store;
   struct actor system = {.name = "asaleed"};
   int64_t now = wall_now().us;
-  json_t *record = NULL;
+  json_t *records[WIRE_RECORDS] = {NULL};
   enum problem failure = end_problem(x);
   if (failure == P_OK)
-    failure = record_check(x, &record);
-  _json_cleanup_ json_t *owned = record;
+    failure = records_check(x, records);
   int r = store_capture(x, now);
-  if (r >= 0 && record)
-    r = store_record(x, record, now);
+  if (r >= 0 && !failure)
+    r = store_record(x, records[WIRE_OWN], now);
+  if (r >= 0 && (!failure || failure == P_reading_stray) && records[WIRE_STRAY])
+    r = store_stray(x, now);
+  records_finish(records);
   if (r >= 0)
     r = store_run(store,
-                  "UPDATE acquisition SET ended = ?, outcome = ?, reason = ?, device_serial = ?, capture = ?"
-                  " WHERE id = ?",
-                  "itttti", now, problem_code(failure), x->end.outcome == WORKER_FAIL ? x->end.fail.text : NULL,
-                  x->identity.serial, x->capture_sha[0] ? x->capture_sha : NULL, x->id);
+                  "UPDATE acquisition SET ended = ?, outcome = ?, reason = ?, device_serial = ?, device_sensor = ?,"
+                  " capture = ? WHERE id = ?",
+                  "ittttti", now, problem_code(failure), x->end.outcome == WORKER_FAIL ? x->end.fail.text : NULL,
+                  x->identity.serial, x->identity.sensor, x->capture_sha[0] ? x->capture_sha : NULL, x->id);
   if (r >= 0)
     r = store_run(store, "UPDATE study SET failure = ?, failed = ? WHERE id = ?", "tii",
                   failure ? problem_code(failure) : NULL, now, x->study);
@@ -306,11 +350,12 @@ static enum problem store_redecode(struct session *x) {
   struct store *store = x->all->parts.store;
   struct actor by = {.name = x->by, .acting_for = x->acting_for[0] ? x->acting_for : NULL};
   int64_t now = wall_now().us;
-  json_t *record = NULL;
+  json_t *records[WIRE_RECORDS] = {NULL};
   enum problem failure = end_problem(x);
   if (failure == P_OK)
-    failure = record_check(x, &record);
-  _json_cleanup_ json_t *owned = record;
+    failure = records_check(x, records);
+  _json_cleanup_ json_t *record = failure ? NULL : json_incref(records[WIRE_OWN]);
+  records_finish(records); /* what is stray was put aside when it came */
   char ref[32];
   struct study study;
   enum problem p = study_find(store, x->study, &study);
@@ -461,7 +506,7 @@ static void on_redecode_durable(void *arg, int result) {
 /* ---- the beginning ---- */
 
 enum problem session_start(struct sessions *s, const struct caller *c, struct study *study, const char *device_id,
-                           uint32_t seconds) {
+                           uint32_t seconds, enum acq_phase phase) {
   struct device *device = devices_find(s->parts.devices, device_id);
   const struct driver_info *driver = device ? devices_driver(s->parts.devices, device->conf.driver) : NULL;
   enum study_state to;
@@ -474,7 +519,8 @@ enum problem session_start(struct sessions *s, const struct caller *c, struct st
     p = P_device_ambiguous;
   if (p == P_OK && (!driver || !device->node[0]))
     p = P_device_absent;
-  if (p == P_OK && (strcmp(driver->modality, act_modality(study->act)) || seconds > driver->max_seconds))
+  const enum acq_modality modality = act_modality(study->act);
+  if (p == P_OK && (!(driver->modalities & ACQ_MODALITY(modality)) || seconds > driver->max_seconds))
     p = P_invalid_field;
   if (p == P_OK && device_is_busy(s->parts.devices, device))
     p = P_device_busy;
@@ -488,18 +534,21 @@ enum problem session_start(struct sessions *s, const struct caller *c, struct st
   x->order = (struct wire_order){.bus = device_bus(s->parts.devices, device),
                                  .order = {.seconds = seconds ? seconds : driver->default_seconds,
                                            .started_us = now.us,
-                                           .offset_minutes = now.offset_minutes}};
+                                           .offset_minutes = now.offset_minutes,
+                                           .modality = modality,
+                                           .phase = modality == ACQ_SPIROMETRY && !phase ? ACQ_BASELINE : phase}};
   str_copy(x->order.driver, sizeof x->order.driver, driver->name);
   str_copy(x->order.node, sizeof x->order.node, device->node);
   str_copy(x->device_id, sizeof x->device_id, device_id);
   str_copy(x->label, sizeof x->label, device->conf.label);
   struct actor by = caller_actor(c);
-  int r =
-      store_run(s->parts.store,
-                "INSERT INTO acquisition(study, device, driver, driver_version, program, node, seconds, started,"
-                " offset_minutes, by, patient_version) SELECT ?,?,?,?,?,?,?,?,?,?, version FROM patient WHERE id = ?",
-                "itttttiiitt", study->id, device_id, driver->name, driver->version, PROGRAM, device->node,
-                (int64_t)x->order.order.seconds, now.us, (int64_t)now.offset_minutes, caller_person(c), study->patient);
+  int r = store_run(s->parts.store,
+                    "INSERT INTO acquisition(study, device, driver, driver_version, program, node, seconds, started,"
+                    " offset_minutes, phase, by, patient_version)"
+                    " SELECT ?,?,?,?,?,?,?,?,?,?,?, version FROM patient WHERE id = ?",
+                    "itttttiiittt", study->id, device_id, driver->name, driver->version, PROGRAM, device->node,
+                    (int64_t)x->order.order.seconds, now.us, (int64_t)now.offset_minutes,
+                    acq_phase_name(x->order.order.phase), caller_person(c), study->patient);
   x->id = r < 0 ? 0 : store_last_id(s->parts.store);
   p = r < 0 ? problem_of_errno(r)
             : study_move(s->parts.store, &by, c->role, study, EV_START,
@@ -546,7 +595,7 @@ enum problem session_redecode(struct sessions *s, const struct caller *c, const 
   enum problem p = P_not_found;
   struct rows r =
       store_query(s->parts.store,
-                  "SELECT a.id, a.driver, a.seconds, a.started, a.offset_minutes, a.capture FROM acquisition a"
+                  "SELECT a.id, a.driver, a.seconds, a.started, a.offset_minutes, a.capture, a.phase FROM acquisition a"
                   " JOIN record r ON r.acquisition = a.id AND r.id NOT IN (SELECT record FROM supersession)"
                   " WHERE a.study = ? AND a.capture IS NOT NULL ORDER BY a.id DESC LIMIT 1",
                   "i", study->id);
@@ -555,7 +604,9 @@ enum problem session_redecode(struct sessions *s, const struct caller *c, const 
     x->id = rows_int(&r, 0);
     x->order.order = (struct acq_order){.seconds = (uint32_t)rows_int(&r, 2),
                                         .started_us = rows_int(&r, 3),
-                                        .offset_minutes = (int16_t)rows_int(&r, 4)};
+                                        .offset_minutes = (int16_t)rows_int(&r, 4),
+                                        .modality = act_modality(study->act),
+                                        .phase = rows_is_null(&r, 6) ? ACQ_NO_PHASE : acq_phase_find(rows_text(&r, 6))};
     p = driver && str_copy(x->capture_sha, sizeof x->capture_sha, rows_text(&r, 5)) ? P_OK : P_device_absent;
     if (driver)
       x->driver = *driver;

@@ -28,9 +28,10 @@ void sessions_close(struct sessions *s); /* kills what still runs */
  * take now (disk full) is tried again until it can: the queue must be readable meanwhile. */
 void sessions_recover(struct sessions *s);
 
-/* Inside the caller's act; the worker starts when that act is durable. seconds 0 = the driver's default. */
+/* Inside the caller's act; the worker starts when that act is durable. seconds 0 = the driver's default; phase of a
+ * spirometry, ACQ_NO_PHASE = baseline. */
 enum problem session_start(struct sessions *s, const struct caller *c, struct study *study, const char *device,
-                           uint32_t seconds);
+                           uint32_t seconds, enum acq_phase phase);
 /* Cancels the study's running acquisition; its end comes as an event. */
 enum problem session_cancel(struct sessions *s, const struct caller *c, struct study *study);
 /* Inside the caller's act; once that is durable, decodes the study's newest capture again with the driver that is

@@ -111,6 +111,28 @@ static void worker_say(struct worker *w, const struct wire_message *m) {
     w->calls.said(w->arg, m);
 }
 
+/* The records as the last message says they lie in the memory file: the samples of both, then the JSON of both. */
+static bool worker_records(struct worker *w, struct worker_record ret[static WIRE_RECORDS]) {
+  const struct wire_record *said = &w->last.record;
+  const char *at = worker_map(w, 1, w->record, WIRE_RECORDS * (RECORD_JSON_MAX + RECORD_DATA_MAX));
+  size_t total = 0;
+  for (int i = 0; i < WIRE_RECORDS; i++)
+    total += (size_t)said->json_bytes[i] + said->data_bytes[i];
+  if (!at || total != w->map_bytes[1])
+    return false;
+  for (int i = 0; i < WIRE_RECORDS; i++) {
+    ret[i].data = at;
+    ret[i].data_bytes = said->data_bytes[i];
+    at += said->data_bytes[i];
+  }
+  for (int i = 0; i < WIRE_RECORDS; i++) {
+    ret[i].json = said->json_bytes[i] ? at : NULL;
+    ret[i].json_bytes = said->json_bytes[i];
+    at += said->json_bytes[i];
+  }
+  return true;
+}
+
 static void worker_ended(struct worker *w, const siginfo_t *info) {
   struct wire_message m;
   int r = 0;
@@ -129,16 +151,8 @@ static void worker_ended(struct worker *w, const siginfo_t *info) {
   if (clean && w->last.type == WIRE_FAIL) {
     end.outcome = WORKER_FAIL;
     end.fail = w->last.fail;
-  } else if (clean && w->last.type == WIRE_RECORD) {
-    const struct wire_record *said = &w->last.record;
-    const char *map = worker_map(w, 1, w->record, RECORD_JSON_MAX + RECORD_DATA_MAX + 1);
-    if (map && (size_t)said->json_bytes + said->data_bytes == w->map_bytes[1]) {
-      end.outcome = WORKER_RECORD;
-      end.data = map;
-      end.data_bytes = said->data_bytes;
-      end.json = map + said->data_bytes;
-      end.json_bytes = said->json_bytes;
-    }
+  } else if (clean && w->last.type == WIRE_RECORD && worker_records(w, end.records)) {
+    end.outcome = WORKER_RECORD;
   }
   w->calls.ended(w->arg, &end);
 }

@@ -17,10 +17,12 @@ struct worker_end {
   struct wire_fail fail; /* of WORKER_FAIL */
   const char *capture;   /* whole, with its end line; NULL when nothing was captured */
   size_t capture_bytes;
-  const char *json; /* of WORKER_RECORD */
-  size_t json_bytes;
-  const void *data;
-  size_t data_bytes;
+  struct worker_record {
+    const char *json; /* NULL: no such record */
+    size_t json_bytes;
+    const void *data;
+    size_t data_bytes;
+  } records[WIRE_RECORDS]; /* of WORKER_RECORD */
 };
 
 struct worker_calls {

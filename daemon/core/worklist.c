@@ -60,17 +60,9 @@ enum problem study_next(enum study_state from, enum study_event event, enum role
   return ever ? P_wrong_state : P_forbidden;
 }
 
-static const struct { const char *act, *modality; } acts[] = {{"ecg", "ecg"}};
-
-const char *act_modality(const char *act) {
-  for (size_t i = 0; i < sizeof acts / sizeof *acts; i++)
-    if (!strcmp(acts[i].act, act))
-      return acts[i].modality;
-  return NULL;
-}
-
-bool act_is_known(const char *act) {
-  return act_modality(act) != NULL;
+enum acq_modality act_modality(const char *act) {
+  enum acq_modality m = acq_modality_find(act);
+  return m == ACQ_FUNDUS ? 0 : m; /* an act is called like its modality */
 }
 
 enum problem worklist_order(struct store *s, const struct caller *c, const char *patient, const char *act,
@@ -176,9 +168,9 @@ enum problem study_accept(struct store *s, const struct caller *c, const struct 
   if (p != P_OK)
     return p;
   int64_t now = wall_now().us;
-  int r =
-      store_run(s, "UPDATE study SET accepted = ?, due = ?, comment = ?, failure = NULL, failed = NULL WHERE id = ?",
-                "iiti", now, now + (int64_t)rules->due_hours_ecg * 3600 * WALL_SECOND, comment, study->id);
+  int r = store_run(
+      s, "UPDATE study SET accepted = ?, due = ?, comment = ?, failure = NULL, failed = NULL WHERE id = ?", "iiti", now,
+      now + (int64_t)rules->due_hours[act_modality(study->act)] * 3600 * WALL_SECOND, comment, study->id);
   struct actor by = caller_actor(c);
   return r < 0 ? problem_of_errno(r)
                : study_move(s, &by, c->role, study, EV_ACCEPT,

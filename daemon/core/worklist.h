@@ -4,6 +4,7 @@
 #define ASALEED_WORKLIST_H
 
 #include "people.h"
+#include <asalee/record.h>
 
 enum study_state { ORDERED, ACQUIRING, ACQUIRED, TO_INTERPRET, INTERPRETING, INTERPRETED, CANCELLED, STATES };
 
@@ -41,11 +42,12 @@ struct study {
 };
 
 struct worklist_rules {
-  uint32_t claim_minutes, due_hours_ecg;
+  uint32_t claim_minutes;
+  uint32_t due_hours[ACQ_MEASUREMENT + 1]; /* by modality */
 };
 
-bool act_is_known(const char *act); /* "ecg" */
-const char *act_modality(const char *act);
+/* What an act is made with: "ecg", "spirometry", "measurement"; 0 for an act that is not known. */
+enum acq_modality act_modality(const char *act);
 
 enum problem worklist_order(struct store *s, const struct caller *c, const char *patient, const char *act,
                             int64_t *ret_order, int64_t *ret_study);

@@ -23,6 +23,18 @@ static bool is_bound(const json_t *device) {
   return json_is_true(json_object_get(device, "bound"));
 }
 
+/* "ECG, mesure" */
+static void add_modalities(struct table *t, const json_t *d) {
+  _buf_cleanup_ struct buf b = BUF_INIT(4096);
+  const json_t *list = json_object_get(d, "modalities");
+  for (size_t i = 0; i < json_array_size(list); i++) {
+    const char *modality = json_string_value(json_array_get(list, i));
+    if (modality)
+      buf_format(&b, "%s%s", b.len ? ", " : "", say_modality(modality));
+  }
+  table_add(t, buf_cstr(&b));
+}
+
 static void add_device(struct table *t, const json_t *d) {
   const char *state = !json_is_true(json_object_get(d, "present")) ? "absent"
                       : json_is_true(json_object_get(d, "busy"))   ? "occupé"
@@ -30,7 +42,7 @@ static void add_device(struct table *t, const json_t *d) {
   table_add(t, json_text(d, "id"));
   table_add(t, json_text(d, "label"));
   table_add(t, state);
-  table_add(t, say_modality(json_text(d, "modality")));
+  add_modalities(t, d);
   table_add(t, json_text(d, "driver"));
   table_add(t, say_maturity(json_text(d, "maturity")));
   table_add(t, json_text(d, "node"));
@@ -110,7 +122,7 @@ static void add_driver(struct table *t, const json_t *d) {
   table_add(t, json_text(d, "name"));
   table_add(t, json_text(d, "version"));
   table_add(t, json_text(d, "label"));
-  table_add(t, say_modality(json_text(d, "modality")));
+  add_modalities(t, d);
   table_add(t, say_maturity(json_text(d, "maturity")));
   table_add(t, json_text(d, "integrity"));
   table_addf(t, "%s s (%s au plus)", limit(d, "default_seconds"), limit(d, "max_seconds"));

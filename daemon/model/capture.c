@@ -46,9 +46,11 @@ static uint32_t capture_time(struct capture_writer *w, uint32_t ms) {
 int capture_write_header(struct capture_writer *w, const struct capture_header *h) {
   _buf_cleanup_ struct buf b = BUF_INIT(1024);
   char start[WALL_TEXT_MAX];
-  wall_format(h->start, start);
-  buf_format(&b, "asaleed-capture 1\ndriver %s %s\nbus %s\norder %u\nstart %s\n", h->driver, h->version,
-             acq_bus_name(h->bus), h->seconds, start);
+  wall_format((struct wall){h->order.started_us, h->order.offset_minutes}, start);
+  const char *modality = acq_modality_name(h->order.modality), *phase = acq_phase_name(h->order.phase);
+  buf_format(&b, "asaleed-capture 1\ndriver %s %s\nbus %s\norder %u%s%s%s%s\nstart %s\n", h->driver, h->version,
+             acq_bus_name(h->bus), h->order.seconds, modality ? " " : "", modality ? modality : "",
+             modality && phase ? " " : "", modality && phase ? phase : "", start);
   return b.err ? (w->err = b.err) : capture_put(w, b.data, b.len);
 }
 
@@ -96,6 +98,8 @@ int capture_write_identity(struct capture_writer *w, uint32_t ms, const struct a
   capture_write_note(w, ms, "make %s", identity->make);
   capture_write_note(w, ms, "model %s", identity->model);
   capture_write_note(w, ms, "serial %s", identity->serial);
+  if (identity->sensor[0])
+    capture_write_note(w, ms, "sensor %s", identity->sensor);
   return capture_write_note(w, ms, "firmware %s", identity->firmware);
 }
 
@@ -156,10 +160,25 @@ static bool read_header_line(struct reader *r, const char *word, char *text, siz
   return field(line, n, word, text, size);
 }
 
+/* "10", "10 ecg", "300 spirometry post" */
+static int read_order(char *text, struct acq_order *ret) {
+  char *modality = strchr(text, ' '), *phase = modality ? strchr(modality + 1, ' ') : NULL;
+  uint64_t seconds;
+  if (modality)
+    *modality++ = 0;
+  if (phase)
+    *phase++ = 0;
+  if (str_to_u64(text, 0, 86400, &seconds) < 0 || (modality && !(ret->modality = acq_modality_find(modality))) ||
+      (phase && !(ret->phase = acq_phase_find(phase))))
+    return -EPROTO;
+  ret->seconds = (uint32_t)seconds;
+  return 0;
+}
+
 static int read_header(struct reader *r) {
   struct capture_header *h = &r->c.header;
   char text[2 * ACQ_TEXT_MAX], *version;
-  uint64_t v;
+  struct wall start;
   if (!read_header_line(r, "asaleed-capture", text, sizeof text) || strcmp(text, "1"))
     return -EPROTO;
   if (!read_header_line(r, "driver", text, sizeof text) || !split(text, &version) ||
@@ -171,11 +190,12 @@ static int read_header(struct reader *r) {
     ;
   if (h->bus > ACQ_FILE)
     return -EPROTO;
-  if (!read_header_line(r, "order", text, sizeof text) || str_to_u64(text, 0, 86400, &v) < 0)
+  if (!read_header_line(r, "order", text, sizeof text) || read_order(text, &h->order) < 0)
     return -EPROTO;
-  h->seconds = (uint32_t)v;
-  if (!read_header_line(r, "start", text, sizeof text) || wall_parse(text, &h->start) < 0)
+  if (!read_header_line(r, "start", text, sizeof text) || wall_parse(text, &start) < 0)
     return -EPROTO;
+  h->order.started_us = start.us;
+  h->order.offset_minutes = start.offset_minutes;
   return 0;
 }
 
@@ -186,7 +206,11 @@ static int read_note(struct reader *r, const char *text, size_t n) {
   const struct {
     const char *word;
     char *field;
-  } fields[] = {{"make", id->make}, {"model", id->model}, {"serial", id->serial}, {"firmware", id->firmware}};
+  } fields[] = {{"make", id->make},
+                {"model", id->model},
+                {"serial", id->serial},
+                {"firmware", id->firmware},
+                {"sensor", id->sensor}};
   for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
     field(text, n, fields[i].word, fields[i].field, ACQ_TEXT_MAX);
   return buf_add(&r->other, text, n);
@@ -318,4 +342,8 @@ struct acq_cur acq_capture_received(const struct acq_capture *capture) {
 
 const struct acq_identity *acq_capture_identity(const struct acq_capture *capture) {
   return &capture->identity;
+}
+
+const struct acq_order *acq_capture_order(const struct acq_capture *capture) {
+  return &capture->header.order;
 }

@@ -4,7 +4,7 @@
  *   asaleed-capture 1
  *   driver <name> <version>
  *   bus <serial|usb|file>
- *   order <seconds>
+ *   order <seconds>[ <modality>[ <phase>]]
  *   start <RFC 3339>
  *   > <ms> <hex>            host to instrument
  *   < <ms> <hex>            instrument to host
@@ -12,8 +12,8 @@
  *   ! <ms> timeout          a read that gave up: replayed as such
  *   ! <ms> unplugged | cancelled | stalled | damaged | end of file      how else a transfer ended
  *   ! <ms> empty            a USB control transfer that answered without a byte
- *   ! <ms> identity         the next four notes hold what identify() returned
- *   ! <ms> make <text> | model <text> | serial <text> | firmware <text>
+ *   ! <ms> identity         the next notes hold what identify() returned
+ *   ! <ms> make <text> | model <text> | serial <text> | firmware <text> | sensor <text>
  *   ! <ms> acquire          identify() is over, acquire() begins; then release likewise
  *   ! <ms> fail <text>
  *   end <ok|error|cancel|crash>
@@ -37,8 +37,7 @@ const char *capture_end_name(enum capture_end end); /* "none" for CAPTURE_CUT */
 struct capture_header {
   char driver[ACQ_TEXT_MAX], version[ACQ_TEXT_MAX];
   enum acq_bus bus;
-  uint32_t seconds;
-  struct wall start;
+  struct acq_order order; /* started_us and offset_minutes are the start line */
 };
 
 /* ---- writing: each call is one write(2) of whole lines, so that what was said before a crash is there after it -- */

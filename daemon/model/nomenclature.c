@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { M = 'M', C = 'C' };
+enum { M = 'M', C = 'C', S = 'S' };
 
 struct row_text {
   const char *code, *unit, *hard_low, *hard_high, *soft_low, *soft_high, *loinc, *label;
@@ -40,6 +40,21 @@ static const struct electrode electrodes[] = {
 #define ACQ_ELECTRODES(code_, colour_, place_) {.code = #code_, .colour = colour_, .place = place_},
 #include <asalee/nomenclature.def>
 #undef ACQ_ELECTRODES
+};
+
+static const struct unit units[] = {
+#define ACQ_UNITS(mdc_, ucum_, base_, factor_, divisor_) {mdc_, ucum_, base_, factor_, divisor_},
+#include <asalee/nomenclature.def>
+#undef ACQ_UNITS
+};
+
+static const struct {
+  uint16_t code;
+  enum acq_modality modality;
+} specialisations[] = {
+#define ACQ_SPECIALISATIONS(code_, modality_) {code_, ACQ_##modality_},
+#include <asalee/nomenclature.def>
+#undef ACQ_SPECIALISATIONS
 };
 
 static struct dec limit(const char *text) {
@@ -80,6 +95,40 @@ unsigned nomenclature_index(const struct nomenclature *row) {
   return (unsigned)(row - rows);
 }
 
+const struct nomenclature *nomenclature_find_mdc(uint32_t mdc) {
+  if (mdc >> 16 == 2 && (mdc & 0xffff) > 256 && (mdc & 0xffff) < 512)
+    mdc -= 256;
+  for (size_t i = 0; i < ROWS && mdc; i++)
+    if (rows[i].mdc == mdc)
+      return &rows[i];
+  return NULL;
+}
+
+const struct unit *unit_find(const char *ucum) {
+  for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+    if (!strcmp(units[i].ucum, ucum))
+      return &units[i];
+  return NULL;
+}
+
+const struct unit *unit_find_mdc(uint16_t mdc) {
+  for (size_t i = 0; i < sizeof units / sizeof *units && mdc; i++)
+    if (units[i].mdc == mdc)
+      return &units[i];
+  return NULL;
+}
+
+bool unit_fits(const struct unit *a, const struct unit *b) {
+  return !strcmp(a->base, b->base);
+}
+
+enum acq_modality specialisation_modality(uint16_t code) {
+  for (size_t i = 0; i < sizeof specialisations / sizeof *specialisations; i++)
+    if (specialisations[i].code == code)
+      return specialisations[i].modality;
+  return 0;
+}
+
 const struct quality *quality_find(const char *code) {
   for (size_t i = 0; i < sizeof qualities / sizeof *qualities; i++)
     if (!strcmp(qualities[i].code, code))
@@ -118,4 +167,23 @@ const char *acq_integrity_name(enum acq_integrity i) {
 const char *acq_bus_name(enum acq_bus b) {
   static const char *const names[] = {NULL, "serial", "usb", "file"};
   return NAME(names, b);
+}
+
+const char *acq_phase_name(enum acq_phase p) {
+  static const char *const names[] = {NULL, "baseline", "pre", "post"};
+  return NAME(names, p);
+}
+
+enum acq_phase acq_phase_find(const char *name) {
+  enum acq_phase p = ACQ_POST;
+  while (p != ACQ_NO_PHASE && strcmp(acq_phase_name(p), name))
+    p--;
+  return p;
+}
+
+enum acq_modality acq_modality_find(const char *name) {
+  enum acq_modality m = ACQ_MEASUREMENT;
+  while (m && strcmp(acq_modality_name(m), name))
+    m--;
+  return m;
 }

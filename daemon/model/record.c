@@ -11,6 +11,8 @@
 #define MEASURES_MAX 1024
 #define STATEMENTS_MAX 256
 #define STATEMENT_BYTES_MAX 16384
+#define RECORD_SCHEMA "asaleed-record-2"
+#define RECORD_CLOCK_TEXT 23 /* YYYY-MM-DDThh:mm:ss.mmm */
 
 /* ---- building ----------------------------------------------------------------------------------------------- */
 
@@ -18,6 +20,7 @@ struct channel {
   const struct nomenclature *row;
   struct dec rate, scale;
   bool derived;
+  unsigned trial;
   struct buf samples; /* int16_t, host order */
   struct buf gaps;    /* struct gap */
 };
@@ -29,9 +32,15 @@ struct gap {
 struct acq_record {
   int err;
   char reason[256];
+  const struct acq_driver *driver;
+  const struct acq_capture *capture;
+  enum acq_modality modality;
+  struct acq_trial *trials; /* owned; number i + 1 */
+  bool *stray;              /* owned; of each trial */
+  unsigned n_trials, trial; /* trial: what is being added to, 0 = the session */
   struct channel channels[RECORD_CHANNELS_MAX];
   unsigned n_channels;
-  json_t *measures, *quality, *statements;
+  json_t *measures, *quality, *statements; /* each item with its "trial" */
 };
 
 static void refuse(struct acq_record *r, int err, const char *reason) {
@@ -62,25 +71,108 @@ static json_t *dec_json(struct dec d) {
   return json_string(text);
 }
 
-void acq_rec_measure(struct acq_record *r, const char *code, struct dec value) {
+/* Brings a value into the row's own unit when that is a power of ten away, exactly; else leaves it as it came. */
+static void normalise(const struct nomenclature *row, struct dec *value, const struct unit **unit) {
+  const struct unit *own = unit_find(row->unit);
+  int64_t up = (int64_t)(*unit)->factor * own->divisor, down = (int64_t)(*unit)->divisor * own->factor;
+  struct dec moved = *value;
+  for (; up > down && up % 10 == 0 && up / 10 >= down; up /= 10)
+    moved.exponent++;
+  for (; down > up && down % 10 == 0 && down / 10 >= up; down /= 10)
+    moved.exponent--;
+  if (up == down && moved.exponent >= DEC_EXP_MIN && moved.exponent <= DEC_EXP_MAX) {
+    *value = moved;
+    *unit = own;
+  }
+}
+
+/* The value in its unit against a limit of the row, in the row's unit. */
+static int compare(const struct nomenclature *row, struct dec value, const struct unit *unit, struct dec limit) {
+  const struct unit *own = unit_find(row->unit);
+  if (unit == own)
+    return dec_cmp(value, limit);
+  /* value x factor / divisor of the base; the rows' own units are bases or a hundredth of one */
+  return dec_cmp_scaled(value, unit->factor, limit, own->divisor == 1 ? unit->divisor : unit->divisor / own->divisor);
+}
+
+static const char *flag_of(const struct nomenclature *row, struct dec value, const struct unit *unit) {
+  return compare(row, value, unit, row->soft_low) < 0    ? "unusually_low"
+         : compare(row, value, unit, row->soft_high) > 0 ? "unusually_high"
+                                                         : NULL;
+}
+
+static bool is_possible(const struct nomenclature *row, struct dec value, const struct unit *unit) {
+  return compare(row, value, unit, row->hard_low) >= 0 && compare(row, value, unit, row->hard_high) <= 0;
+}
+
+void acq_rec_measure(struct acq_record *r, const char *code, struct dec value, const char *unit_text) {
   const struct nomenclature *row = nomenclature_find(code);
   if (r->err)
     return;
-  if (!row || row->kind != 'M')
+  const struct unit *unit = row ? unit_find(unit_text ? unit_text : row->unit) : NULL;
+  if (!row || row->kind == 'C' || !unit || !unit_fits(unit, unit_find(row->unit)))
     return refuse(r, -EINVAL, "a measure that the nomenclature does not list");
-  if (dec_cmp(value, row->hard_low) < 0 || dec_cmp(value, row->hard_high) > 0 || !dec_is_exact(value)) {
+  normalise(row, &value, &unit);
+  if (!is_possible(row, value, unit) || !dec_is_exact(value)) {
     acq_rec_fail(r, -ERANGE, "%s is outside what can be", code);
     return;
   }
+  if (row->kind == 'S') {
+    char text[DEC_TEXT_MAX], sentence[256];
+    dec_format(value, text);
+    snprintf(sentence, sizeof sentence, "%s : %s %s", row->label, text, strcmp(unit->ucum, "1") ? unit->ucum : "");
+    size_t n = strlen(sentence);
+    sentence[n - (sentence[n - 1] == ' ')] = 0;
+    return acq_rec_statement(r, code, sentence);
+  }
   if (json_array_size(r->measures) >= MEASURES_MAX)
     return refuse(r, -EPROTO, "too many measures");
-  const char *flag = dec_cmp(value, row->soft_low) < 0    ? "unusually_low"
-                     : dec_cmp(value, row->soft_high) > 0 ? "unusually_high"
-                                                          : NULL;
+  const char *flag = flag_of(row, value, unit);
   append(r, r->measures,
-         json_pack("{s:s, s:o, s:s, s:s, s:i, s:s, s:o}", "code", row->code, "flags",
+         json_pack("{s:s, s:o, s:s, s:s, s:i, s:i, s:s, s:o}", "code", row->code, "flags",
                    flag ? json_pack("[s]", flag) : json_array(), "label", row->label, "loinc", row->loinc, "mdc",
-                   (int)row->mdc, "unit", row->unit, "value", dec_json(value)));
+                   (int)row->mdc, "trial", (int)r->trial, "unit", unit->ucum, "value", dec_json(value)));
+}
+
+void acq_rec_modality(struct acq_record *r, enum acq_modality modality) {
+  if (r->err)
+    return;
+  if (!acq_modality_name(modality) || !(r->driver->modalities & ACQ_MODALITY(modality)) ||
+      (r->modality && r->modality != modality))
+    return refuse(r, -EINVAL, "a modality that is not the driver's, or two of them");
+  r->modality = modality;
+}
+
+/* Two minutes are what clocks that were compared may differ by, and what an instrument needs to say what it has. */
+#define GRACE_US (120 * WALL_SECOND)
+
+/* Was it made while the acquisition ran? What has no time came live; bare bytes tell no time to compare with. */
+static bool is_stray(const struct acq_record *r, const struct acq_trial *t) {
+  const struct acq_capture *c = r->capture;
+  if (!t->timed || c->raw)
+    return false;
+  uint32_t last = c->n_events ? c->events[c->n_events - 1].ms : 0;
+  int64_t at = t->clock_us + t->slow_us;
+  return at < acq_order_clock_us(&c->header.order, 0) - GRACE_US ||
+         at > acq_order_clock_us(&c->header.order, last) + GRACE_US;
+}
+
+void acq_rec_trial(struct acq_record *r, const struct acq_trial *trial) {
+  if (r->err)
+    return;
+  r->trial = 0;
+  if (!trial)
+    return;
+  if (r->n_trials == ACQ_TRIALS_MAX)
+    return refuse(r, -EPROTO, "more trials than a session has");
+  if ((unsigned)trial->phase > ACQ_POST || (trial->timed && (trial->clock_us < 0 || trial->clock_us > WALL_MAX ||
+                                                             trial->slow_us < -WALL_MAX || trial->slow_us > WALL_MAX)))
+    return refuse(r, -EINVAL, "a trial that cannot be");
+  r->trials[r->n_trials] = *trial;
+  if (trial->phase == ACQ_NO_PHASE)
+    r->trials[r->n_trials].phase = r->capture->header.order.phase;
+  r->stray[r->n_trials] = is_stray(r, trial);
+  r->trial = ++r->n_trials;
 }
 
 unsigned acq_rec_channel(struct acq_record *r, const char *code, struct dec rate_hz, struct dec scale, bool derived) {
@@ -91,7 +183,7 @@ unsigned acq_rec_channel(struct acq_record *r, const char *code, struct dec rate
     refuse(r, -EINVAL, "a channel that the nomenclature does not list");
     return 0;
   }
-  if (r->n_channels == RECORD_CHANNELS_MAX || rate_hz.mantissa <= 0 || scale.mantissa <= 0 || !dec_is_exact(rate_hz) ||
+  if (r->n_channels == RECORD_CHANNELS_MAX || rate_hz.mantissa < 0 || scale.mantissa <= 0 || !dec_is_exact(rate_hz) ||
       !dec_is_exact(scale)) {
     refuse(r, -EPROTO, "too many channels, or one without a rate or scale");
     return 0;
@@ -101,6 +193,7 @@ unsigned acq_rec_channel(struct acq_record *r, const char *code, struct dec rate
       .rate = rate_hz,
       .scale = scale,
       .derived = derived,
+      .trial = r->trial,
       .samples = BUF_INIT(RECORD_DATA_MAX),
       .gaps = BUF_INIT(RECORD_GAPS_MAX * sizeof(struct gap)),
   };
@@ -184,7 +277,8 @@ void acq_rec_quality(struct acq_record *r, const char *code, const char *subject
   size_t i;
   json_t *item;
   json_array_foreach(r->quality, i, item) {
-    if (strcmp(json_text(item, "code"), code) || strcmp(json_text(item, "subject"), subject))
+    if (strcmp(json_text(item, "code"), code) || strcmp(json_text(item, "subject"), subject) ||
+        json_integer_value(json_object_get(item, "trial")) != r->trial)
       continue;
     json_int_t sum = json_integer_value(json_object_get(item, "count")) + count;
     if (json_object_set_new(item, "count", json_integer(sum > INT32_MAX ? INT32_MAX : sum)) < 0)
@@ -196,8 +290,8 @@ void acq_rec_quality(struct acq_record *r, const char *code, const char *subject
   char text[512];
   quality_text(q, subject, text);
   append(r, r->quality,
-         json_pack("{s:s, s:I, s:s, s:s, s:s}", "code", q->code, "count", (json_int_t)count, "severity", q->severity,
-                   "subject", subject, "text", text));
+         json_pack("{s:s, s:I, s:s, s:s, s:s, s:i}", "code", q->code, "count", (json_int_t)count, "severity",
+                   q->severity, "subject", subject, "text", text, "trial", (int)r->trial));
 }
 
 void acq_rec_statement(struct acq_record *r, const char *code, const char *text) {
@@ -207,7 +301,7 @@ void acq_rec_statement(struct acq_record *r, const char *code, const char *text)
     return refuse(r, -EPROTO, "more statements than a record holds");
   if (strlen(code) >= ACQ_TEXT_MAX || !str_is_clean_utf8(code, strlen(code)) || !json_is_clean(text, strlen(text)))
     return refuse(r, -EINVAL, "a statement that is not clean UTF-8");
-  append(r, r->statements, json_pack("{s:s, s:s}", "code", code, "text", text));
+  append(r, r->statements, json_pack("{s:s, s:s, s:i}", "code", code, "text", text, "trial", (int)r->trial));
 }
 
 int acq_rec_done(struct acq_record *r) {
@@ -224,9 +318,18 @@ int acq_rec_fail(struct acq_record *r, int err, const char *format, ...) {
   return r->err = err;
 }
 
-static int builder_init(struct acq_record *r) {
-  *r = (struct acq_record){.measures = json_array(), .quality = json_array(), .statements = json_array()};
-  return r->measures && r->quality && r->statements ? 0 : -ENOMEM;
+static int builder_init(struct acq_record *r, const struct acq_driver *driver, const struct acq_capture *capture) {
+  *r = (struct acq_record){.driver = driver,
+                           .capture = capture,
+                           .trials = calloc(ACQ_TRIALS_MAX, sizeof *r->trials),
+                           .stray = calloc(ACQ_TRIALS_MAX, sizeof *r->stray),
+                           .measures = json_array(),
+                           .quality = json_array(),
+                           .statements = json_array()};
+  for (enum acq_modality m = ACQ_ECG; m <= ACQ_MEASUREMENT; m++)
+    if (driver->modalities == ACQ_MODALITY(m))
+      r->modality = m;
+  return r->trials && r->stray && r->measures && r->quality && r->statements ? 0 : -ENOMEM;
 }
 
 static void builder_finish(struct acq_record *r) {
@@ -234,6 +337,8 @@ static void builder_finish(struct acq_record *r) {
     buf_finish(&r->channels[i].samples);
     buf_finish(&r->channels[i].gaps);
   }
+  free(r->trials);
+  free(r->stray);
   json_decref(r->measures);
   json_decref(r->quality);
   json_decref(r->statements);
@@ -254,16 +359,36 @@ static void check_range(struct acq_record *r, const struct channel *c) {
 }
 
 /* What the capture itself says, which no driver may forget. */
-static void check_capture(struct acq_record *r, const struct acq_driver *driver, const struct acq_capture *capture) {
+static void check_capture(struct acq_record *r) {
+  const struct acq_capture *capture = r->capture;
+  r->trial = 0;
   if (capture->end != CAPTURE_OK)
     acq_rec_quality(r, "incomplete", "", 1);
-  for (unsigned i = 0; i < r->n_channels && driver->modality == ACQ_ECG; i++) {
+  for (unsigned i = 0; i < r->n_channels && r->modality == ACQ_ECG; i++) {
     struct dec ordered;
     struct dec got = {(int32_t)(r->channels[i].samples.len / sizeof(int16_t)), 0};
-    if (dec_mul(r->channels[i].rate, (int32_t)capture->header.seconds, &ordered) < 0 || dec_cmp(got, ordered) < 0) {
+    if (dec_mul(r->channels[i].rate, (int32_t)capture->header.order.seconds, &ordered) < 0 ||
+        dec_cmp(got, ordered) < 0) {
       acq_rec_quality(r, "shorter_than_ordered", "", 1);
       break;
     }
+  }
+}
+
+static size_t samples_of(const struct channel *c) {
+  return c->samples.len / sizeof(int16_t);
+}
+
+/* A channel without a rate has one channel beside it that gives its instants. */
+static void check_instants(struct acq_record *r) {
+  for (unsigned i = 0; i < r->n_channels; i++) {
+    const struct channel *c = &r->channels[i];
+    unsigned steps = 0;
+    for (unsigned k = 0; k < r->n_channels; k++)
+      steps += r->channels[k].trial == c->trial && !strcmp(r->channels[k].row->code, "time_step") &&
+               samples_of(&r->channels[k]) == samples_of(c);
+    if (c->rate.mantissa == 0 && steps != 1)
+      return refuse(r, -EPROTO, "a channel has neither a rate nor instants");
   }
 }
 
@@ -275,36 +400,91 @@ static json_t *channel_json(const struct channel *c, size_t first) {
       json_decref(gaps);
       return NULL;
     }
-  return json_pack("{s:s, s:b, s:I, s:o, s:s, s:i, s:o, s:I, s:o, s:s}", "code", c->row->code, "derived", c->derived,
-                   "first", (json_int_t)first, "gaps", gaps, "label", c->row->label, "mdc", (int)c->row->mdc, "rate",
-                   dec_json(c->rate), "samples", (json_int_t)(c->samples.len / sizeof(int16_t)), "scale",
-                   dec_json(c->scale), "unit", c->row->unit);
+  return json_pack("{s:s, s:b, s:I, s:o, s:s, s:i, s:o, s:I, s:o, s:i, s:s}", "code", c->row->code, "derived",
+                   c->derived, "first", (json_int_t)first, "gaps", gaps, "label", c->row->label, "mdc",
+                   (int)c->row->mdc, "rate", dec_json(c->rate), "samples", (json_int_t)samples_of(c), "scale",
+                   dec_json(c->scale), "trial", (int)c->trial, "unit", c->row->unit);
 }
 
-static int encode(struct acq_record *r, const struct acq_driver *driver, const struct acq_capture *capture,
-                  struct record_result *ret) {
-  _buf_cleanup_ struct buf data = BUF_INIT(RECORD_DATA_MAX);
-  _json_cleanup_ json_t *channels = json_array();
-  for (unsigned i = 0; i < r->n_channels; i++) {
-    if (json_array_append_new(channels, channel_json(&r->channels[i], data.len / sizeof(int16_t))) < 0)
-      return -ENOMEM;
-    if (buf_add(&data, r->channels[i].samples.data, r->channels[i].samples.len) < 0)
-      return data.err;
+static json_t *trial_json(const struct acq_record *r, unsigned number) {
+  const struct acq_trial *t = &r->trials[number - 1];
+  char device[WALL_TEXT_MAX], host[WALL_TEXT_MAX];
+  const struct acq_order *order = &r->capture->header.order;
+  int64_t host_us = t->clock_us + t->slow_us - order->offset_minutes * 60 * WALL_SECOND;
+  bool hosted = t->timed && !r->capture->raw && host_us >= WALL_MIN && host_us <= WALL_MAX;
+  wall_format((struct wall){t->clock_us, 0}, device);
+  device[RECORD_CLOCK_TEXT] =
+      0; /* to the millisecond, without an offset: it is not known where that clock thinks it is */
+  if (hosted)
+    wall_format((struct wall){host_us, order->offset_minutes}, host);
+  return json_pack("{s:s?, s:i, s:s?, s:s?}", "device_time", t->timed ? device : NULL, "number", (int)number, "phase",
+                   acq_phase_name(t->phase), "time", hosted ? host : NULL);
+}
+
+/* Does what was made in this trial (0: in the session as a whole) go into that record? */
+static bool belongs(const struct acq_record *r, unsigned trial, int part) {
+  return trial == 0 || r->stray[trial - 1] == (part == WIRE_STRAY);
+}
+
+/* The items of the list that belong to the part. */
+static json_t *items_of(const struct acq_record *r, const json_t *list, int part) {
+  json_t *own = json_array();
+  size_t i;
+  json_t *item;
+  json_array_foreach(list, i, item) {
+    if (belongs(r, (unsigned)json_integer_value(json_object_get(item, "trial")), part) &&
+        json_array_append(own, item) < 0) {
+      json_decref(own);
+      return NULL;
+    }
   }
+  return own;
+}
+
+/* The channels and samples of the part. */
+static int channels_of(const struct acq_record *r, int part, json_t *channels, struct buf *data) {
+  for (unsigned i = 0; i < r->n_channels; i++) {
+    const struct channel *c = &r->channels[i];
+    if (!belongs(r, c->trial, part))
+      continue;
+    if (json_array_append_new(channels, channel_json(c, data->len / sizeof(int16_t))) < 0)
+      return -ENOMEM;
+    if (buf_add(data, c->samples.data, c->samples.len) < 0)
+      return data->err;
+  }
+  return 0;
+}
+
+static int encode(struct acq_record *r, int part, struct record_result *ret) {
+  _buf_cleanup_ struct buf data = BUF_INIT(RECORD_DATA_MAX);
+  _json_cleanup_ json_t *channels = json_array(), *trials = json_array(), *measures = items_of(r, r->measures, part),
+                        *quality = items_of(r, r->quality, part), *statements = items_of(r, r->statements, part);
+  const struct acq_capture *capture = r->capture;
+  for (unsigned n = 1; n <= r->n_trials; n++)
+    if (belongs(r, n, part) && json_array_append_new(trials, trial_json(r, n)) < 0)
+      return -ENOMEM;
+  if (!measures || !quality || !statements)
+    return -ENOMEM;
+  int err = channels_of(r, part, channels, &data);
+  if (err < 0)
+    return err;
+  if (!json_array_size(channels) && !json_array_size(measures))
+    return 0;
   char sha[HASH_TEXT], start[WALL_TEXT_MAX];
   hash_sha256_text(data.data, data.len, sha);
-  wall_format(capture->header.start, start);
+  wall_format((struct wall){capture->header.order.started_us, capture->header.order.offset_minutes}, start);
   const struct acq_identity *id = &capture->identity;
   _json_cleanup_ json_t *record = json_pack(
-      "{s:{s:O, s:{s:s, s:i, s:s, s:I}, s:O}, s:b, s:[], s:{s:s, s:s, s:s, s:s}, s:{s:s, s:s}, s:s, s:s, s:s, s:O, "
-      "s:s, s:o, s:O}",
+      "{s:{s:O, s:{s:s, s:i, s:s, s:I}, s:O, s:O}, s:b, s:[], s:{s:s, s:s, s:s, s:s, s:s}, s:{s:s, s:s}, s:s, s:s, s:s,"
+      " s:O, s:s, s:o, s:O, s:b}",
       "acquired", "channels", channels, "data", "encoding", "int16-le", "gap", ACQ_GAP, "sha256", sha, "values",
-      (json_int_t)(data.len / sizeof(int16_t)), "measures", r->measures, "complete", capture->end == CAPTURE_OK,
-      "derived", "device", "firmware", id->firmware, "make", id->make, "model", id->model, "serial", id->serial,
-      "driver", "name", driver->name, "version", driver->version, "end",
-      capture->raw ? "none" : capture_end_name(capture->end), "integrity", acq_integrity_name(driver->integrity),
-      "modality", acq_modality_name(driver->modality), "quality", r->quality, "schema", "asaleed-record-1", "started",
-      capture->raw ? json_null() : json_string(start), "statements", r->statements);
+      (json_int_t)(data.len / sizeof(int16_t)), "measures", measures, "trials", trials, "complete",
+      capture->end == CAPTURE_OK, "derived", "device", "firmware", id->firmware, "make", id->make, "model", id->model,
+      "sensor", id->sensor, "serial", id->serial, "driver", "name", r->driver->name, "version", r->driver->version,
+      "end", capture->raw ? "none" : capture_end_name(capture->end), "integrity",
+      acq_integrity_name(r->driver->integrity), "modality", acq_modality_name(r->modality), "quality", quality,
+      "schema", RECORD_SCHEMA, "started", capture->raw ? json_null() : json_string(start), "statements", statements,
+      "stray", part == WIRE_STRAY);
   size_t bytes;
   char *json = record ? json_canonical(record, &bytes) : NULL;
   if (!json)
@@ -319,30 +499,54 @@ static int encode(struct acq_record *r, const struct acq_driver *driver, const s
   return 0;
 }
 
-int record_decode(const struct acq_driver *driver, const struct acq_capture *capture, struct record_result *ret,
-                  char reason[static 256]) {
+/* Both records; that of the session says so when the instrument sent something else besides. */
+static int encode_all(struct acq_record *r, struct record_result ret[static WIRE_RECORDS]) {
+  unsigned n_stray = 0;
+  for (unsigned i = 0; i < r->n_trials; i++)
+    n_stray += r->stray[i];
+  if (n_stray && n_stray < r->n_trials)
+    acq_rec_quality(r, "readings_stray", "", n_stray);
+  int err = r->err;
+  if (err == 0 && (!r->n_trials || n_stray < r->n_trials))
+    err = encode(r, WIRE_OWN, &ret[WIRE_OWN]);
+  if (err == 0 && n_stray)
+    err = encode(r, WIRE_STRAY, &ret[WIRE_STRAY]);
+  if (err < 0)
+    refuse(r, err, err == -EFBIG ? "more than a record holds" : "no memory");
+  else if (!ret[WIRE_OWN].json && !ret[WIRE_STRAY].json)
+    refuse(r, -ENODATA, "the capture holds no reading");
+  return r->err;
+}
+
+int record_decode(const struct acq_driver *driver, const struct acq_capture *capture,
+                  struct record_result ret[static WIRE_RECORDS], char reason[static 256]) {
+  struct record_result made[WIRE_RECORDS] = {0};
   struct acq_record *r = malloc(sizeof *r);
-  int err = r ? builder_init(r) : -ENOMEM;
+  int err = r ? builder_init(r, driver, capture) : -ENOMEM;
   snprintf(reason, 256, "%s", err < 0 ? "no memory" : "");
   if (err == 0) {
     int said = driver->decode(capture, r);
     if (said < 0)
       refuse(r, said, "the driver refuses the capture");
+    if (!r->err && !r->modality)
+      refuse(r, -EINVAL, "the driver does not say what the reading is");
     if (!r->err)
-      check_capture(r, driver, capture);
+      check_capture(r);
+    if (!r->err)
+      check_instants(r);
     for (unsigned i = 0; i < r->n_channels && !r->err; i++)
       check_range(r, &r->channels[i]);
-    if (!r->err && !r->n_channels && !json_array_size(r->measures))
-      refuse(r, -ENODATA, "the capture holds no reading");
-    int coded = r->err ? 0 : encode(r, driver, capture, ret);
-    if (coded < 0)
-      refuse(r, coded, coded == -EFBIG ? "more than a record holds" : "no memory");
+    err = r->err ? r->err : encode_all(r, made);
     snprintf(reason, 256, "%s", r->reason);
-    err = r->err;
   }
   if (r)
     builder_finish(r);
   free(r);
+  for (int i = 0; i < WIRE_RECORDS; i++)
+    if (err < 0)
+      record_result_finish(&made[i]);
+    else
+      ret[i] = made[i];
   return err;
 }
 
@@ -401,18 +605,108 @@ static bool is_dec(const json_t *object, const char *key, struct dec *ret) {
 
 static bool same_row(const json_t *object, const struct nomenclature *row) {
   int64_t mdc;
-  return same_text(object, "label", row->label) && same_text(object, "unit", row->unit) &&
-         json_int(object, "mdc", 0, INT32_MAX, &mdc) == 0 && mdc == row->mdc;
+  return same_text(object, "label", row->label) && json_int(object, "mdc", 0, INT32_MAX, &mdc) == 0 && mdc == row->mdc;
 }
 
-static int read_channel(const json_t *c, const int16_t *data, int64_t *next, char reason[static 256]) {
+/* Its trial is one of the list, or 0. */
+static bool has_trial(const json_t *object, const json_t *trials) {
+  int64_t number;
+  size_t i;
+  json_t *trial;
+  if (json_int(object, "trial", 0, ACQ_TRIALS_MAX, &number) < 0)
+    return false;
+  if (number == 0)
+    return true;
+  json_array_foreach(trials, i, trial) {
+    if (json_integer_value(json_object_get(trial, "number")) == number)
+      return true;
+  }
+  return false;
+}
+
+/* "2013-05-28T10:44:18.000" */
+static bool is_clock(const char *text) {
+  char whole[WALL_TEXT_MAX], again[WALL_TEXT_MAX];
+  struct wall w;
+  if (strlen(text) != RECORD_CLOCK_TEXT)
+    return false;
+  snprintf(whole, sizeof whole, "%s000+00:00", text);
+  if (wall_parse(whole, &w) < 0)
+    return false;
+  wall_format(w, again);
+  return !strcmp(whole, again);
+}
+
+/* A time in its canonical form. */
+static bool is_time(const char *text) {
+  struct wall w;
+  char again[WALL_TEXT_MAX];
+  if (wall_parse(text, &w) < 0)
+    return false;
+  wall_format(w, again);
+  return !strcmp(again, text);
+}
+
+static int read_trials(const json_t *trials, char reason[static 256]) {
+  int64_t number, last = 0;
+  size_t i;
+  json_t *t;
+  if (!json_is_array(trials) || json_array_size(trials) > ACQ_TRIALS_MAX)
+    return no(reason, "the trials are not a list");
+  json_array_foreach(trials, i, t) {
+    const json_t *phase = json_object_get(t, "phase"), *clock = json_object_get(t, "device_time"),
+                 *time = json_object_get(t, "time");
+    if (!has_only(t, "device_time number phase time") || json_int(t, "number", last + 1, ACQ_TRIALS_MAX, &number) < 0 ||
+        !(json_is_null(phase) || (json_is_string(phase) && acq_phase_find(json_string_value(phase)))) ||
+        !(json_is_null(clock) || (json_is_string(clock) && is_clock(json_string_value(clock)))) ||
+        !(json_is_null(time) || (json_is_string(time) && json_is_string(clock) && is_time(json_string_value(time)))))
+      return no(reason, "a trial is not in the form of a trial");
+    last = number;
+  }
+  return 0;
+}
+
+static int read_measure(const json_t *m, const json_t *trials, char reason[static 256]) {
+  const char *code = json_text(m, "code"), *unit_text = json_text(m, "unit");
+  const struct nomenclature *row = code ? nomenclature_find(code) : NULL;
+  const struct unit *unit = unit_text ? unit_find(unit_text) : NULL, *as = unit;
+  struct dec value, again;
+  if (!has_only(m, "code flags label loinc mdc trial unit value") || !row || row->kind != 'M' || !same_row(m, row) ||
+      !has_trial(m, trials) || !same_text(m, "loinc", row->loinc) || !unit || !unit_fits(unit, unit_find(row->unit)) ||
+      !is_dec(m, "value", &value) || (again = value, normalise(row, &again, &as), as != unit) ||
+      !is_possible(row, value, unit))
+    return no(reason, "a measure is not in the form of a measure");
+  const char *flag = flag_of(row, value, unit);
+  const json_t *flags = json_object_get(m, "flags");
+  const char *said = json_string_value(json_array_get(flags, 0));
+  if (!json_is_array(flags) || json_array_size(flags) != (flag ? 1 : 0) || (flag && (!said || strcmp(said, flag))))
+    return no(reason, "a measure's flags do not follow from its value");
+  return 0;
+}
+
+/* A channel without a rate has one channel beside it that gives its instants. */
+static bool has_instants(const json_t *c, const json_t *channels) {
+  size_t i, steps = 0;
+  json_t *other;
+  json_array_foreach(channels, i, other) {
+    steps += same_text(other, "code", "time_step") &&
+             json_equal(json_object_get(c, "trial"), json_object_get(other, "trial")) &&
+             json_equal(json_object_get(c, "samples"), json_object_get(other, "samples"));
+  }
+  return steps == 1;
+}
+
+static int read_channel(const json_t *c, const json_t *acquired, const int16_t *data, int64_t *next,
+                        char reason[static 256]) {
   int64_t first, samples;
   struct dec rate, scale, bottom, top;
   const char *code = json_text(c, "code");
   const struct nomenclature *row = code ? nomenclature_find(code) : NULL;
-  if (!has_only(c, "code derived first gaps label mdc rate samples scale unit") || !row || row->kind != 'C' ||
-      !same_row(c, row) || !json_is_boolean(json_object_get(c, "derived")) || !is_dec(c, "rate", &rate) ||
-      !is_dec(c, "scale", &scale) || rate.mantissa <= 0 || scale.mantissa <= 0 ||
+  if (!has_only(c, "code derived first gaps label mdc rate samples scale trial unit") || !row || row->kind != 'C' ||
+      !same_row(c, row) || !same_text(c, "unit", row->unit) || !has_trial(c, json_object_get(acquired, "trials")) ||
+      !json_is_boolean(json_object_get(c, "derived")) || !is_dec(c, "rate", &rate) || !is_dec(c, "scale", &scale) ||
+      rate.mantissa < 0 || scale.mantissa <= 0 ||
+      (rate.mantissa == 0 && !has_instants(c, json_object_get(acquired, "channels"))) ||
       json_int(c, "first", *next, *next, &first) < 0 ||
       json_int(c, "samples", 0, RECORD_DATA_MAX / sizeof(int16_t), &samples) < 0)
     return no(reason, "a channel is not in the form of a channel");
@@ -455,22 +749,24 @@ static int read_channel(const json_t *c, const int16_t *data, int64_t *next, cha
 
 static int read_acquired(const json_t *acquired, const void *data, size_t data_bytes, char reason[static 256]) {
   const json_t *channels = json_object_get(acquired, "channels"), *measures = json_object_get(acquired, "measures"),
-               *about = json_object_get(acquired, "data");
+               *about = json_object_get(acquired, "data"), *trials = json_object_get(acquired, "trials");
   char sha[HASH_TEXT];
   int64_t values, total = 0, gap;
   size_t i;
   json_t *item;
-  if (!has_only(acquired, "channels data measures") || !json_is_array(channels) || !json_is_array(measures) ||
+  if (!has_only(acquired, "channels data measures trials") || !json_is_array(channels) || !json_is_array(measures) ||
       json_array_size(channels) > RECORD_CHANNELS_MAX || json_array_size(measures) > MEASURES_MAX ||
       !has_only(about, "encoding gap sha256 values") || !same_text(about, "encoding", "int16-le") ||
       json_int(about, "gap", ACQ_GAP, ACQ_GAP, &gap) < 0 ||
       json_int(about, "values", 0, RECORD_DATA_MAX / sizeof(int16_t), &values) < 0)
     return no(reason, "the acquired part is not in the form of a record");
+  if (read_trials(trials, reason) < 0)
+    return -EPROTO;
   hash_sha256_text(data, data_bytes, sha);
   if ((size_t)values * sizeof(int16_t) != data_bytes || !same_text(about, "sha256", sha))
     return no(reason, "the samples are not those that the record names");
   json_array_foreach(channels, i, item) {
-    int r = read_channel(item, NULL, &total, reason);
+    int r = read_channel(item, acquired, NULL, &total, reason);
     if (r < 0)
       return r;
   }
@@ -479,31 +775,20 @@ static int read_acquired(const json_t *acquired, const void *data, size_t data_b
   static const int16_t none;
   total = 0;
   json_array_foreach(channels, i, item) {
-    int r = read_channel(item, data_bytes ? data : &none, &total, reason);
+    int r = read_channel(item, acquired, data_bytes ? data : &none, &total, reason);
     if (r < 0)
       return r;
   }
   json_array_foreach(measures, i, item) {
-    const char *code = json_text(item, "code");
-    const struct nomenclature *row = code ? nomenclature_find(code) : NULL;
-    struct dec value;
-    if (!has_only(item, "code flags label loinc mdc unit value") || !row || row->kind != 'M' || !same_row(item, row) ||
-        !same_text(item, "loinc", row->loinc) || !is_dec(item, "value", &value) || dec_cmp(value, row->hard_low) < 0 ||
-        dec_cmp(value, row->hard_high) > 0)
-      return no(reason, "a measure is not in the form of a measure");
-    const char *flag = dec_cmp(value, row->soft_low) < 0    ? "unusually_low"
-                       : dec_cmp(value, row->soft_high) > 0 ? "unusually_high"
-                                                            : NULL;
-    const json_t *flags = json_object_get(item, "flags");
-    const char *said = json_string_value(json_array_get(flags, 0));
-    if (!json_is_array(flags) || json_array_size(flags) != (flag ? 1 : 0) || (flag && (!said || strcmp(said, flag))))
-      return no(reason, "a measure's flags do not follow from its value");
+    int r = read_measure(item, trials, reason);
+    if (r < 0)
+      return r;
   }
   return json_array_size(channels) + json_array_size(measures) ? 0 : no(reason, "the record holds no reading");
 }
 
 /* The nurse reads these: only sentences of the nomenclature pass. */
-static int read_quality(const json_t *quality, char reason[static 256]) {
+static int read_quality(const json_t *quality, const json_t *trials, char reason[static 256]) {
   size_t i;
   json_t *item;
   int64_t count;
@@ -513,9 +798,9 @@ static int read_quality(const json_t *quality, char reason[static 256]) {
   json_array_foreach(quality, i, item) {
     const char *code = json_text(item, "code");
     const struct quality *q = code ? quality_find(code) : NULL;
-    if (!q || !has_only(item, "code count severity subject text") || !short_text(item, "subject", ACQ_TEXT_MAX) ||
-        !subject_ok(json_text(item, "subject")) || json_int(item, "count", 0, INT32_MAX, &count) < 0 ||
-        !same_text(item, "severity", q->severity))
+    if (!q || !has_only(item, "code count severity subject text trial") || !has_trial(item, trials) ||
+        !short_text(item, "subject", ACQ_TEXT_MAX) || !subject_ok(json_text(item, "subject")) ||
+        json_int(item, "count", 0, INT32_MAX, &count) < 0 || !same_text(item, "severity", q->severity))
       return no(reason, "a quality item is not in its form");
     quality_text(q, json_text(item, "subject"), text);
     if (!same_text(item, "text", text))
@@ -524,13 +809,13 @@ static int read_quality(const json_t *quality, char reason[static 256]) {
   return 0;
 }
 
-static int read_statements(const json_t *statements, char reason[static 256]) {
+static int read_statements(const json_t *statements, const json_t *trials, char reason[static 256]) {
   size_t i;
   json_t *item;
   if (!json_is_array(statements) || json_array_size(statements) > STATEMENTS_MAX)
     return no(reason, "statements are not a list");
   json_array_foreach(statements, i, item) {
-    if (!has_only(item, "code text") || !short_text(item, "code", ACQ_TEXT_MAX) ||
+    if (!has_only(item, "code text trial") || !has_trial(item, trials) || !short_text(item, "code", ACQ_TEXT_MAX) ||
         !json_is_string(json_object_get(item, "text")) ||
         json_string_length(json_object_get(item, "text")) > STATEMENT_BYTES_MAX)
       return no(reason, "a statement is not in its form");
@@ -560,14 +845,13 @@ static const char *end_at(int i) {
 static int read_form(const json_t *r, char reason[static 256]) {
   const json_t *device = json_object_get(r, "device"), *driver = json_object_get(r, "driver"),
                *started = json_object_get(r, "started"), *complete = json_object_get(r, "complete");
-  struct wall w;
-  char again[WALL_TEXT_MAX];
-  if (!has_only(r,
-                "acquired complete derived device driver end integrity modality quality schema started statements") ||
-      !same_text(r, "schema", "asaleed-record-1") || !json_is_array(json_object_get(r, "derived")) ||
-      json_array_size(json_object_get(r, "derived")) || !is_one_of(r, "modality", modality_at, ACQ_MEASUREMENT) ||
-      !is_one_of(r, "integrity", integrity_at, ACQ_CRC32) || !is_one_of(r, "end", end_at, CAPTURE_CRASH + 1) ||
-      !json_is_boolean(complete) || !has_only(device, "firmware make model serial") ||
+  if (!has_only(r, "acquired complete derived device driver end integrity modality quality schema started statements"
+                   " stray") ||
+      !same_text(r, "schema", RECORD_SCHEMA) || !json_is_boolean(json_object_get(r, "stray")) ||
+      !json_is_array(json_object_get(r, "derived")) || json_array_size(json_object_get(r, "derived")) ||
+      !is_one_of(r, "modality", modality_at, ACQ_MEASUREMENT) || !is_one_of(r, "integrity", integrity_at, ACQ_CRC32) ||
+      !is_one_of(r, "end", end_at, CAPTURE_CRASH + 1) || !json_is_boolean(complete) ||
+      !has_only(device, "firmware make model sensor serial") || !short_text(device, "sensor", ACQ_TEXT_MAX) ||
       !short_text(device, "firmware", ACQ_TEXT_MAX) || !short_text(device, "make", ACQ_TEXT_MAX) ||
       !short_text(device, "model", ACQ_TEXT_MAX) || !short_text(device, "serial", ACQ_TEXT_MAX) ||
       !has_only(driver, "name version") || !short_text(driver, "name", ACQ_TEXT_MAX) ||
@@ -575,11 +859,8 @@ static int read_form(const json_t *r, char reason[static 256]) {
     return no(reason, "not in the form of a record");
   if (json_is_null(started))
     return same_text(r, "end", "none") && json_is_true(complete) ? 0 : no(reason, "a record has no start");
-  if (!json_is_string(started) || wall_parse(json_string_value(started), &w) < 0)
-    return no(reason, "the start is not a time");
-  wall_format(w, again);
-  if (strcmp(again, json_string_value(started)))
-    return no(reason, "the start is not in its canonical form");
+  if (!json_is_string(started) || !is_time(json_string_value(started)))
+    return no(reason, "the start is not a time in its canonical form");
   return json_is_true(complete) == same_text(r, "end", "ok") ? 0 : no(reason, "complete contradicts the end");
 }
 
@@ -596,9 +877,11 @@ int record_read(const char *json, size_t json_bytes, const void *data, size_t da
   if (err == 0)
     err = read_acquired(json_object_get(r, "acquired"), data, data_bytes, reason);
   if (err == 0)
-    err = read_quality(json_object_get(r, "quality"), reason);
+    err =
+        read_quality(json_object_get(r, "quality"), json_object_get(json_object_get(r, "acquired"), "trials"), reason);
   if (err == 0)
-    err = read_statements(json_object_get(r, "statements"), reason);
+    err = read_statements(json_object_get(r, "statements"), json_object_get(json_object_get(r, "acquired"), "trials"),
+                          reason);
   if (err < 0)
     return err;
   size_t again_bytes;

@@ -6,18 +6,20 @@
 #include "capture.h"
 #include "json.h"
 #include <asalee/record.h>
+#include <asalee/wire.h>
 
 /* Runs the driver's decode() on a capture and adds what a driver must not forget: a capture without "end ok" makes
- * the record incomplete. On success the caller owns *ret_json (a NUL-terminated canonical text) and *ret_data
- * (int16 values, host order; NULL when none). On failure returns the error and its English reason in `reason`. */
+ * the record incomplete; trials that were not made while the acquisition ran go into a record of their own.
+ * Fills ret[WIRE_OWN] and ret[WIRE_STRAY], either of which may be empty (json = NULL), not both; the caller owns them
+ * (record_result_finish). On failure returns the error and its English reason in `reason`; ret is untouched. */
 struct record_result {
-  char *json;
+  char *json; /* canonical text, NUL-terminated */
   size_t json_bytes;
-  int16_t *data;
+  int16_t *data; /* host order; NULL when none */
   size_t data_values;
 };
-int record_decode(const struct acq_driver *driver, const struct acq_capture *capture, struct record_result *ret,
-                  char reason[static 256]);
+int record_decode(const struct acq_driver *driver, const struct acq_capture *capture,
+                  struct record_result ret[static WIRE_RECORDS], char reason[static 256]);
 void record_result_finish(struct record_result *r);
 
 /* Strict reader: the form of include/asalee/record.h and nothing else, texts clean, counts and codes in range, and

@@ -99,6 +99,8 @@ int wire_write(const struct wire_message *m, uint8_t bytes[static WIRE_MAX]) {
     buf_u32le(&b, m->order.order.seconds);
     buf_u64le(&b, (uint64_t)m->order.order.started_us);
     buf_u16le(&b, (uint16_t)m->order.order.offset_minutes);
+    put_enum(&b, m->order.order.modality, ACQ_MEASUREMENT);
+    put_enum(&b, m->order.order.phase, ACQ_POST);
     break;
   case WIRE_START:
   case WIRE_CANCEL:
@@ -109,6 +111,7 @@ int wire_write(const struct wire_message *m, uint8_t bytes[static WIRE_MAX]) {
     put_text(&b, m->identity.model, sizeof m->identity.model);
     put_text(&b, m->identity.serial, sizeof m->identity.serial);
     put_text(&b, m->identity.firmware, sizeof m->identity.firmware);
+    put_text(&b, m->identity.sensor, sizeof m->identity.sensor);
     break;
   case WIRE_PROGRESS:
     buf_u32le(&b, m->progress.done);
@@ -122,8 +125,10 @@ int wire_write(const struct wire_message *m, uint8_t bytes[static WIRE_MAX]) {
     buf_u32le(&b, m->contacts.on);
     break;
   case WIRE_RECORD:
-    buf_u32le(&b, m->record.json_bytes);
-    buf_u32le(&b, m->record.data_bytes);
+    for (int i = 0; i < WIRE_RECORDS; i++) {
+      buf_u32le(&b, m->record.json_bytes[i]);
+      buf_u32le(&b, m->record.data_bytes[i]);
+    }
     break;
   case WIRE_FAIL:
     buf_u32le(&b, (uint32_t)m->fail.err);
@@ -154,6 +159,8 @@ int wire_read(const void *bytes, size_t n, struct wire_message *ret) {
     m.order.order.seconds = acq_u32le(&c);
     m.order.order.started_us = (int64_t)acq_u64le(&c);
     m.order.order.offset_minutes = (int16_t)acq_u16le(&c);
+    m.order.order.modality = get_range(&c, acq_u8(&c), 0, ACQ_MEASUREMENT);
+    m.order.order.phase = get_range(&c, acq_u8(&c), 0, ACQ_POST);
     if (m.order.order.offset_minutes < -1439 || m.order.order.offset_minutes > 1439 || m.order.order.started_us < 0 ||
         (m.order.bus == 0) != (m.order.node[0] == 0))
       acq_refuse(&c, -EPROTO);
@@ -167,6 +174,7 @@ int wire_read(const void *bytes, size_t n, struct wire_message *ret) {
     get_text(&c, m.identity.model, sizeof m.identity.model);
     get_text(&c, m.identity.serial, sizeof m.identity.serial);
     get_text(&c, m.identity.firmware, sizeof m.identity.firmware);
+    get_text(&c, m.identity.sensor, sizeof m.identity.sensor);
     break;
   case WIRE_PROGRESS:
     m.progress.done = acq_u32le(&c);
@@ -180,8 +188,12 @@ int wire_read(const void *bytes, size_t n, struct wire_message *ret) {
     m.contacts.on = acq_u32le(&c);
     break;
   case WIRE_RECORD:
-    m.record.json_bytes = get_range(&c, acq_u32le(&c), 1, RECORD_JSON_MAX);
-    m.record.data_bytes = get_range(&c, acq_u32le(&c), 0, RECORD_DATA_MAX);
+    for (int i = 0; i < WIRE_RECORDS; i++) {
+      m.record.json_bytes[i] = get_range(&c, acq_u32le(&c), 0, RECORD_JSON_MAX);
+      m.record.data_bytes[i] = get_range(&c, acq_u32le(&c), 0, m.record.json_bytes[i] ? RECORD_DATA_MAX : 0);
+    }
+    if (!m.record.json_bytes[WIRE_OWN] && !m.record.json_bytes[WIRE_STRAY])
+      acq_refuse(&c, -EPROTO);
     break;
   case WIRE_FAIL:
     m.fail.err = (int32_t)acq_u32le(&c);

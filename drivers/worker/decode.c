@@ -76,20 +76,22 @@ static int print_samples(const struct record_result *result) {
   return 0;
 }
 
-static int print_record(const struct acq_driver *driver, const struct decode_options *o,
-                        const struct acq_capture *capture) {
-  struct record_result result;
+static int print_records(const struct acq_driver *driver, const struct decode_options *o,
+                         const struct acq_capture *capture) {
+  struct record_result results[WIRE_RECORDS];
   char reason[256];
-  int r = record_decode(driver, capture, &result, reason);
+  int r = record_decode(driver, capture, results, reason);
   if (r < 0) {
     fprintf(stderr, "%s: %s: %s\n", o->file, reason[0] ? reason : "not decoded", strerrordesc_np(-r));
     return r;
   }
-  if (o->samples)
-    r = print_samples(&result);
-  else
-    puts(result.json);
-  record_result_finish(&result);
+  for (int i = 0; i < WIRE_RECORDS; i++) {
+    if (results[i].json && !o->samples)
+      puts(results[i].json);
+    else if (results[i].json && r == 0 && (i == WIRE_OWN || !results[WIRE_OWN].json))
+      r = print_samples(&results[i]);
+    record_result_finish(&results[i]);
+  }
   if (r == 0 && (fflush(stdout) || ferror(stdout)))
     r = -EIO;
   if (r < 0)
@@ -120,5 +122,5 @@ int command_decode(const struct acq_driver *const *table, const struct decode_op
   }
   _capture_cleanup_ struct acq_capture capture = {0};
   r = parse(o, &bytes, &capture);
-  return r < 0 || print_record(driver, o, &capture) < 0 ? 1 : 0;
+  return r < 0 || print_records(driver, o, &capture) < 0 ? 1 : 0;
 }

@@ -55,7 +55,7 @@ static const char *check_row(const struct acq_driver *d) {
     return "its version is not a word";
   if (!d->label || !*d->label || strlen(d->label) >= ACQ_TEXT_MAX || !str_is_clean_utf8(d->label, strlen(d->label)))
     return "its label is not a short clean text";
-  if (d->modality < ACQ_ECG || d->modality > ACQ_MEASUREMENT)
+  if (!d->modalities || d->modalities & ~(ACQ_MODALITY(ACQ_MEASUREMENT + 1) - ACQ_MODALITY(ACQ_ECG)))
     return "no such modality";
   if (d->maturity < ACQ_SIMULATED || d->maturity > ACQ_VERIFIED)
     return "no such maturity";

@@ -31,18 +31,37 @@ static void match_text(const struct acq_match *m, char text[static FIELD_MAX]) {
     snprintf(text, FIELD_MAX, "file %.80s", m->pattern);
 }
 
+static json_t *modalities_json(const struct acq_driver *d) {
+  json_t *list = json_array();
+  for (enum acq_modality m = ACQ_ECG; m <= ACQ_MEASUREMENT; m++)
+    if (d->modalities & ACQ_MODALITY(m) && json_array_append_new(list, json_string(acq_modality_name(m))) < 0) {
+      json_decref(list);
+      return NULL;
+    }
+  return list;
+}
+
+/* "spirometry, ecg" */
+static void modalities_text(const struct acq_driver *d, char text[static FIELD_MAX]) {
+  size_t n = 0;
+  for (enum acq_modality m = ACQ_ECG; m <= ACQ_MEASUREMENT; m++)
+    if (d->modalities & ACQ_MODALITY(m))
+      n += (size_t)snprintf(text + n, FIELD_MAX - n, "%s%s", n ? "," : "", acq_modality_name(m));
+}
+
 static int list_text(const struct acq_driver *const *table) {
-  static const char form[] = "%-22s %-12s %-13s %-10s %-40s %s\n";
-  printf(form, "NAME", "MODALITY", "MATURITY", "INTEGRITY", "BINDS", "LABEL");
+  static const char form[] = "%-22s %-26s %-13s %-10s %-40s %s\n";
+  printf(form, "NAME", "MODALITIES", "MATURITY", "INTEGRITY", "BINDS", "LABEL");
   for (size_t i = 0; table[i]; i++) {
     const struct acq_driver *d = table[i];
-    char binds[FIELD_MAX];
+    char binds[FIELD_MAX], modalities[FIELD_MAX];
     match_text(d->match, binds);
-    printf(form, d->name, acq_modality_name(d->modality), acq_maturity_name(d->maturity),
-           acq_integrity_name(d->integrity), binds, d->label);
+    modalities_text(d, modalities);
+    printf(form, d->name, modalities, acq_maturity_name(d->maturity), acq_integrity_name(d->integrity), binds,
+           d->label);
     for (const struct acq_match *m = d->match + 1; m->bus; m++) {
       match_text(m, binds);
-      printf("%-22s %-12s %-13s %-10s %s\n", "", "", "", "", binds);
+      printf("%-22s %-26s %-13s %-10s %s\n", "", "", "", "", binds);
     }
   }
   return fflush(stdout) || ferror(stdout) ? 1 : 0;
@@ -62,10 +81,10 @@ static json_t *driver_json(const struct acq_driver *d) {
   for (const struct acq_match *m = d->match; m->bus; m++)
     if (json_array_append_new(matches, match_json(m)) < 0)
       return NULL;
-  return json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:O, s:{s:I, s:I, s:I, s:I, s:I}}", "abi", (int)d->abi, "name",
-                   d->name, "version", d->version, "label", d->label, "modality", acq_modality_name(d->modality),
-                   "maturity", acq_maturity_name(d->maturity), "integrity", acq_integrity_name(d->integrity), "match",
-                   matches, "limits", "max_bytes", (json_int_t)l->max_bytes, "max_seconds", (json_int_t)l->max_seconds,
+  return json_pack("{s:i, s:s, s:s, s:s, s:o, s:s, s:s, s:O, s:{s:I, s:I, s:I, s:I, s:I}}", "abi", (int)d->abi, "name",
+                   d->name, "version", d->version, "label", d->label, "modalities", modalities_json(d), "maturity",
+                   acq_maturity_name(d->maturity), "integrity", acq_integrity_name(d->integrity), "match", matches,
+                   "limits", "max_bytes", (json_int_t)l->max_bytes, "max_seconds", (json_int_t)l->max_seconds,
                    "default_seconds", (json_int_t)l->default_seconds, "idle_ms", (json_int_t)l->idle_ms, "grace_ms",
                    (json_int_t)l->grace_ms);
 }

@@ -67,21 +67,33 @@ static int write_all(int fd, const void *bytes, size_t n, off_t at) {
   return 0;
 }
 
-/* Samples first, so that whoever maps the file finds them aligned; then the JSON. */
-static int write_record(const struct record_result *result) {
+/* The samples of one record from *at on. */
+static int write_samples(const struct record_result *result, off_t *at) {
   int r = 0;
   uint8_t part[4096];
-  off_t at = 0;
   for (size_t i = 0; i < result->data_values && r == 0;) {
     size_t n = 0;
     for (; n < sizeof part && i < result->data_values; i++) {
       part[n++] = (uint8_t)result->data[i];
       part[n++] = (uint8_t)((uint16_t)result->data[i] >> 8);
     }
-    r = write_all(WIRE_FD_RECORD, part, n, at);
-    at += (off_t)n;
+    r = write_all(WIRE_FD_RECORD, part, n, *at);
+    *at += (off_t)n;
   }
-  return r < 0 ? r : write_all(WIRE_FD_RECORD, result->json, result->json_bytes, at);
+  return r;
+}
+
+/* Samples first, so that whoever maps the file finds them aligned; then the JSON. */
+static int write_records(const struct record_result results[static WIRE_RECORDS]) {
+  off_t at = 0;
+  int r = 0;
+  for (int i = 0; i < WIRE_RECORDS && r == 0; i++)
+    r = write_samples(&results[i], &at);
+  for (int i = 0; i < WIRE_RECORDS && r == 0; i++) {
+    r = write_all(WIRE_FD_RECORD, results[i].json, results[i].json_bytes, at);
+    at += (off_t)results[i].json_bytes;
+  }
+  return r;
 }
 
 static int read_capture(struct acq_capture *ret, char reason[static 256]) {
@@ -104,7 +116,7 @@ static int read_capture(struct acq_capture *ret, char reason[static 256]) {
 /* From the capture as it was written, through its reader: what is decoded now is what can be decoded again later. */
 static _Noreturn void decode(struct worker *w) {
   struct acq_capture capture;
-  struct record_result result;
+  struct record_result results[WIRE_RECORDS];
   char reason[256] = "the capture cannot be decoded";
   int r = hash_open();
   if (r == 0)
@@ -114,16 +126,19 @@ static _Noreturn void decode(struct worker *w) {
     snprintf(reason, sizeof reason, "the capture is another driver's");
   }
   if (r == 0)
-    r = record_decode(w->driver, &capture, &result, reason);
+    r = record_decode(w->driver, &capture, results, reason);
   if (r == 0) {
     snprintf(reason, sizeof reason, "the record cannot be written");
-    r = write_record(&result);
+    r = write_records(results);
   }
   if (r < 0)
     fail(w, r, WIRE_STEP_DECODE, reason[0] ? reason : "the driver refuses the capture");
-  goodbye(w, &(struct wire_message){.type = WIRE_RECORD,
-                                    .record = {.json_bytes = (uint32_t)result.json_bytes,
-                                               .data_bytes = (uint32_t)(result.data_values * sizeof(int16_t))}});
+  struct wire_message m = {.type = WIRE_RECORD};
+  for (int i = 0; i < WIRE_RECORDS; i++) {
+    m.record.json_bytes[i] = (uint32_t)results[i].json_bytes;
+    m.record.data_bytes[i] = (uint32_t)(results[i].data_values * sizeof(int16_t));
+  }
+  goodbye(w, &m);
 }
 
 /* ---- acquiring ---- */
@@ -143,11 +158,7 @@ static int open_node(struct worker *w, struct transport **ret, char why[static T
 
 /* Opens the node, begins the capture, shuts the sandbox. */
 static void begin(struct worker *w) {
-  struct capture_header header = {
-      .bus = w->order.bus,
-      .seconds = w->order.order.seconds,
-      .start = {w->order.order.started_us, w->order.order.offset_minutes},
-  };
+  struct capture_header header = {.bus = w->order.bus, .order = w->order.order};
   struct transport *transport;
   char why[TRANSPORT_WHY_MAX] = "the node cannot be opened";
   int r = open_node(w, &transport, why);
@@ -247,6 +258,8 @@ _Noreturn void command_run(const struct acq_driver *const *table) {
       fail(&w, r, WIRE_STEP_SANDBOX, "the sandbox cannot be set up");
     decode(&w);
   }
+  if (!(w.driver->modalities & ACQ_MODALITY(w.order.order.modality)))
+    fail(&w, -EINVAL, WIRE_STEP_OPEN, "an order for what the driver does not do");
   if (w.order.order.seconds < 1 || w.order.order.seconds > w.driver->limits.max_seconds)
     fail(&w, -EINVAL, WIRE_STEP_OPEN, "an order of so many seconds is beyond the driver's limits");
   if (w.order.node[0] != '/' || !drivers_has_bus(w.driver, w.order.bus))

@@ -36,6 +36,9 @@ size_t dec_format(struct dec d, char text[static DEC_TEXT_MAX]);
 /* <0, 0, >0 as a is less than, equal to, greater than b. Never overflows. */
 int dec_cmp(struct dec a, struct dec b);
 
+/* The same of a x factor and b x divisor (both positive). */
+int dec_cmp_scaled(struct dec a, int32_t factor, struct dec b, int32_t divisor);
+
 /* d x n; -ERANGE when the mantissa no longer fits. */
 int dec_mul(struct dec d, int32_t n, struct dec *ret);
 

@@ -24,9 +24,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ACQ_DRIVER_ABI 1
+#define ACQ_DRIVER_ABI 2
 
 enum acq_modality { ACQ_ECG = 1, ACQ_SPIROMETRY, ACQ_FUNDUS, ACQ_MEASUREMENT };
+#define ACQ_MODALITY(m) (1u << (m)) /* a driver's modalities are a set of these */
 
 /* How far the driver has been tried: simulators only, bytes recorded from the instrument, the instrument itself. */
 enum acq_maturity { ACQ_SIMULATED = 1, ACQ_EXPERIMENTAL, ACQ_VERIFIED };
@@ -61,16 +62,35 @@ struct acq_limits {
 
 #define ACQ_TEXT_MAX 64
 
-/* What the instrument says of itself; "" where it says nothing. UTF-8, no controls. */
+/* What the instrument says of itself; "" where it says nothing. UTF-8, no controls. `sensor` is the serial number of an
+ * exchangeable sensor (a spirometer's flow head). */
 struct acq_identity {
-  char make[ACQ_TEXT_MAX], model[ACQ_TEXT_MAX], serial[ACQ_TEXT_MAX], firmware[ACQ_TEXT_MAX];
+  char make[ACQ_TEXT_MAX], model[ACQ_TEXT_MAX], serial[ACQ_TEXT_MAX], firmware[ACQ_TEXT_MAX], sensor[ACQ_TEXT_MAX];
 };
 
+/* When a spirometry is done: without a bronchodilator in question, before it, after it. */
+enum acq_phase { ACQ_NO_PHASE, ACQ_BASELINE, ACQ_PRE, ACQ_POST };
+
 struct acq_order {
-  uint32_t seconds;   /* of signal, 1..limits.max_seconds */
-  int64_t started_us; /* host's wall clock at the start, microseconds since 1970 UTC: the time drivers set clocks by */
-  int16_t offset_minutes; /* local time minus UTC then */
+  uint32_t seconds;           /* of signal, or to wait for the reading; 1..limits.max_seconds */
+  int64_t started_us;         /* host's wall clock at the start, microseconds since 1970 UTC */
+  int16_t offset_minutes;     /* local time minus UTC then */
+  enum acq_modality modality; /* what the order is for: an instrument of several kinds is the wrong one for others */
+  enum acq_phase phase;       /* of a spirometry */
 };
+
+/* A clock on the wall: local time, as instruments show and keep it. */
+struct acq_clock {
+  int year, month, day, hour, minute, second, ms; /* 1970..2999, 1..12, 1..31, 0..23, 0..59, 0..59, 0..999 */
+};
+
+/* Microseconds since 1970-01-01 00:00 of that same clock. -ERANGE for a date or time that is none; *ret untouched. */
+int acq_clock_to_us(const struct acq_clock *clock, int64_t *ret);
+/* The other way; for times from 1970 to 2999. */
+struct acq_clock acq_clock_from_us(int64_t us);
+/* The host's own local time, ms milliseconds after the order's start, on the same scale: what an instrument's clock is
+ * set by and compared with. */
+int64_t acq_order_clock_us(const struct acq_order *order, uint64_t ms);
 
 /* ---- the acquire side ------------------------------------------------------------------------------------- */
 
@@ -138,14 +158,39 @@ struct acq_cur acq_capture_received(const struct acq_capture *capture);
 /* What identify() returned when this was captured; all "" for bare bytes. */
 const struct acq_identity *acq_capture_identity(const struct acq_capture *capture);
 
+/* The order it was captured for. */
+const struct acq_order *acq_capture_order(const struct acq_capture *capture);
+
 #define ACQ_GAP INT16_MIN /* the value of a sample that was never received */
 
-/* A measured value. `code` is a row of nomenclature.def, which gives the unit. A value outside the hard range fails
- * the record (-ERANGE); outside the soft range it is kept and flagged. */
-void acq_rec_measure(struct acq_record *record, const char *code, struct dec value);
+/* What the reading is, for a driver of several modalities: once, any time. A driver of one need not say. */
+void acq_rec_modality(struct acq_record *record, enum acq_modality modality);
+
+/* A trial: one blow of a spirometry, one weighing; whatever the instrument counts as one result. */
+struct acq_trial {
+  enum acq_phase phase; /* as the instrument says; ACQ_NO_PHASE = the order's */
+  bool timed;           /* the instrument says when it was made: */
+  int64_t clock_us;     /*   by its own clock (acq_clock_to_us), */
+  int64_t slow_us;      /*   which was this much behind the host's when they were compared, 0 if they never were */
+};
+
+#define ACQ_TRIALS_MAX 999
+
+/* What follows (measures, channels, quality) belongs to a new trial, the next in number from 1, until the next such
+ * call. NULL: to the whole session, as before the first call. A timed trial that was not made while this acquisition
+ * ran (two minutes' grace on both sides) is not this patient's: it and all that belongs to it goes into a record of
+ * its own that waits for people. Drivers just tell; the core decides. */
+void acq_rec_trial(struct acq_record *record, const struct acq_trial *trial);
+
+/* A measured value. `code` is a row of nomenclature.def; `unit` a unit of that row (record.h, unit_convert), NULL = the
+ * row's own. A unit that is a power of ten away is converted exactly, another is kept as it came. A value outside the
+ * hard range fails the record (-ERANGE); outside the soft range it is kept and flagged. A row of kind S (predicted
+ * values, personal bests) becomes a statement. */
+void acq_rec_measure(struct acq_record *record, const char *code, struct dec value, const char *unit);
 
 /* A new channel of 16-bit samples; value = sample x scale, in the code's unit. `derived` = computed from other
- * channels, not measured. Returns its index for the calls below. */
+ * channels, not measured. rate_hz 0: sampled at the instants that the same trial's channel time_step gives (seconds
+ * since the sample before; 0 for the first). Returns its index for the calls below. */
 unsigned acq_rec_channel(struct acq_record *record, const char *code, struct dec rate_hz, struct dec scale,
                          bool derived);
 void acq_rec_samples(struct acq_record *record, unsigned channel, const int16_t *values, size_t n);
@@ -173,7 +218,7 @@ struct acq_driver {
   const char *name;    /* its folder */
   const char *version; /* raised whenever decode() may answer differently */
   const char *label;   /* what the nurse reads, French */
-  enum acq_modality modality;
+  unsigned modalities; /* ACQ_MODALITY(...) | ... */
   enum acq_maturity maturity;
   enum acq_integrity integrity;
   const struct acq_match *match;

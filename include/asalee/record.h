@@ -2,13 +2,19 @@
  *
  *   JSON, canonical (UTF-8, sorted keys, no spaces, decimals as strings), so that its SHA-256 is stable:
  *     {"acquired":{"channels":[{"code","derived","first","gaps":[[first,count]...],"label","mdc","rate","samples",
- *                               "scale","unit"}...],
+ *                               "scale","trial","unit"}...],
  *                  "data":{"encoding":"int16-le","gap":-32768,"sha256":"..","values":N},
- *                  "measures":[{"code","flags":[..],"label","loinc","mdc","unit","value"}...]},
- *      "complete":bool, "derived":[], "device":{"firmware","make","model","serial"},
+ *                  "measures":[{"code","flags":[..],"label","loinc","mdc","trial","unit","value"}...],
+ *                  "trials":[{"device_time":"YYYY-MM-DDThh:mm:ss.mmm"|null,"number","phase":"baseline|pre|post"|null,
+ *                             "time":"<RFC 3339>"|null}...]},
+ *      "complete":bool, "derived":[], "device":{"firmware","make","model","sensor","serial"},
  *      "driver":{"name","version"}, "end":"ok|error|cancel|crash|none", "integrity":"crc16", "modality":"ecg",
- *      "quality":[{"code","count","severity","subject","text"}...],
- *      "schema":"asaleed-record-1", "started":"<RFC 3339>"|null, "statements":[{"code","text"}...]}
+ *      "quality":[{"code","count","severity","subject","text","trial"}...],
+ *      "schema":"asaleed-record-2", "started":"<RFC 3339>"|null, "statements":[{"code","text","trial"}...],
+ *      "stray":bool}
+ *     "trial" is the number of a trial, 0 for the whole session. A trial's "device_time" is what the instrument's own
+ *     clock showed, "time" the same on the host's. "stray": the trials of a capture that were not made while its
+ *     acquisition ran; they are in a record of their own, which belongs to no patient until people say so.
  *   samples: the channels' int16 values, little endian, one channel after the other ("first" counts values).
  *
  * acquired, device and quality are technical: the nurse sees them. statements (the instrument's interpretation) and
@@ -27,7 +33,7 @@
 
 struct nomenclature {
   const char *code, *label, *unit, *loinc;
-  char kind; /* 'M' or 'C' */
+  char kind; /* 'M', 'C' or 'S' */
   uint32_t mdc;
   struct dec hard_low, hard_high, soft_low, soft_high;
 };
@@ -36,15 +42,34 @@ struct nomenclature {
 const struct nomenclature *nomenclature_find(const char *code);
 const struct nomenclature *nomenclature_row(unsigned index);
 unsigned nomenclature_index(const struct nomenclature *row);
+/* By MDC code (partition * 65536 + code). 2:256+n, the electrical potential of lead n, is that lead. */
+const struct nomenclature *nomenclature_find_mdc(uint32_t mdc);
+
+/* A unit: its MDC code in partition 4, its UCUM text, and how many of `base` it is: factor / divisor. */
+struct unit {
+  uint16_t mdc;
+  const char *ucum, *base;
+  int32_t factor, divisor;
+};
+const struct unit *unit_find(const char *ucum);
+const struct unit *unit_find_mdc(uint16_t mdc);
+/* Both measure the same: one converts into the other. */
+bool unit_fits(const struct unit *a, const struct unit *b);
+
+/* What an agent of ISO/IEEE 11073 is, by the code of its specialisation (partition 8); 0 when it is none we know. */
+enum acq_modality specialisation_modality(uint16_t code);
 
 struct electrode {
   const char *code, *colour, *place;
 };
 const struct electrode *electrode_row(unsigned index); /* NULL past the last */
 
-const char *acq_modality_name(enum acq_modality m);   /* "ecg", "spirometry", "fundus", "measurement" */
-const char *acq_maturity_name(enum acq_maturity m);   /* "simulated", "experimental", "verified" */
-const char *acq_integrity_name(enum acq_integrity i); /* "none", "sum8", "crc16", "crc32" */
-const char *acq_bus_name(enum acq_bus b);             /* "serial", "usb", "file" */
+const char *acq_modality_name(enum acq_modality m);    /* "ecg", "spirometry", "fundus", "measurement" */
+const char *acq_maturity_name(enum acq_maturity m);    /* "simulated", "experimental", "verified" */
+const char *acq_integrity_name(enum acq_integrity i);  /* "none", "sum8", "crc16", "crc32" */
+const char *acq_bus_name(enum acq_bus b);              /* "serial", "usb", "file" */
+const char *acq_phase_name(enum acq_phase p);          /* "baseline", "pre", "post"; NULL for ACQ_NO_PHASE */
+enum acq_phase acq_phase_find(const char *name);       /* ACQ_NO_PHASE when it is none */
+enum acq_modality acq_modality_find(const char *name); /* 0 when it is none */
 
 #endif

@@ -64,10 +64,14 @@ struct wire_contacts {
   uint32_t known, on;
 };
 
-/* The record memfd holds the channels' samples (int16, little endian), then the record's JSON. */
+/* What one acquisition makes at most: the record of what was made while it ran, and that of stray trials. */
+enum { WIRE_OWN, WIRE_STRAY, WIRE_RECORDS };
+
+/* The record memfd holds both records' samples (int16, little endian), then both records' JSON. A record that is not
+ * there has no JSON; one of them is. */
 struct wire_record {
-  uint32_t json_bytes;
-  uint32_t data_bytes;
+  uint32_t json_bytes[WIRE_RECORDS];
+  uint32_t data_bytes[WIRE_RECORDS];
 };
 
 struct wire_fail {

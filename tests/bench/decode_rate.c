@@ -48,13 +48,14 @@ static void do_frames(void) {
 }
 
 static void do_record(void) {
-  struct record_result result = {0};
+  struct record_result results[WIRE_RECORDS];
   char reason[256];
-  if (record_decode(driver, &capture, &result, reason) < 0) {
+  if (record_decode(driver, &capture, results, reason) < 0) {
     fprintf(stderr, "decode_rate: %s\n", reason);
     exit(1);
   }
-  record_result_finish(&result);
+  for (int i = 0; i < WIRE_RECORDS; i++)
+    record_result_finish(&results[i]);
 }
 
 static double rate(void (*work)(void)) {

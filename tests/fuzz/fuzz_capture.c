@@ -29,9 +29,10 @@ static bool write_again(const struct acq_capture *c, int fd) {
 static void check_same(const struct acq_capture *a, const struct acq_capture *b) {
   FUZZ_CHECK(!memcmp(&a->identity, &b->identity, sizeof a->identity));
   FUZZ_CHECK(!strcmp(a->header.driver, b->header.driver) && !strcmp(a->header.version, b->header.version));
-  FUZZ_CHECK(a->header.bus == b->header.bus && a->header.seconds == b->header.seconds);
-  FUZZ_CHECK(a->header.start.us == b->header.start.us);
-  FUZZ_CHECK(a->header.start.offset_minutes == b->header.start.offset_minutes);
+  FUZZ_CHECK(a->header.bus == b->header.bus && a->header.order.seconds == b->header.order.seconds);
+  FUZZ_CHECK(a->header.order.started_us == b->header.order.started_us);
+  FUZZ_CHECK(a->header.order.offset_minutes == b->header.order.offset_minutes);
+  FUZZ_CHECK(a->header.order.modality == b->header.order.modality && a->header.order.phase == b->header.order.phase);
   FUZZ_CHECK(a->end == b->end && a->n_events == b->n_events && a->n_received == b->n_received);
   for (size_t i = 0; i < a->n_events; i++) {
     struct acq_event x, y;
@@ -82,8 +83,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
 
 bool fuzz_seed(const uint8_t *file, size_t n, unsigned i, struct buf *ret) {
   static const char *const built_in[] = {
-      "asaleed-capture 1\ndriver a_b 1\nbus usb\norder 10\nstart 2026-03-29T01:59:59.123456+01:00\n"
-      "! 0 identity\n! 0 make A\n! 0 model B\n! 1 serial \n! 1 firmware 1.0\n! 2 acquire\n> 3 00ff\n< 4 fc00fd\n"
+      "asaleed-capture 1\ndriver a_b 1\nbus usb\norder 10 spirometry pre\nstart 2026-03-29T01:59:59.123456+01:00\n"
+      "! 0 identity\n! 0 make A\n! 0 model B\n! 1 serial \n! 1 sensor S\n! 1 firmware 1.0\n! 2 acquire\n> 3 00ff\n< 4 "
+      "fc00fd\n"
       "! 5 timeout\n! 6 fail no answer\nend error\n",
       "asaleed-capture 1\ndriver a 1\nbus file\norder 0\nstart 1970-01-01T00:00:00Z\nend cancel\n",
   };

@@ -25,28 +25,38 @@ static bool is_refusal(int err) {
   return err == -EPROTO || err == -EBADMSG || err == -ERANGE || err == -ENODATA || err == -ENXIO || err == -EFBIG;
 }
 
+static void check_record(const struct record_result *first, const struct record_result *second) {
+  size_t data_bytes = first->data_values * sizeof *first->data;
+  char reason[256];
+  FUZZ_CHECK(first->json_bytes == second->json_bytes && !memcmp(first->json, second->json, first->json_bytes));
+  FUZZ_CHECK(first->data_values == second->data_values);
+  FUZZ_CHECK(!data_bytes || !memcmp(first->data, second->data, data_bytes));
+  json_t *record = NULL;
+  int read = record_read(first->json, first->json_bytes, first->data, data_bytes, &record, reason);
+  if (read < 0)
+    fprintf(stderr, "%s\n%s\n", reason, first->json);
+  FUZZ_CHECK(read == 0);
+  json_decref(record);
+}
+
 static void check_decode(const struct acq_driver *driver, const struct acq_capture *capture) {
-  struct record_result first = {0}, second = {0};
+  struct record_result first[WIRE_RECORDS] = {0}, second[WIRE_RECORDS] = {0};
   char reason[256], again[256];
-  int err = record_decode(driver, capture, &first, reason);
-  FUZZ_CHECK(record_decode(driver, capture, &second, again) == err); /* pure: the same twice */
+  int err = record_decode(driver, capture, first, reason);
+  FUZZ_CHECK(record_decode(driver, capture, second, again) == err); /* pure: the same twice */
   if (err < 0) {
     FUZZ_CHECK(is_refusal(err));
     FUZZ_CHECK(reason[0] && !strcmp(reason, again));
     return;
   }
-  size_t data_bytes = first.data_values * sizeof *first.data;
-  FUZZ_CHECK(first.json_bytes == second.json_bytes && !memcmp(first.json, second.json, first.json_bytes));
-  FUZZ_CHECK(first.data_values == second.data_values);
-  FUZZ_CHECK(!data_bytes || !memcmp(first.data, second.data, data_bytes));
-  json_t *record = NULL;
-  int read = record_read(first.json, first.json_bytes, first.data, data_bytes, &record, reason);
-  if (read < 0)
-    fprintf(stderr, "%s\n%s\n", reason, first.json);
-  FUZZ_CHECK(read == 0);
-  json_decref(record);
-  record_result_finish(&first);
-  record_result_finish(&second);
+  FUZZ_CHECK(first[WIRE_OWN].json || first[WIRE_STRAY].json);
+  for (int i = 0; i < WIRE_RECORDS; i++) {
+    FUZZ_CHECK(!first[i].json == !second[i].json);
+    if (first[i].json)
+      check_record(&first[i], &second[i]);
+    record_result_finish(&first[i]);
+    record_result_finish(&second[i]);
+  }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {

@@ -62,17 +62,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
   buf_text(&text, "end ok\n");
   struct acq_capture capture;
   FUZZ_CHECK(!text.err && capture_parse((const char *)text.data, text.len, &capture, NULL) == 0);
-  struct record_result result = {0};
+  struct record_result results[WIRE_RECORDS] = {0}, *own = &results[WIRE_OWN];
   char reason[256];
-  int err = record_decode(&corscience_emi12, &capture, &result, reason);
+  int err = record_decode(&corscience_emi12, &capture, results, reason);
   FUZZ_CHECK(err == 0 || err == -EPROTO || err == -EBADMSG || err == -ENODATA);
   if (err == 0) {
     json_t *record = NULL;
-    FUZZ_CHECK(record_read(result.json, result.json_bytes, result.data, result.data_values * 2, &record, reason) == 0);
+    FUZZ_CHECK(!results[WIRE_STRAY].json);
+    FUZZ_CHECK(record_read(own->json, own->json_bytes, own->data, own->data_values * 2, &record, reason) == 0);
     json_decref(record);
-    check_leads(&result);
+    check_leads(own);
   }
-  record_result_finish(&result);
+  record_result_finish(own);
   capture_finish(&capture);
   buf_finish(&text);
   return 0;

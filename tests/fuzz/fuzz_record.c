@@ -37,23 +37,34 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
   return 0;
 }
 
+/* A golden file has one record a line, without its samples. */
+static bool golden_line(const uint8_t *file, size_t n, unsigned i, struct buf *ret) {
+  const uint8_t *nl;
+  for (; (nl = n ? memchr(file, '\n', n) : NULL) && i; i--) {
+    n -= (size_t)(nl + 1 - file);
+    file = nl + 1;
+  }
+  return nl && buf_add(ret, file, (size_t)(nl - file)) == 0;
+}
+
 bool fuzz_seed(const uint8_t *file, size_t n, unsigned i, struct buf *ret) {
   struct acq_capture capture;
-  if (!file || i)
+  if (!file || i >= WIRE_RECORDS)
     return false;
   if (capture_parse((const char *)file, n, &capture, NULL) < 0)
-    return buf_add(ret, file, n) == 0; /* a golden record, without its samples */
-  struct record_result result = {0};
+    return golden_line(file, n, i, ret);
+  struct record_result results[WIRE_RECORDS] = {0};
   char reason[256];
-  int err = -ENODATA;
   for (size_t d = 0; acq_drivers[d]; d++)
     if (!strcmp(acq_drivers[d]->name, capture.header.driver))
-      err = record_decode(acq_drivers[d], &capture, &result, reason);
-  if (err == 0) {
-    buf_add(ret, result.json, result.json_bytes + 1);
-    buf_add(ret, result.data, result.data_values * sizeof *result.data);
-    record_result_finish(&result);
+      record_decode(acq_drivers[d], &capture, results, reason);
+  const struct record_result *r = &results[results[WIRE_OWN].json ? i : i + 1]; /* stray ones alone come first */
+  if (r < results + WIRE_RECORDS && r->json) {
+    buf_add(ret, r->json, r->json_bytes + 1);
+    buf_add(ret, r->data, r->data_values * sizeof *r->data);
   }
+  for (int k = 0; k < WIRE_RECORDS; k++)
+    record_result_finish(&results[k]);
   capture_finish(&capture);
-  return err == 0;
+  return ret->len > 0;
 }

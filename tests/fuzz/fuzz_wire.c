@@ -25,10 +25,11 @@ bool fuzz_seed(const uint8_t *file, size_t n, unsigned i, struct buf *ret) {
     return false;
   switch (m.type) {
   case WIRE_ORDER:
-    m.order = (struct wire_order){"corscience_emi12", "/dev/ttyUSB0", ACQ_SERIAL, {10, 1770000000000000, 60}};
+    m.order = (struct wire_order){
+        "corscience_emi12", "/dev/ttyUSB0", ACQ_SERIAL, {10, 1770000000000000, 60, ACQ_SPIROMETRY, ACQ_POST}};
     break;
   case WIRE_IDENTITY:
-    m.identity = (struct acq_identity){"Corscience", "EMI12", "", "1.07"};
+    m.identity = (struct acq_identity){"Corscience", "EMI12", "", "1.07", "S 1"};
     break;
   case WIRE_PROGRESS:
     m.progress = (struct wire_progress){500, 5000};
@@ -44,7 +45,7 @@ bool fuzz_seed(const uint8_t *file, size_t n, unsigned i, struct buf *ret) {
     m.contacts = (struct wire_contacts){0x3ff, 0x3fe};
     break;
   case WIRE_RECORD:
-    m.record = (struct wire_record){3000, 120000};
+    m.record = (struct wire_record){{3000, 2000}, {120000, 8}};
     break;
   case WIRE_FAIL:
     m.fail = (struct wire_fail){-ETIMEDOUT, WIRE_STEP_ACQUIRE, "no answer to the self-test in 3 tries"};

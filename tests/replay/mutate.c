@@ -17,9 +17,22 @@
 
 #define EDGE 256
 
+enum verdict { SAME, REFUSED, FLAGGED, DIFFERENT, VERDICTS };
+
 struct counts {
-  size_t same, refused, flagged, different;
+  size_t of[VERDICTS];
 };
+
+/* Both records of a capture; NULL where there is none. */
+struct reading {
+  json_t *records[WIRE_RECORDS];
+};
+
+static void reading_finish(struct reading *r) {
+  for (int i = 0; i < WIRE_RECORDS; i++)
+    json_decref(r->records[i]);
+}
+#define _reading_cleanup_ __attribute__((cleanup(reading_finish)))
 
 /* The reading itself: what was measured and what the instrument said. */
 static bool same_reading(const json_t *a, const json_t *b) {
@@ -32,7 +45,8 @@ static const json_t *find_item(const json_t *quality, const json_t *like) {
   json_t *item;
   json_array_foreach(quality, i, item) {
     if (!strcmp(json_text(item, "code"), json_text(like, "code")) &&
-        !strcmp(json_text(item, "subject"), json_text(like, "subject")))
+        !strcmp(json_text(item, "subject"), json_text(like, "subject")) &&
+        json_equal(json_object_get(item, "trial"), json_object_get(like, "trial")))
       return item;
   }
   return NULL;
@@ -65,35 +79,47 @@ static bool is_flagged(const json_t *record, const json_t *original) {
   return flags_of(record) > flags_of(original);
 }
 
-static int decode(const struct fixture *f, json_t **ret, char reason[static 256]) {
-  struct record_result result;
-  int r = record_decode(f->driver, &f->capture, &result, reason);
+static int decode(const struct fixture *f, struct reading *ret, char reason[static 256]) {
+  struct record_result results[WIRE_RECORDS];
+  int r = record_decode(f->driver, &f->capture, results, reason);
   if (r < 0)
     return r;
-  r = json_read(result.json, result.json_bytes, ret, reason);
-  record_result_finish(&result);
+  for (int i = 0; i < WIRE_RECORDS; i++) {
+    if (results[i].json && r == 0)
+      r = json_read(results[i].json, results[i].json_bytes, &ret->records[i], reason);
+    record_result_finish(&results[i]);
+  }
   return r;
 }
 
-/* Decodes what stands in the capture now; true unless it is silently different. */
-static bool try(const struct fixture *f, const json_t *original, struct counts *counts) {
-  _json_cleanup_ json_t *record = NULL;
-  char reason[256];
-  int r = decode(f, &record, reason);
-  if (r == -ENOMEM || r == -EINVAL)
-    fixture_fail(f, "decode says %d: %s", r, reason);
-  if (r < 0)
-    counts->refused++;
-  else if (same_reading(record, original))
-    counts->same++;
-  else if (is_flagged(record, original))
-    counts->flagged++;
-  else
-    return counts->different++, false;
-  return true;
+static enum verdict compare(const json_t *record, const json_t *original) {
+  if (!record == !original && (!record || same_reading(record, original)))
+    return SAME;
+  return record && is_flagged(record, original) ? FLAGGED : DIFFERENT;
 }
 
-static void flip(struct fixture *f, const json_t *original, struct counts *counts) {
+/* What goes to the patient decides; a record all of which was set aside goes to nobody, and the nurse is told. */
+static enum verdict judge(const struct reading *r, const struct reading *original) {
+  enum verdict own = compare(r->records[WIRE_OWN], original->records[WIRE_OWN]),
+               stray = compare(r->records[WIRE_STRAY], original->records[WIRE_STRAY]);
+  if (own == DIFFERENT && !r->records[WIRE_OWN])
+    return FLAGGED;
+  return own == SAME ? stray : own;
+}
+
+/* Decodes what stands in the capture now; true unless it is silently different. */
+static bool try(const struct fixture *f, const struct reading *original, struct counts *counts) {
+  _reading_cleanup_ struct reading reading = {0};
+  char reason[256];
+  int r = decode(f, &reading, reason);
+  if (r == -ENOMEM || r == -EINVAL)
+    fixture_fail(f, "decode says %d: %s", r, reason);
+  enum verdict verdict = r < 0 ? REFUSED : judge(&reading, original);
+  counts->of[verdict]++;
+  return verdict != DIFFERENT;
+}
+
+static void flip(struct fixture *f, const struct reading *original, struct counts *counts) {
   struct acq_capture *c = &f->capture;
   for (size_t i = 0, tried = 0; i < c->n_received; i++) {
     if (!fixture_tries(i, c->n_received, EDGE))
@@ -109,7 +135,7 @@ static void flip(struct fixture *f, const json_t *original, struct counts *count
   }
 }
 
-static void truncate_received(struct fixture *f, const json_t *original, struct counts *counts) {
+static void truncate_received(struct fixture *f, const struct reading *original, struct counts *counts) {
   struct acq_capture *c = &f->capture;
   const size_t n_received = c->n_received, n_events = c->n_events;
   for (size_t n = 0; n < n_received; n++) {
@@ -132,23 +158,26 @@ static void truncate_received(struct fixture *f, const json_t *original, struct 
   }
 }
 
+static void print_counts(const struct counts *c, const char *what) {
+  size_t tried = c->of[SAME] + c->of[REFUSED] + c->of[FLAGGED] + c->of[DIFFERENT];
+  printf("%zu %s: %zu refused, %zu flagged, %zu the same, %zu SILENTLY DIFFERENT", tried, what, c->of[REFUSED],
+         c->of[FLAGGED], c->of[SAME], c->of[DIFFERENT]);
+}
+
 static void mutate(struct fixture *f) {
-  _json_cleanup_ json_t *original = NULL;
+  _reading_cleanup_ struct reading original = {0};
   char reason[256];
   struct counts flips = {0}, cuts = {0};
   int r = decode(f, &original, reason);
-  if (r < 0) {
-    /* A capture without a reading has nothing to be silently different from; it must stay refused or be flagged. */
-    original = json_pack("{s:{}, s:b, s:[], s:[]}", "acquired", "complete", 1, "quality", "statements");
+  if (r < 0) /* nothing to be silently different from; it must stay refused or be flagged */
     printf("%s: holds no reading (%s)\n", f->path, reason);
-  }
-  flip(f, original, &flips);
-  truncate_received(f, original, &cuts);
-  printf("%s: %zu flips: %zu refused, %zu flagged, %zu the same, %zu SILENTLY DIFFERENT; %zu cuts: %zu refused, "
-         "%zu flagged, %zu the same, %zu SILENTLY DIFFERENT\n",
-         f->path, flips.same + flips.refused + flips.flagged + flips.different, flips.refused, flips.flagged,
-         flips.same, flips.different, cuts.same + cuts.refused + cuts.flagged + cuts.different, cuts.refused,
-         cuts.flagged, cuts.same, cuts.different);
+  flip(f, &original, &flips);
+  truncate_received(f, &original, &cuts);
+  printf("%s: ", f->path);
+  print_counts(&flips, "flips");
+  printf("; ");
+  print_counts(&cuts, "cuts");
+  printf("\n");
   fflush(stdout);
 }
 

@@ -24,11 +24,11 @@ static const struct capture_header header = {
     .driver = "corscience_emi12",
     .version = "3",
     .bus = ACQ_USB,
-    .seconds = 10,
-    .start = {1774745999123456, 60},
+    .order = {10, 1774745999123456, 60, ACQ_SPIROMETRY, ACQ_POST},
 };
-#define HEADER \
-  "asaleed-capture 1\ndriver corscience_emi12 3\nbus usb\norder 10\nstart 2026-03-29T01:59:59.123456+01:00\n"
+#define HEADER                                                                              \
+  "asaleed-capture 1\ndriver corscience_emi12 3\nbus usb\norder 10 spirometry post\nstart " \
+  "2026-03-29T01:59:59.123456+01:00\n"
 
 static uint64_t seed = UINT64_C(0x853c49e6748fea9b);
 
@@ -92,7 +92,7 @@ static void event_is(const struct acq_capture *c, size_t i, char kind, uint32_t 
 /* ---- writer ---- */
 
 static void write_session(struct capture_writer *w) {
-  static const struct acq_identity identity = {"Corscience", "EMI-12 é", "SN 42", ""};
+  static const struct acq_identity identity = {"Corscience", "EMI-12 é", "SN 42", "", "TT 7"};
   assert_int_equal(capture_write_header(w, &header), 0);
   assert_int_equal(capture_write_event(w, ACQ_SENT, 0, "\x01\xff", 2), 0);
   assert_int_equal(capture_write_event(w, ACQ_RECEIVED, 7, "\x00\x0a\x20", 3), 0);
@@ -104,9 +104,10 @@ static void write_session(struct capture_writer *w) {
   assert_int_equal(capture_write_end(w, CAPTURE_ERROR), 0);
 }
 
-static const char session[] = HEADER "> 0 01ff\n< 7 000a20\n! 8 timeout\n! 9 identity\n! 9 make Corscience\n"
-                                     "! 9 model EMI-12 é\n! 9 serial SN 42\n! 9 firmware \n! 9 acquire\n< 12 616263\n"
-                                     "! 4294967295 fail frame 3\nend error\n";
+static const char session[] =
+    HEADER "> 0 01ff\n< 7 000a20\n! 8 timeout\n! 9 identity\n! 9 make Corscience\n"
+           "! 9 model EMI-12 é\n! 9 serial SN 42\n! 9 sensor TT 7\n! 9 firmware \n! 9 acquire\n< 12 616263\n"
+           "! 4294967295 fail frame 3\nend error\n";
 
 TEST(round_trip) {
   int fd = file();
@@ -122,22 +123,25 @@ TEST(round_trip) {
   assert_string_equal(c.header.driver, header.driver);
   assert_string_equal(c.header.version, header.version);
   assert_int_equal(c.header.bus, ACQ_USB);
-  assert_int_equal(c.header.seconds, 10);
-  assert_int_equal(c.header.start.us, header.start.us);
-  assert_int_equal(c.header.start.offset_minutes, 60);
+  assert_int_equal(c.header.order.seconds, 10);
+  assert_int_equal(c.header.order.started_us, header.order.started_us);
+  assert_int_equal(c.header.order.offset_minutes, 60);
+  assert_int_equal(c.header.order.modality, ACQ_SPIROMETRY);
+  assert_int_equal(c.header.order.phase, ACQ_POST);
   assert_int_equal(c.end, CAPTURE_ERROR);
   assert_false(c.raw);
-  assert_int_equal(c.n_events, 11);
+  assert_int_equal(c.n_events, 12);
   event_is(&c, 0, '>', 0, "\x01\xff", 2);
   event_is(&c, 1, '<', 7, "\x00\x0a\x20", 3);
   event_is(&c, 2, '!', 8, "timeout", 7);
   event_is(&c, 3, '!', 9, "identity", 8);
   event_is(&c, 5, '!', 9, "model EMI-12 é", 15);
-  event_is(&c, 7, '!', 9, "firmware ", 9);
-  event_is(&c, 9, '<', 12, "abc", 3);
-  event_is(&c, 10, '!', UINT32_MAX, "fail frame 3", 12);
+  event_is(&c, 7, '!', 9, "sensor TT 7", 11);
+  event_is(&c, 8, '!', 9, "firmware ", 9);
+  event_is(&c, 10, '<', 12, "abc", 3);
+  event_is(&c, 11, '!', UINT32_MAX, "fail frame 3", 12);
   struct acq_event e = {.ms = 77};
-  assert_false(acq_capture_event(&c, 11, &e));
+  assert_false(acq_capture_event(&c, 12, &e));
   assert_false(acq_capture_event(&c, SIZE_MAX, &e));
   assert_int_equal(e.ms, 77);
   struct acq_cur all = acq_capture_received(&c);
@@ -279,9 +283,9 @@ TEST(notes_read_back) {
 TEST(identity_fields) {
   struct acq_identity id, longest;
   memset(&longest, 'm', sizeof longest);
-  longest.make[63] = longest.model[63] = longest.serial[63] = longest.firmware[63] = 0;
+  longest.make[63] = longest.model[63] = longest.serial[63] = longest.firmware[63] = longest.sensor[63] = 0;
   memcpy(longest.serial, "make make model ", 16); /* words of the format are only words */
-  static const struct acq_identity some = {"make x", "", "serial ", " firmware  "};
+  static const struct acq_identity some = {"make x", "", "serial ", " firmware  ", "sensor sensor "};
   const struct acq_identity *all[] = {&longest, &some};
   for (size_t i = 0; i < COUNT(all); i++) {
     int fd = file();
@@ -298,6 +302,7 @@ TEST(identity_fields) {
     assert_string_equal(id.model, all[i]->model);
     assert_string_equal(id.serial, all[i]->serial);
     assert_string_equal(id.firmware, all[i]->firmware);
+    assert_string_equal(id.sensor, all[i]->sensor);
     assert_int_equal(c.end, CAPTURE_CUT);
     free(text);
     close(fd);
@@ -313,7 +318,7 @@ TEST(writer_bound) {
   for (size_t max = 0; max <= whole + 1; max++) { /* what was written are whole lines of the same text */
     int fd = file();
     struct capture_writer w;
-    static const struct acq_identity identity = {"Corscience", "EMI-12 é", "SN 42", ""};
+    static const struct acq_identity identity = {"Corscience", "EMI-12 é", "SN 42", "", "TT 7"};
     capture_writer_init(&w, fd, max);
     capture_write_header(&w, &header);
     capture_write_event(&w, ACQ_SENT, 0, "\x01\xff", 2);

@@ -728,7 +728,8 @@ static void test_lists(void **state) {
   pid_t pid = SCRIPT(
       {.expect = "GET /v1/devices ",
        .status = 200,
-       .body = "{\"items\":[{\"id\":\"ecg-1\",\"label\":\"EMI12\",\"driver\":\"corscience_emi12\",\"modality\":\"ecg\","
+       .body = "{\"items\":[{\"id\":\"ecg-1\",\"label\":\"EMI12\",\"driver\":\"corscience_emi12\",\"modalities\":["
+               "\"ecg\",7,\"measurement\",\"x\\u001b[2J\"],"
                "\"maturity\":"
                "\"verified\",\"present\":true,\"busy\":false,\"node\":\"/dev/"
                "ttyUSB0\",\"serial\":\"A\\u009b1\",\"bound\":true},"
@@ -736,9 +737,10 @@ static void test_lists(void **state) {
                "x\\u001b[2J\"}]}"},
       {.expect = "GET /v1/drivers ",
        .status = 200,
-       .body = "{\"items\":[{\"name\":\"a\",\"version\":\"1\",\"label\":\"L\",\"modality\":\"spirometry\",\"maturity\":"
-               "\"simulated\","
-               "\"integrity\":\"crc16\",\"binds\":[\"usb 1\",\"file\"],\"max_seconds\":60,\"default_seconds\":10}]}"},
+       .body =
+           "{\"items\":[{\"name\":\"a\",\"version\":\"1\",\"label\":\"L\",\"modalities\":[\"spirometry\"],\"maturity\":"
+           "\"simulated\","
+           "\"integrity\":\"crc16\",\"binds\":[\"usb 1\",\"file\"],\"max_seconds\":60,\"default_seconds\":10}]}"},
       {.expect = "GET /v1/orders?patient=4711&limit=50 ",
        .status = 200,
        .body = "{\"items\":[{\"id\":\"O-1\",\"patient\":\"4711\",\"act\":\"ecg\",\"ordered_by\":\"anne\",\"ordered\":"
@@ -758,11 +760,11 @@ static void test_lists(void **state) {
        .body = "{\"ok\":false,\"rows\":9,\"first\":1,\"last\":9,\"head\":\"00\",\"broken_at\":4}"},
       {.expect = "POST /v1/audit/archive ", .status = 200, .body = "{\"rows\":9,\"artefact\":\"00\"}"});
   assert_int_equal(RUN("devices"), CTL_OK);
-  has(out_text, "prêt");
+  has(out_text, "prêt  ECG, mesure, x[2J  corscience_emi12  vérifié");
   has(out_text, "/dev/ttyUSB0  A1\n");
   has(out_text, "    [device]\n    id = x[2J\n");
   assert_int_equal(RUN("drivers"), CTL_OK);
-  has(out_text, "spirométrie");
+  has(out_text, "L         spirométrie  simulé");
   has(out_text, "10 s (60 au plus)  usb 1, file\n");
   assert_int_equal(RUN("order", "list", "--patient", "4711"), CTL_OK);
   has(out_text, "en lecture");

@@ -153,8 +153,11 @@ struct reading {
 
 static struct reading read_capture(const struct acq_capture *capture) {
   struct reading r = {0};
-  r.err = record_decode(DRIVER, capture, &r.result, r.reason);
+  struct record_result results[WIRE_RECORDS] = {0};
+  r.err = record_decode(DRIVER, capture, results, r.reason);
   if (r.err == 0) {
+    r.result = results[WIRE_OWN];
+    assert_null(results[WIRE_STRAY].json);
     char why[256] = "";
     size_t data_bytes = r.result.data_values * sizeof(int16_t);
     if (record_read(r.result.json, r.result.json_bytes, r.result.data, data_bytes, &r.json, why) < 0)
@@ -1698,7 +1701,7 @@ static void test_capture_bit_flips(void **state) {
   io.capture.len -= strlen("end error\n"); /* as if it had ended well, so that nothing else is flagged */
   buf_text(&io.capture, "end ok\n");
   assert_int_equal(capture_parse((const char *)io.capture.data, io.capture.len, &capture, NULL), 0);
-  capture.header.seconds = 0;
+  capture.header.order.seconds = 0;
   struct reading base = read_capture(&capture);
   assert_int_equal(base.err, 0);
   assert_int_equal(items(&base), 0);

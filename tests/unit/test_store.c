@@ -423,6 +423,7 @@ static const struct {
      "UPDATE acquisition SET outcome = 'x'", true, true},
     {"record", "INSERT INTO record VALUES(1,1,1,'aa',NULL,'d','1','1',1,1,1)", "UPDATE record SET clean = 0", true,
      true},
+    {"stray", "INSERT INTO stray VALUES(1,1,'aa',NULL,'d','1','1',1)", "UPDATE stray SET driver = 'x'", true, true},
     {"supersession", "INSERT INTO supersession VALUES(1,1,'u','r')", "UPDATE supersession SET reason = 'x'", true,
      true},
     {"interpretation", "INSERT INTO interpretation VALUES(1,1,1,'u',1,'normal','t','r',1)",

@@ -25,15 +25,18 @@
 #define TEXT_255 TEXT_60 TEXT_60 TEXT_60 TEXT_60 TEXT_15
 
 static const struct wire_message messages[] = {
-    {.type = WIRE_ORDER, .order = {"corscience_emi12", "/dev/bus/usb/001/002", ACQ_USB, {10, 1774745999123456, 60}}},
-    {.type = WIRE_ORDER, .order = {TEXT_63, TEXT_255, ACQ_SERIAL, {UINT32_MAX, INT64_MAX, -1439}}},
-    {.type = WIRE_ORDER, .order = {"x", "/", ACQ_FILE, {0, 0, 1439}}},
-    {.type = WIRE_ORDER, .order = {"replay", "", 0, {1, 1, 0}}},
+    {.type = WIRE_ORDER,
+     .order =
+         {"corscience_emi12", "/dev/bus/usb/001/002", ACQ_USB, {10, 1774745999123456, 60, ACQ_SPIROMETRY, ACQ_POST}}},
+    {.type = WIRE_ORDER,
+     .order = {TEXT_63, TEXT_255, ACQ_SERIAL, {UINT32_MAX, INT64_MAX, -1439, ACQ_MEASUREMENT, ACQ_NO_PHASE}}},
+    {.type = WIRE_ORDER, .order = {"x", "/", ACQ_FILE, {0, 0, 1439, ACQ_ECG, ACQ_PRE}}},
+    {.type = WIRE_ORDER, .order = {"replay", "", 0, {1, 1, 0, 0, 0}}},
     {.type = WIRE_START},
     {.type = WIRE_CANCEL},
     {.type = WIRE_OPENED},
-    {.type = WIRE_IDENTITY, .identity = {"Corscience", "EMI-12", "SN 42", "1.0"}},
-    {.type = WIRE_IDENTITY, .identity = {TEXT_63, TEXT_63, TEXT_63, TEXT_63}},
+    {.type = WIRE_IDENTITY, .identity = {"Corscience", "EMI-12", "SN 42", "1.0", "TT 7"}},
+    {.type = WIRE_IDENTITY, .identity = {TEXT_63, TEXT_63, TEXT_63, TEXT_63, TEXT_63}},
     {.type = WIRE_IDENTITY},
     {.type = WIRE_PROGRESS, .progress = {0x01020304, 0xf1f2f3f4}},
     {.type = WIRE_PROGRESS},
@@ -41,11 +44,13 @@ static const struct wire_message messages[] = {
      .preview = {3, 2, 0xf1020304, 500, {-360, -18}, {0, 1, 15}, {{1, -1}, {INT16_MAX, INT16_MIN}, {0, 258}}}},
     {.type = WIRE_PREVIEW, .preview = {1, 1, 0, 1, {INT32_MIN, 18}, {0}, {{-2}}}},
     {.type = WIRE_CONTACTS, .contacts = {0x3ff, 0x80000201}},
-    {.type = WIRE_RECORD, .record = {1, 0}},
-    {.type = WIRE_RECORD, .record = {RECORD_JSON_MAX, RECORD_DATA_MAX}},
+    {.type = WIRE_RECORD, .record = {{1, 0}, {0, 0}}},
+    {.type = WIRE_RECORD, .record = {{RECORD_JSON_MAX, RECORD_JSON_MAX}, {RECORD_DATA_MAX, RECORD_DATA_MAX}}},
     {.type = WIRE_FAIL, .fail = {-EPROTO, WIRE_STEP_ACQUIRE, "frame 3: wrong length"}},
     {.type = WIRE_FAIL, .fail = {-4095, WIRE_STEP_OPEN, ""}},
     {.type = WIRE_FAIL, .fail = {-1, WIRE_STEP_DECODE, TEXT_255}},
+    {.type = WIRE_RECORD, .record = {{0x00020304, 1}, {0x01060708, 2}}},
+    {.type = WIRE_RECORD, .record = {{0, 1}, {0, 0}}}, /* all of it stray */
 };
 
 static struct wire_message full_preview(void) {
@@ -68,14 +73,16 @@ static bool same(const struct wire_message *a, const struct wire_message *b) {
     return !strcmp(a->order.driver, b->order.driver) && !strcmp(a->order.node, b->order.node) &&
            a->order.bus == b->order.bus && a->order.order.seconds == b->order.order.seconds &&
            a->order.order.started_us == b->order.order.started_us &&
-           a->order.order.offset_minutes == b->order.order.offset_minutes;
+           a->order.order.offset_minutes == b->order.order.offset_minutes &&
+           a->order.order.modality == b->order.order.modality && a->order.order.phase == b->order.order.phase;
   case WIRE_START:
   case WIRE_CANCEL:
   case WIRE_OPENED:
     return true;
   case WIRE_IDENTITY:
     return !strcmp(a->identity.make, b->identity.make) && !strcmp(a->identity.model, b->identity.model) &&
-           !strcmp(a->identity.serial, b->identity.serial) && !strcmp(a->identity.firmware, b->identity.firmware);
+           !strcmp(a->identity.serial, b->identity.serial) && !strcmp(a->identity.firmware, b->identity.firmware) &&
+           !strcmp(a->identity.sensor, b->identity.sensor);
   case WIRE_PROGRESS:
     return a->progress.done == b->progress.done && a->progress.total == b->progress.total;
   case WIRE_PREVIEW:
@@ -92,7 +99,7 @@ static bool same(const struct wire_message *a, const struct wire_message *b) {
   case WIRE_CONTACTS:
     return a->contacts.known == b->contacts.known && a->contacts.on == b->contacts.on;
   case WIRE_RECORD:
-    return a->record.json_bytes == b->record.json_bytes && a->record.data_bytes == b->record.data_bytes;
+    return !memcmp(&a->record, &b->record, sizeof a->record);
   case WIRE_FAIL:
     return a->fail.err == b->fail.err && a->fail.step == b->fail.step && !strcmp(a->fail.text, b->fail.text);
   }
@@ -138,10 +145,11 @@ TEST(round_trips) {
 
 /* The bytes themselves: little endian, in the order of the fields. */
 TEST(layout) {
-  static const uint8_t order[] = {1, 1, 'x', 1, '/', 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x9f, 0x05},
+  static const uint8_t order[] = {1, 1, 'x', 1, '/', 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x9f, 0x05, 1, 2},
                        progress[] = {6, 4, 3, 2, 1, 0xf4, 0xf3, 0xf2, 0xf1},
                        preview[] = {7, 3, 2, 4,    3,    2, 0xf1, 0xf4, 1, 0,    0,  0x98, 0xfe, 0xff, 0xff, 0xee,
                                     0, 1, 0, 0xff, 0xff, 1, 0xff, 0x7f, 0, 0x80, 15, 0,    0,    2,    1},
+                       record[] = {9, 4, 3, 2, 0, 8, 7, 6, 1, 1, 0, 0, 0, 2, 0, 0, 0},
                        fail[] = {10, 0xff, 0xff, 0xff, 0xff, 6, 255};
   uint8_t bytes[WIRE_MAX];
   assert_int_equal(wire_write(&messages[2], bytes), sizeof order);
@@ -150,6 +158,8 @@ TEST(layout) {
   assert_memory_equal(bytes, progress, sizeof progress);
   assert_int_equal(wire_write(&messages[12], bytes), sizeof preview);
   assert_memory_equal(bytes, preview, sizeof preview);
+  assert_int_equal(wire_write(&messages[20], bytes), sizeof record);
+  assert_memory_equal(bytes, record, sizeof record);
   assert_int_equal(wire_write(&messages[19], bytes), sizeof fail + 255);
   assert_memory_equal(bytes, fail, sizeof fail);
   struct wire_message full = full_preview();
@@ -245,6 +255,11 @@ TEST(limits_of_the_reader) {
       {2, 18, 2, {0xa0, 0x05}, false}, /* 1440 minutes */
       {2, 18, 2, {0x61, 0xfa}, true},  /* -1439 */
       {2, 18, 2, {0x60, 0xfa}, false},
+      {2, 20, 1, {0}, true}, /* modality */
+      {2, 20, 1, {4}, true},
+      {2, 20, 1, {5}, false},
+      {2, 21, 1, {3}, true}, /* phase */
+      {2, 21, 1, {4}, false},
       {3, 9, 1, {1}, false},  /* a bus without a node */
       {12, 1, 1, {0}, false}, /* channels */
       {12, 1, 1, {17}, false},
@@ -262,6 +277,15 @@ TEST(limits_of_the_reader) {
       {15, 1, 4, {1, 0, 0x40, 0}, false},
       {15, 5, 4, {0, 0, 0, 2}, true}, /* and 32 MiB of samples */
       {15, 5, 4, {1, 0, 0, 2}, false},
+      {15, 9, 4, {0, 0, 0x40, 0}, true}, /* and so has the stray one */
+      {15, 9, 4, {1, 0, 0x40, 0}, false},
+      {15, 13, 4, {2, 0, 0, 0}, false}, /* which is not there: no samples either */
+      {20, 13, 4, {0, 0, 0, 2}, true},
+      {20, 13, 4, {1, 0, 0, 2}, false},
+      {20, 1, 4, {0, 0, 0, 0}, false}, /* samples of a record that is not there */
+      {21, 1, 4, {1, 0, 0, 0}, true},
+      {21, 5, 4, {2, 0, 0, 0}, false},
+      {21, 9, 4, {0, 0, 0, 0}, false},
       {18, 1, 4, {0, 0, 0, 0}, false}, /* 0 is no error */
       {18, 1, 4, {1, 0, 0, 0}, false},
       {18, 1, 4, {0x00, 0xf0, 0xff, 0xff}, false}, /* -4096 */
@@ -291,9 +315,12 @@ TEST(limits_of_the_reader) {
   bytes[0] = WIRE_IDENTITY;
   bytes[1] = 64;
   memcpy(bytes + 2, long_driver, 64);
-  bytes[66] = bytes[67] = bytes[68] = 0;
+  memset(bytes + 66, 0, 4);
   struct wire_message m;
-  assert_int_equal(read_exact(bytes, 69, &m), -EPROTO);
+  assert_int_equal(read_exact(bytes, 70, &m), -EPROTO);
+  bytes[1] = 63; /* the same packet with a text that fits */
+  memmove(bytes + 65, bytes + 66, 4);
+  assert_int_equal(read_exact(bytes, 69, &m), 0);
 }
 
 /* The writer refuses the same, so that it is noticed on the side that has the bug. */
@@ -326,6 +353,12 @@ TEST(limits_of_the_writer) {
   REFUSED(0, m.order.order.started_us = -1);
   REFUSED(0, m.order.order.offset_minutes = 1440);
   REFUSED(0, m.order.order.offset_minutes = -1440);
+  REFUSED(0, m.order.order.modality = ACQ_MEASUREMENT + 1);
+  REFUSED(0, m.order.order.modality = 256 + ACQ_ECG);
+  REFUSED(0, m.order.order.phase = ACQ_POST + 1);
+  REFUSED(0, m.order.order.phase = 256 + ACQ_PRE);
+  REFUSED(7, memset(m.identity.sensor, 'a', ACQ_TEXT_MAX));
+  REFUSED(7, m.identity.sensor[0] = '\n');
   REFUSED(7, memset(m.identity.make, 'a', ACQ_TEXT_MAX));
   REFUSED(7, memset(m.identity.firmware, 'a', ACQ_TEXT_MAX));
   REFUSED(7, m.identity.serial[0] = 1);
@@ -340,9 +373,13 @@ TEST(limits_of_the_writer) {
   REFUSED(12, m.preview.scale.exponent = 19);
   REFUSED(12, m.preview.scale.exponent = -19);
   REFUSED(12, m.preview.code[2] = 255);
-  REFUSED(15, m.record.json_bytes = 0);
-  REFUSED(15, m.record.json_bytes = RECORD_JSON_MAX + 1);
-  REFUSED(15, m.record.data_bytes = RECORD_DATA_MAX + 1);
+  REFUSED(15, m.record.json_bytes[WIRE_OWN] = 0);
+  REFUSED(15, m.record.data_bytes[WIRE_STRAY] = 2);
+  for (int i = 0; i < WIRE_RECORDS; i++) {
+    REFUSED(20, m.record.json_bytes[i] = 0);
+    REFUSED(20, m.record.json_bytes[i] = RECORD_JSON_MAX + 1);
+    REFUSED(20, m.record.data_bytes[i] = RECORD_DATA_MAX + 1);
+  }
   REFUSED(17, m.fail.err = 0);
   REFUSED(17, m.fail.err = EPROTO);
   REFUSED(17, m.fail.err = -4096);

@@ -84,7 +84,8 @@ struct fixture {
 };
 
 static void begin(struct fixture *f, const struct step *steps) {
-  static const struct capture_header header = {.driver = "toy", .version = "1", .bus = ACQ_SERIAL, .seconds = 2};
+  static const struct capture_header header = {
+      .driver = "toy", .version = "1", .bus = ACQ_SERIAL, .order = {.seconds = 2}};
   int pair[2];
   *f = (struct fixture){.script = {.steps = steps}, .fd = memfd_create("capture", 0)};
   assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair), 0);

@@ -40,10 +40,10 @@ static void play_body(struct play *p, const char *body) {
 /* The driver's whole conversation; the first failure. */
 static int play_all(struct play *p) {
   struct acq_identity id;
-  struct acq_order order = {.seconds = p->capture.header.seconds};
+  const struct acq_order *order = acq_capture_order(&p->capture);
   int r = talk_identify(&p->io, &toy, &id), identified = r;
   if (r == 0)
-    r = talk_acquire(&p->io, &toy, &order);
+    r = talk_acquire(&p->io, &toy, order);
   int released = talk_release(&p->io, &toy, identified);
   return r < 0 ? r : released;
 }

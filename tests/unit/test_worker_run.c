@@ -120,9 +120,10 @@ static void make_file(unsigned seconds) {
 }
 
 static struct wire_order file_order(unsigned seconds) {
-  struct wire_order o = {.driver = "toy_file",
-                         .bus = ACQ_FILE,
-                         .order = {.seconds = seconds, .started_us = START_US, .offset_minutes = 60}};
+  struct wire_order o = {
+      .driver = "toy_file",
+      .bus = ACQ_FILE,
+      .order = {.seconds = seconds, .started_us = START_US, .offset_minutes = 60, .modality = ACQ_ECG}};
   str_copy(o.node, sizeof o.node, path);
   return o;
 }
@@ -168,17 +169,20 @@ static void test_whole(void **state) {
 
   char *text = contents(r.capture), *all = contents(r.record), reason[256];
   assert_memory_equal(
-      text, "asaleed-capture 1\ndriver toy_file 1\nbus file\norder 2\nstart 2026-01-02T04:04:05.000000+01:00\n< ", 92);
+      text, "asaleed-capture 1\ndriver toy_file 1\nbus file\norder 2 ecg\nstart 2026-01-02T04:04:05.000000+01:00\n< ",
+      96);
   assert_non_null(strstr(text, "\nend ok\n"));
-  assert_int_equal(m.record.data_bytes, 40);
-  assert_int_equal(lseek(r.record, 0, SEEK_END), m.record.json_bytes + m.record.data_bytes);
+  assert_int_equal(m.record.data_bytes[WIRE_OWN], 40);
+  assert_int_equal(m.record.json_bytes[WIRE_STRAY] + m.record.data_bytes[WIRE_STRAY], 0);
+  size_t json_bytes = m.record.json_bytes[WIRE_OWN];
+  assert_int_equal(lseek(r.record, 0, SEEK_END), json_bytes + 40);
   int16_t samples[20];
   const char *json = all + sizeof samples;
   memcpy(samples, all, sizeof samples);
   for (int i = 0; i < 20; i++)
     assert_int_equal(samples[i], 100 * (i / 10) + i % 10);
   json_t *record;
-  assert_int_equal(record_read(json, m.record.json_bytes, samples, sizeof samples, &record, reason), 0);
+  assert_int_equal(record_read(json, json_bytes, samples, sizeof samples, &record, reason), 0);
   assert_true(record_is_clean(record));
   json_decref(record);
 
@@ -189,7 +193,8 @@ static void test_whole(void **state) {
   hear(&again, WIRE_RECORD, &m);
   assert_int_equal(ended(&again), 0);
   char *all_again = contents(again.record);
-  assert_memory_equal(all_again, all, m.record.json_bytes + m.record.data_bytes);
+  assert_int_equal(m.record.json_bytes[WIRE_OWN], json_bytes);
+  assert_memory_equal(all_again, all, json_bytes + 40);
   finish(&again);
   free(all_again);
   free(all);
@@ -260,52 +265,62 @@ static void test_bad_orders(void **state) {
     enum wire_step step;
     const char *capture, *text;
   } cases[] = {
-      {{.driver = "nobody", .node = "/dev/x", .bus = ACQ_FILE, .order = {.seconds = 1}},
+      {{.driver = "nobody", .node = "/dev/x", .bus = ACQ_FILE, .order = {.seconds = 1, .modality = ACQ_ECG}},
        -EINVAL,
        WIRE_STEP_OPEN,
        NULL,
        "no driver has this name"},
-      {{.driver = "toy_file", .node = "/dev/x", .bus = ACQ_USB, .order = {.seconds = 1}},
+      {{.driver = "toy_file", .node = "/dev/x", .bus = ACQ_USB, .order = {.seconds = 1, .modality = ACQ_ECG}},
        -EINVAL,
        WIRE_STEP_OPEN,
        NULL,
        "the driver does not work on such a node"},
-      {{.driver = "toy_file", .node = "x", .bus = ACQ_FILE, .order = {.seconds = 1}},
+      {{.driver = "toy_file", .node = "x", .bus = ACQ_FILE, .order = {.seconds = 1, .modality = ACQ_ECG}},
        -EINVAL,
        WIRE_STEP_OPEN,
        NULL,
        "the driver does not work on such a node"},
-      {{.driver = "toy_file", .node = "/dev/x", .bus = ACQ_FILE, .order = {.seconds = 61}},
+      {{.driver = "toy_file", .node = "/dev/x", .bus = ACQ_FILE, .order = {.seconds = 61, .modality = ACQ_ECG}},
        -EINVAL,
        WIRE_STEP_OPEN,
        NULL,
        "an order of so many seconds is beyond the driver's limits"},
-      {{.driver = "toy_file", .node = "/dev/x", .bus = ACQ_FILE, .order = {.seconds = 0}},
+      {{.driver = "toy_file", .node = "/dev/x", .bus = ACQ_FILE, .order = {.seconds = 0, .modality = ACQ_ECG}},
        -EINVAL,
        WIRE_STEP_OPEN,
        NULL,
        "an order of so many seconds is beyond the driver's limits"},
-      {{.driver = "toy_file", .node = "/nowhere", .bus = ACQ_FILE, .order = {.seconds = 1}},
+      {{.driver = "toy_file", .node = "/dev/x", .bus = ACQ_FILE, .order = {.seconds = 1, .modality = ACQ_SPIROMETRY}},
+       -EINVAL,
+       WIRE_STEP_OPEN,
+       NULL,
+       "an order for what the driver does not do"},
+      {{.driver = "toy_file", .node = "/dev/x", .bus = ACQ_FILE, .order = {.seconds = 1}},
+       -EINVAL,
+       WIRE_STEP_OPEN,
+       NULL,
+       "an order for what the driver does not do"},
+      {{.driver = "toy_file", .node = "/nowhere", .bus = ACQ_FILE, .order = {.seconds = 1, .modality = ACQ_ECG}},
        -ENOENT,
        WIRE_STEP_OPEN,
        NULL,
        "the file cannot be opened"},
-      {{.driver = "toy_file", .node = "/dev/null", .bus = ACQ_FILE, .order = {.seconds = 1}},
+      {{.driver = "toy_file", .node = "/dev/null", .bus = ACQ_FILE, .order = {.seconds = 1, .modality = ACQ_ECG}},
        -ENODEV,
        WIRE_STEP_OPEN,
        NULL,
        "not a regular file"},
-      {{.driver = "toy", .node = "/dev/null", .bus = ACQ_USB, .order = {.seconds = 1}},
+      {{.driver = "toy", .node = "/dev/null", .bus = ACQ_USB, .order = {.seconds = 1, .modality = ACQ_ECG}},
        -ENODEV,
        WIRE_STEP_OPEN,
        NULL,
        "not a USB device node"},
-      {{.driver = "toy", .node = "/dev/nowhere", .bus = ACQ_SERIAL, .order = {.seconds = 1}},
+      {{.driver = "toy", .node = "/dev/nowhere", .bus = ACQ_SERIAL, .order = {.seconds = 1, .modality = ACQ_ECG}},
        -ENOENT,
        WIRE_STEP_OPEN,
        NULL,
        "no such serial port"},
-      {{.driver = "toy_file", .node = "/dev/null", .bus = ACQ_FILE, .order = {.seconds = 1}},
+      {{.driver = "toy_file", .node = "/dev/null", .bus = ACQ_FILE, .order = {.seconds = 1, .modality = ACQ_ECG}},
        -EEXIST,
        WIRE_STEP_OPEN,
        "something",
@@ -340,7 +355,7 @@ static void test_redecode(void **state) {
     start(&r, &order, texts[i]);
     hear(&r, WIRE_RECORD, &m);
     assert_int_equal(ended(&r), 0);
-    char *all = contents(r.record), *json = all + m.record.data_bytes;
+    char *all = contents(r.record), *json = all + m.record.data_bytes[WIRE_OWN];
     assert_int_equal(!!strstr(json, "\"complete\":true"), i == 0);
     assert_int_equal(!!strstr(json, "\"incomplete\""), i != 0);
     free(all);
@@ -463,7 +478,7 @@ static void test_list(void **state) {
   char *out;
   bool json = false;
   assert_int_equal(command(run_list, &json, &out), 0);
-  assert_non_null(strstr(out, "\ntoy                    ecg          simulated     crc16      "
+  assert_non_null(strstr(out, "\ntoy                    ecg                        simulated     crc16      "
                               "serial 0403:* 115200 8N1, bound in devices.d Jouet\n"));
   free(out);
   json = true;
@@ -473,6 +488,8 @@ static void test_list(void **state) {
   assert_int_equal(json_array_size(list), 2);
   const json_t *row = json_array_get(list, 0);
   assert_string_equal(json_text(row, "name"), "toy");
+  assert_int_equal(json_array_size(json_object_get(row, "modalities")), 1);
+  assert_string_equal(json_string_value(json_array_get(json_object_get(row, "modalities"), 0)), "ecg");
   assert_int_equal(json_integer_value(json_object_get(json_object_get(row, "limits"), "grace_ms")), 2000);
   const json_t *usb = json_array_get(json_object_get(row, "match"), 1);
   assert_string_equal(json_text(usb, "bus"), "usb");
@@ -515,13 +532,15 @@ static void test_table(void **state) {
     assert_string_equal(why, text);                       \
   } while (0)
 #define MATCH(...) ((const struct acq_match[]){{__VA_ARGS__}, {0}})
-  BAD(bad.abi = 2, "driver 2 (toy): it was built for another ABI");
+  BAD(bad.abi = ACQ_DRIVER_ABI - 1, "driver 2 (toy): it was built for another ABI");
   BAD(bad.name = NULL, "driver 2 (?): its name is not a word");
   BAD(bad.name = "a b", "driver 2 (a b): its name is not a word");
   BAD(bad.name = "toy_file", "driver 2 (toy_file): two drivers have this name");
   BAD(bad.version = "", "driver 2 (toy): its version is not a word");
   BAD(bad.label = "a\n", "driver 2 (toy): its label is not a short clean text");
-  BAD(bad.modality = 0, "driver 2 (toy): no such modality");
+  BAD(bad.modalities = 0, "driver 2 (toy): no such modality");
+  BAD(bad.modalities = ACQ_MODALITY(ACQ_MEASUREMENT + 1) | ACQ_MODALITY(ACQ_ECG), "driver 2 (toy): no such modality");
+  BAD(bad.modalities = 1, "driver 2 (toy): no such modality");
   BAD(bad.maturity = 9, "driver 2 (toy): no such maturity");
   BAD(bad.integrity = 0, "driver 2 (toy): no such integrity");
   BAD(bad.release = NULL, "driver 2 (toy): a function is missing");

@@ -22,7 +22,8 @@ int clock_gettime(clockid_t id, struct timespec *ret) {
   return r;
 }
 
-static const struct worklist_rules rules = {.claim_minutes = 30, .due_hours_ecg = 24};
+static const struct worklist_rules rules = {
+    .claim_minutes = 30, .due_hours = {[ACQ_ECG] = 24, [ACQ_SPIROMETRY] = 72, [ACQ_MEASUREMENT] = 48}};
 static const struct caller nurse = {.name = "ines", .role = ROLE_NURSE};
 static const struct caller gp = {.name = "martin", .role = ROLE_GP}, gp2 = {.name = "durand", .role = ROLE_GP};
 static const struct caller admin = {.name = "root", .role = ROLE_ADMIN}, lgc = {.name = "lgc", .role = ROLE_LGC};
@@ -96,9 +97,12 @@ static void test_names(void **state) {
   enum study_state s;
   assert_false(study_state_find("", &s));
   assert_false(study_state_find("Ordered", &s));
-  assert_true(act_is_known("ecg"));
-  assert_false(act_is_known("ECG"));
-  assert_false(act_is_known(""));
+  assert_int_equal(act_modality("ecg"), ACQ_ECG);
+  assert_int_equal(act_modality("spirometry"), ACQ_SPIROMETRY);
+  assert_int_equal(act_modality("measurement"), ACQ_MEASUREMENT);
+  assert_int_equal(act_modality("fundus"), 0);
+  assert_int_equal(act_modality("ECG"), 0);
+  assert_int_equal(act_modality(""), 0);
 }
 
 /* ---- a study's life ---- */

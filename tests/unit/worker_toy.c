@@ -95,9 +95,10 @@ static int toy_decode(const struct acq_capture *capture, struct acq_record *ret)
   return acq_rec_done(ret);
 }
 
-#define TOY_COMMON                                                                                               \
-  .abi = ACQ_DRIVER_ABI, .version = "1", .modality = ACQ_ECG, .maturity = ACQ_SIMULATED, .integrity = ACQ_CRC16, \
-  .limits = {.max_bytes = 4096, .max_seconds = 60, .default_seconds = 2, .idle_ms = 1500, .grace_ms = 2000},     \
+#define TOY_COMMON                                                                                           \
+  .abi = ACQ_DRIVER_ABI, .version = "1", .modalities = ACQ_MODALITY(ACQ_ECG), .maturity = ACQ_SIMULATED,     \
+  .integrity = ACQ_CRC16,                                                                                    \
+  .limits = {.max_bytes = 4096, .max_seconds = 60, .default_seconds = 2, .idle_ms = 1500, .grace_ms = 2000}, \
   .decode = toy_decode
 
 const struct acq_driver toy = {
@@ -141,7 +142,7 @@ char *toy_capture(unsigned seconds, const char *end) {
   FILE *f = open_memstream(&text, &n);
   if (!f)
     return NULL;
-  fprintf(f, "asaleed-capture 1\ndriver toy 1\nbus serial\norder %u\nstart 2026-01-02T03:04:05.000000+01:00\n",
+  fprintf(f, "asaleed-capture 1\ndriver toy 1\nbus serial\norder %u ecg\nstart 2026-01-02T03:04:05.000000+01:00\n",
           seconds);
   fprintf(f, "> 1 4944%s\n< 3 544f59203432\n< 4 0a\n", "3f0a");
   fprintf(f, "! 4 identity\n! 4 make Toys\n! 4 model \n! 4 serial 42\n! 4 firmware \n! 10 acquire\n> 10 474f0a\n");
