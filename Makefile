@@ -118,9 +118,9 @@ $(B)/obj/%.o: %.c | build/.packages
 
 # ---- programs -------------------------------------------------------------------------------------------------------
 
-LIBS_CORE   = $(call libs,libsystemd libmicrohttpd jansson sqlite3 libsodium)
-LIBS_MODEL  = $(call libs,jansson libsodium)
-LIBS_WORKER = $(call libs,libusb-1.0 libserialport libseccomp jansson libsodium)
+LIBS_CORE   = $(call libs,libsystemd libmicrohttpd jansson sqlite3 libsodium) -lm
+LIBS_MODEL  = $(call libs,jansson libsodium) -lm
+LIBS_WORKER = $(call libs,libusb-1.0 libserialport libseccomp jansson libsodium) -lm
 
 PROGRAMS := $(B)/asaleed $(B)/asaleed-driver $(B)/asaleectl
 
