@@ -1,6 +1,7 @@
 #include "str.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -95,4 +96,8 @@ bool str_unhex(const char *text, void *bytes, size_t n) {
     out[i] = (uint8_t)(high << 4 | low);
   }
   return true;
+}
+
+void str_ref(char letter, int64_t id, char ret[static STR_REF_MAX]) {
+  snprintf(ret, STR_REF_MAX, "%c-%lld", letter, (long long)id);
 }

@@ -24,6 +24,10 @@ int str_to_u64(const char *text, uint64_t min, uint64_t max, uint64_t *ret);
 /* Valid UTF-8 (RFC 3629: no surrogates, no overlong forms) without C0 or C1 controls, DEL or a NUL within n. */
 bool str_is_clean_utf8(const char *text, size_t n);
 
+/* How people and programs name a row: "S-12". */
+#define STR_REF_MAX 32
+void str_ref(char letter, int64_t id, char ret[static STR_REF_MAX]);
+
 /* 2 n lower-case digits and a NUL into hex. */
 void str_hex(const void *bytes, size_t n, char *hex);
 

@@ -40,13 +40,14 @@ static const struct route {
     {"GET", "/v1/orders", api_orders, NURSE | GP | LGC, READ, NULL, "Orders, newest first (?patient=)."},
     {"GET", "/v1/orders/{}", api_order_get, NURSE | GP | LGC, READ, NULL, "An order."},
     {"GET", "/v1/studies/{}", api_study_get, NURSE | GP | ADMIN | LGC, READ, NULL, "A study and where it stands."},
-    {"POST", "/v1/studies/{}/acquire", api_study_acquire, NURSE | GP, WRITE, "device seconds phase",
-     "Starts an acquisition; follow it on the study's events. phase: of a spirometry, baseline, pre or post."},
+    {"POST", "/v1/studies/{}/acquire", api_study_acquire, NURSE | GP, WRITE, "device seconds phase height_cm",
+     "Starts an acquisition; follow it on the study's events. Of a spirometry: phase is baseline, pre or post, and"
+     " height_cm a text as \"168.5\"."},
     {"POST", "/v1/studies/{}/cancel", api_study_cancel, NURSE | GP, WRITE, "reason",
      "Without a reason: cancels the running acquisition. With one: cancels the study, unless it is acquiring."},
     {"POST", "/v1/studies/{}/repeat", api_study_repeat, NURSE | GP, WRITE, "reason",
      "Sets the records aside and starts over."},
-    {"POST", "/v1/studies/{}/accept", api_study_accept, NURSE | GP, WRITE, "confirm comment",
+    {"POST", "/v1/studies/{}/accept", api_study_accept, NURSE | GP, WRITE, "confirm comment height_cm",
      "Sends the study to the reading queue; a record with points to check needs confirm."},
     {"POST", "/v1/studies/{}/claim", api_study_claim, GP, WRITE, "",
      "Takes the study for interpretation: a token, for a time."},
@@ -62,6 +63,19 @@ static const struct route {
      "A record, less what the caller's role does not get."},
     {"GET", "/v1/records/{}/channels", api_record_channels, NURSE | GP | ADMIN | LGC, READ, NULL,
      "Its samples: u32 length of a JSON header, the header, padding to 4, then int16; all little endian."},
+    {"GET", "/v1/unmatched", api_unmatched, NURSE | GP | ADMIN, READ, NULL,
+     "The tray: readings that belong to no patient, newest first."},
+    {"GET", "/v1/unmatched/{}", api_unmatched_get, NURSE | GP | ADMIN, READ, NULL,
+     "One of them, less what the caller's role does not get."},
+    {"GET", "/v1/devices/{}/calibrations", api_calibrations, NURSE | GP | ADMIN, READ, NULL,
+     "A spirometer's verifications with a syringe, newest first, and whether the last one still holds."},
+    {"POST", "/v1/devices/{}/calibrations", api_calibration_add, NURSE | GP | ADMIN, WRITE,
+     "syringe_ml measured_ml comment",
+     "Writes down a verification: what the spirometer measured of each stroke, in mL."},
+    {"GET", "/v1/reference", api_reference_get, GP | ADMIN, READ, NULL,
+     "The installed table of spirometry reference values."},
+    {"PUT", "/v1/reference", api_reference_put, ADMIN, WRITE, "name table",
+     "Installs a table of spirometry reference values: the text of its file."},
     {"GET", "/v1/changes", api_changes, GP | ADMIN | LGC, READ, NULL, "What changed after ?since=, in order."},
     {"GET", "/v1/audit", api_audit, ADMIN, READ, NULL, "The audit trail, newest first."},
     {"GET", "/v1/audit/verify", api_audit_verify, ADMIN, READ, NULL, "Recomputes the audit trail's hash chain."},
@@ -122,18 +136,6 @@ bool api_id(const char *text, char letter, int64_t *ret) {
     return false;
   *ret = (int64_t)v;
   return true;
-}
-
-void api_ref(char letter, int64_t id, char ret[static 32]) {
-  snprintf(ret, 32, "%c-%lld", letter, (long long)id);
-}
-
-json_t *api_time(int64_t us) {
-  char text[WALL_TEXT_MAX];
-  if (!us)
-    return json_null();
-  wall_format(wall_local(us), text);
-  return json_string(text);
 }
 
 json_t *api_list(json_t *items, const char *next) {

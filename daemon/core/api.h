@@ -5,6 +5,7 @@
 
 #include "events.h"
 #include "http.h"
+#include "reading_aids.h"
 #include "session.h"
 #include "worklist.h"
 
@@ -15,6 +16,7 @@ struct api {
   struct devices *devices;
   struct sessions *sessions;
   struct hub *hub;
+  struct reading_aids *aids;
   struct worklist_rules rules;
   sd_event_source *claim_timer, *alive_timer;
 };
@@ -55,8 +57,6 @@ enum problem api_bool(struct api_call *call, const char *name, bool *ret);
 enum problem api_limit(struct api_call *call, int *ret);
 /* "S-12" with its letter checked. */
 bool api_id(const char *text, char letter, int64_t *ret);
-void api_ref(char letter, int64_t id, char ret[static 32]);
-json_t *api_time(int64_t us); /* null for 0 */
 json_t *api_list(json_t *items, const char *next);
 /* Inside an act: everyone who watches the study learns of its state once that act is durable. */
 void api_moved(struct api *a, int64_t study);
@@ -96,5 +96,12 @@ enum problem api_queue(struct api_call *call);
 /* api_record.c */
 enum problem api_record_get(struct api_call *call);
 enum problem api_record_channels(struct api_call *call);
+enum problem api_unmatched(struct api_call *call);
+enum problem api_unmatched_get(struct api_call *call);
+/* api_spirometry.c */
+enum problem api_calibrations(struct api_call *call);
+enum problem api_calibration_add(struct api_call *call);
+enum problem api_reference_get(struct api_call *call);
+enum problem api_reference_put(struct api_call *call);
 
 #endif

@@ -13,6 +13,8 @@ struct found {
   int64_t study, at;
   char sha256[HASH_TEXT], samples[HASH_TEXT], capture[HASH_TEXT];
   char driver[64], driver_version[64], program[32], device[64], device_serial[64];
+  char by[PERSON_NAME_MAX], calibration_state[16];
+  int64_t calibration; /* 0 = none */
   struct wall started;
 };
 
@@ -26,13 +28,16 @@ static enum problem find(struct api_call *call, struct found *f, int64_t *ret_id
     return P_not_found;
   struct rows r = store_query(call->api->store,
                               "SELECT r.study, r.at, r.sha256, r.samples, a.capture, r.driver, r.driver_version,"
-                              " r.program, a.device, a.device_serial, a.started, a.offset_minutes FROM record r"
+                              " r.program, a.device, a.device_serial, a.started, a.offset_minutes, a.by, a.calibration,"
+                              " a.calibration_state FROM record r"
                               " JOIN acquisition a ON a.id = r.acquisition WHERE r.id = ?",
                               "i", *ret_id);
   enum problem p = P_not_found;
   if (rows_next(&r)) {
-    *f = (struct found){
-        .study = rows_int(&r, 0), .at = rows_int(&r, 1), .started = {rows_int(&r, 10), (int16_t)rows_int(&r, 11)}};
+    *f = (struct found){.study = rows_int(&r, 0),
+                        .at = rows_int(&r, 1),
+                        .started = {rows_int(&r, 10), (int16_t)rows_int(&r, 11)},
+                        .calibration = rows_int(&r, 13)};
     text_at(&r, 2, f->sha256, sizeof f->sha256);
     text_at(&r, 3, f->samples, sizeof f->samples);
     text_at(&r, 4, f->capture, sizeof f->capture);
@@ -41,6 +46,8 @@ static enum problem find(struct api_call *call, struct found *f, int64_t *ret_id
     text_at(&r, 7, f->program, sizeof f->program);
     text_at(&r, 8, f->device, sizeof f->device);
     text_at(&r, 9, f->device_serial, sizeof f->device_serial);
+    text_at(&r, 12, f->by, sizeof f->by);
+    text_at(&r, 14, f->calibration_state, sizeof f->calibration_state);
     p = P_OK;
   }
   int err = rows_finish(&r);
@@ -69,16 +76,19 @@ enum problem api_record_get(struct api_call *call) {
     p = load(call, &f, &record);
   if (p != P_OK)
     return p;
-  char ref[32], study[32], started[WALL_TEXT_MAX];
-  api_ref('R', id, ref);
-  api_ref('S', f.study, study);
+  char ref[32], study[32], started[WALL_TEXT_MAX], calibration[32];
+  str_ref('R', id, ref);
+  str_ref('S', f.study, study);
+  str_ref('C', f.calibration, calibration);
   wall_format(f.started, started);
   bool device = mask_shows(call->caller.role, PART_DEVICE), whole = mask_shows(call->caller.role, PART_STATEMENTS);
-  call->answer = json_pack("{s:o, s:s, s:{s:s, s:s, s:s?, s:s, s:s, s:s, s:s}, s:o, s:s?, s:s}", "created",
-                           api_time(f.at), "id", ref, "provenance", "capture_sha256", f.capture, "device", f.device,
-                           "device_serial", device ? f.device_serial : NULL, "driver", f.driver, "driver_version",
-                           f.driver_version, "host_started", started, "program", f.program, "record",
-                           mask_record(record, call->caller.role), "sha256", whole ? f.sha256 : NULL, "study", study);
+  call->answer =
+      json_pack("{s:o, s:s, s:{s:s?, s:s?, s:s, s:s, s:s?, s:s, s:s, s:s, s:s, s:s}, s:o, s:s?, s:s}", "created",
+                json_time(f.at), "id", ref, "provenance", "calibration", f.calibration ? calibration : NULL,
+                "calibration_state", f.calibration_state[0] ? f.calibration_state : NULL, "capture_sha256", f.capture,
+                "device", f.device, "device_serial", device ? f.device_serial : NULL, "driver", f.driver,
+                "driver_version", f.driver_version, "host_started", started, "operator", f.by, "program", f.program,
+                "record", mask_record(record, call->caller.role), "sha256", whole ? f.sha256 : NULL, "study", study);
   json_decref(record);
   return call->answer ? P_OK : P_overloaded;
 }
@@ -117,5 +127,70 @@ enum problem api_record_channels(struct api_call *call) {
     return P_overloaded;
   call->http->status = 200;
   call->http->type = "application/octet-stream";
+  return P_OK;
+}
+
+/* ---- the tray ---- */
+
+#define STRAY_COLUMNS                                                                                           \
+  "SELECT u.id, u.at, a.device, u.driver, u.driver_version, a.started, a.offset_minutes, u.sha256 FROM stray u" \
+  " JOIN acquisition a ON a.id = u.acquisition"
+
+/* Why it is there, what it holds; never whose order it came with: it may be anybody's. */
+static json_t *stray_json(const struct rows *r) {
+  char ref[32], started[WALL_TEXT_MAX];
+  str_ref('U', rows_int(r, 0), ref);
+  wall_format((struct wall){rows_int(r, 5), (int16_t)rows_int(r, 6)}, started);
+  return json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:s}", "created", json_time(rows_int(r, 1)), "device",
+                   rows_text(r, 2), "driver", rows_text(r, 3), "driver_version", rows_text(r, 4), "host_started",
+                   started, "id", ref, "reason", problem_code(P_reading_stray));
+}
+
+enum problem api_unmatched(struct api_call *call) {
+  const char *cursor = http_query(call->http, "cursor");
+  int64_t before = INT64_MAX;
+  int limit, n = 0;
+  enum problem p = api_limit(call, &limit);
+  if (p == P_OK && cursor && !api_id(cursor, 'U', &before)) {
+    call->field = "cursor";
+    p = P_invalid_field;
+  }
+  if (p != P_OK)
+    return p;
+  json_t *items = json_array();
+  char next[32] = "";
+  struct rows r = store_query(call->api->store, STRAY_COLUMNS " WHERE u.id < ? ORDER BY u.id DESC LIMIT ?", "ii",
+                              before, (int64_t)limit);
+  while (p == P_OK && rows_next(&r)) {
+    if (json_array_append_new(items, stray_json(&r)) < 0)
+      p = P_overloaded;
+    if (++n == limit)
+      str_ref('U', rows_int(&r, 0), next);
+  }
+  int err = rows_finish(&r);
+  call->answer = api_list(items, next[0] ? next : NULL);
+  return p != P_OK ? p : err < 0 ? problem_of_errno(err) : call->answer ? P_OK : P_overloaded;
+}
+
+enum problem api_unmatched_get(struct api_call *call) {
+  struct found f = {0};
+  int64_t id;
+  if (!api_id(call->id, 'U', &id))
+    return P_not_found;
+  struct rows r = store_query(call->api->store, STRAY_COLUMNS " WHERE u.id = ?", "i", id);
+  _json_cleanup_ json_t *summary = NULL, *record = NULL;
+  if (rows_next(&r)) {
+    summary = stray_json(&r);
+    text_at(&r, 7, f.sha256, sizeof f.sha256);
+  }
+  int err = rows_finish(&r);
+  if (err < 0 || !f.sha256[0])
+    return err < 0 ? problem_of_errno(err) : P_not_found;
+  enum problem p = load(call, &f, &record);
+  if (p != P_OK)
+    return p;
+  if (!summary || json_object_set_new(summary, "record", mask_record(record, call->caller.role)) < 0)
+    return P_overloaded;
+  call->answer = json_incref(summary);
   return P_OK;
 }

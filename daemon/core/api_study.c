@@ -15,7 +15,7 @@
 
 static json_t *patient_json(const struct patient *p) {
   return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:I}", "birth_date", p->birth_date, "family", p->family, "given",
-                   p->given, "id", p->id, "sex", p->sex, "updated", api_time(p->updated), "version",
+                   p->given, "id", p->id, "sex", p->sex, "updated", json_time(p->updated), "version",
                    (json_int_t)p->version);
 }
 
@@ -80,9 +80,9 @@ static int records_json(struct api_call *call, int64_t study, json_t *list) {
   int err = list ? 0 : -ENOMEM;
   while (err == 0 && rows_next(&r)) {
     char ref[32];
-    api_ref('R', rows_int(&r, 0), ref);
+    str_ref('R', rows_int(&r, 0), ref);
     json_t *item = json_pack("{s:b, s:b, s:o, s:s, s:s, s:s, s:s?, s:b}", "clean", (int)rows_int(&r, 4), "complete",
-                             (int)rows_int(&r, 3), "created", api_time(rows_int(&r, 5)), "driver", rows_text(&r, 1),
+                             (int)rows_int(&r, 3), "created", json_time(rows_int(&r, 5)), "driver", rows_text(&r, 1),
                              "driver_version", rows_text(&r, 2), "id", ref, "sha256", whole ? rows_text(&r, 6) : NULL,
                              "superseded", (int)rows_int(&r, 7));
     err = item && json_array_append_new(list, item) == 0 ? 0 : -ENOMEM;
@@ -100,10 +100,10 @@ static int interpretation_json(struct api_call *call, int64_t study, json_t **re
   *ret = NULL;
   if (rows_next(&r)) {
     char ref[32];
-    api_ref('I', rows_int(&r, 0), ref);
+    str_ref('I', rows_int(&r, 0), ref);
     *ret = json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:s, s:I}", "by", rows_text(&r, 2), "conclusion", rows_text(&r, 4),
                      "covers_sha256", rows_text(&r, 6), "id", ref, "patient_version", (json_int_t)rows_int(&r, 7),
-                     "signed", api_time(rows_int(&r, 3)), "text", rows_text(&r, 5), "version",
+                     "signed", json_time(rows_int(&r, 3)), "text", rows_text(&r, 5), "version",
                      (json_int_t)rows_int(&r, 1));
   }
   return rows_finish(&r);
@@ -126,14 +126,39 @@ static int comment_json(struct api_call *call, int64_t study, json_t **ret) {
   return rows_finish(&r);
 }
 
+/* What a spirometry has besides: how good its blows are, the spirometer's verification, and for the reader the aids. */
+static enum problem spirometry_json(struct api_call *call, const struct study *y, json_t *study) {
+  _json_cleanup_ json_t *assessment = NULL;
+  json_t *aids = NULL;
+  char height[DEC_TEXT_MAX];
+  int r = assessment_find(call->api->store, y->id, &assessment);
+  if (r < 0)
+    return problem_of_errno(r);
+  dec_format((struct dec){(int32_t)y->height_mm, -1}, height);
+  struct rows rows =
+      store_query(call->api->store,
+                  "SELECT calibration_state FROM acquisition WHERE study = ? ORDER BY id DESC LIMIT 1", "i", y->id);
+  json_t *calibration = rows_next(&rows) && !rows_is_null(&rows, 0) ? json_string(rows_text(&rows, 0)) : json_null();
+  r = rows_finish(&rows);
+  json_object_set_new(study, "calibration", calibration);
+  json_object_set_new(study, "height_cm", y->height_mm ? json_string(height) : json_null());
+  json_object_set_new(study, "spirometry", assessment ? mask_assessment(assessment, call->caller.role) : json_null());
+  enum problem p = problem_of_errno(r);
+  if (p == P_OK && mask_shows(call->caller.role, PART_DERIVED))
+    p = reading_aids_make(call->api->aids, call->api->store, y, &aids);
+  if (aids)
+    json_object_set_new(study, "aids", aids);
+  return p;
+}
+
 static enum problem study_json(struct api_call *call, const struct study *y, json_t **ret) {
   struct patient patient;
   char ref[32], order[32];
   enum problem p = patient_find(call->api->store, y->patient, &patient);
   if (p != P_OK)
     return p;
-  api_ref('S', y->id, ref);
-  api_ref('O', y->order, order);
+  str_ref('S', y->id, ref);
+  str_ref('O', y->order, order);
   json_t *records = json_array(), *interpretation = NULL, *comment = NULL;
   int r = records_json(call, y->id, records);
   bool changed = false;
@@ -143,11 +168,11 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
     r = comment_json(call, y->id, &comment);
   if (r >= 0 && mask_shows(call->caller.role, PART_INTERPRETATION))
     r = interpretation_json(call, y->id, &interpretation);
-  json_t *failure = y->failure ? json_pack("{s:o, s:s, s:s}", "at", api_time(y->failed), "code",
+  json_t *failure = y->failure ? json_pack("{s:o, s:s, s:s}", "at", json_time(y->failed), "code",
                                            problem_code(y->failure), "detail", problem_detail(y->failure))
                                : json_null();
   json_t *claim =
-      y->claim_by[0] ? json_pack("{s:s, s:o}", "by", y->claim_by, "expires", api_time(y->claim_expires)) : json_null();
+      y->claim_by[0] ? json_pack("{s:s, s:o}", "by", y->claim_by, "expires", json_time(y->claim_expires)) : json_null();
   json_t *acquisition = session_json(call->api->sessions, y->id);
   json_t *who = mask_shows(call->caller.role, PART_IDENTITY)
                     ? json_pack("{s:s, s:s, s:s, s:s, s:s}", "birth_date", patient.birth_date, "family", patient.family,
@@ -156,14 +181,17 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
   json_t *study = json_pack(
       "{s:o, s:s, s:I, s:o, s:o, s:o, s:o, s:s, s:b, s:o, s:s, s:o, s:o, s:s, s:o, s:I}", "acquisition",
       acquisition ? acquisition : json_null(), "act", y->act, "attempts", (json_int_t)y->attempts, "claim", claim,
-      "comment", comment ? comment : json_null(), "created", api_time(y->created), "due", api_time(y->due), "id", ref,
+      "comment", comment ? comment : json_null(), "created", json_time(y->created), "due", json_time(y->due), "id", ref,
       "identity_changed", changed, "last_failure", failure, "order", order, "patient", who, "records", records, "state",
-      study_state_name(y->state), "updated", api_time(y->updated), "version", (json_int_t)y->version);
+      study_state_name(y->state), "updated", json_time(y->updated), "version", (json_int_t)y->version);
   if (study && interpretation)
     json_object_set_new(study, "interpretation", interpretation);
-  if (r < 0 || !study) {
+  p = r < 0 ? problem_of_errno(r) : study ? P_OK : P_overloaded;
+  if (p == P_OK && act_modality(y->act) == ACQ_SPIROMETRY)
+    p = spirometry_json(call, y, study);
+  if (p != P_OK) {
     json_decref(study);
-    return r < 0 ? problem_of_errno(r) : P_overloaded;
+    return p;
   }
   *ret = study;
   return P_OK;
@@ -196,11 +224,7 @@ static void on_news(void *arg, int result) {
   struct state_news *n = arg;
   struct study y;
   if (result == 0 && study_find(n->api->store, n->study, &y) == P_OK) {
-    char ref[32];
-    api_ref('S', y.id, ref);
-    hub_publish(n->api->hub, y.id, "state",
-                json_pack("{s:s, s:s, s:I}", "state", study_state_name(y.state), "study", ref, "version",
-                          (json_int_t)y.version));
+    hub_publish(n->api->hub, y.id, "state", study_event_json(&y));
     if (y.state != ACQUIRING)
       hub_rest(n->api->hub, y.id);
   }
@@ -224,10 +248,10 @@ static enum problem moved(struct api_call *call, const struct study *y) {
 
 static enum problem order_json(const struct rows *r, json_t **ret) {
   char ref[32], study[32];
-  api_ref('O', rows_int(r, 0), ref);
-  api_ref('S', rows_int(r, 5), study);
+  str_ref('O', rows_int(r, 0), ref);
+  str_ref('S', rows_int(r, 5), study);
   *ret = json_pack("{s:s, s:s, s:o, s:s, s:s, s:{s:s, s:s}}", "act", rows_text(r, 2), "id", ref, "ordered",
-                   api_time(rows_int(r, 4)), "ordered_by", rows_text(r, 3), "patient", rows_text(r, 1), "study", "id",
+                   json_time(rows_int(r, 4)), "ordered_by", rows_text(r, 3), "patient", rows_text(r, 1), "study", "id",
                    study, "state", rows_text(r, 6));
   return *ret ? P_OK : P_overloaded;
 }
@@ -288,7 +312,7 @@ enum problem api_orders(struct api_call *call) {
     if (p == P_OK && json_array_append_new(items, item) < 0)
       p = P_overloaded;
     if (++n == limit)
-      api_ref('O', rows_int(&r, 0), next);
+      str_ref('O', rows_int(&r, 0), next);
   }
   int err = rows_finish(&r);
   call->answer = api_list(items, next[0] ? next : NULL);
@@ -301,6 +325,16 @@ enum problem api_study_get(struct api_call *call) {
   struct study y;
   enum problem p = find(call, &y);
   return p == P_OK ? answer_study(call, &y) : p;
+}
+
+/* A member "height_cm", when the body has one. */
+static enum problem take_height(struct api_call *call, struct study *y) {
+  const char *cm;
+  enum problem p = api_text(call, "height_cm", 8, false, &cm);
+  if (p != P_OK || !cm)
+    return p;
+  p = act_modality(y->act) == ACQ_SPIROMETRY ? study_height(call->api->store, &call->caller, y, cm) : P_invalid_field;
+  return p == P_OK ? study_find(call->api->store, y->id, y) : p;
 }
 
 enum problem api_study_acquire(struct api_call *call) {
@@ -317,6 +351,8 @@ enum problem api_study_acquire(struct api_call *call) {
     p = api_text(call, "phase", 16, false, &phase_text);
   if (p == P_OK && phase_text && (act_modality(y.act) != ACQ_SPIROMETRY || !(phase = acq_phase_find(phase_text))))
     p = P_invalid_field;
+  if (p == P_OK)
+    p = take_height(call, &y);
   if (p == P_OK)
     p = session_start(call->api->sessions, &call->caller, &y, device, (uint32_t)seconds, phase);
   if (p != P_OK)
@@ -353,6 +389,8 @@ enum problem api_study_repeat(struct api_call *call) {
     p = api_text(call, "reason", REASON_MAX, true, &reason);
   if (p == P_OK)
     p = study_repeat(call->api->store, &call->caller, &y, reason);
+  if (p == P_OK)
+    p = problem_of_errno(assessment_make(call->api->store, call->api->artefacts, &y, wall_now().us));
   return p == P_OK ? moved(call, &y) : p;
 }
 
@@ -365,6 +403,8 @@ enum problem api_study_accept(struct api_call *call) {
     p = api_text(call, "comment", REASON_MAX, false, &comment);
   if (p == P_OK)
     p = api_bool(call, "confirm", &confirmed);
+  if (p == P_OK)
+    p = take_height(call, &y);
   if (p == P_OK)
     p = study_accept(call->api->store, &call->caller, &call->api->rules, &y, confirmed, comment);
   return p == P_OK ? moved(call, &y) : p;
@@ -382,7 +422,7 @@ enum problem api_study_claim(struct api_call *call) {
   if (p != P_OK)
     return p;
   study = call->answer;
-  call->answer = json_pack("{s:o, s:o, s:s}", "expires", api_time(y.claim_expires), "study", study, "token", token);
+  call->answer = json_pack("{s:o, s:o, s:s}", "expires", json_time(y.claim_expires), "study", study, "token", token);
   sd_event_source_set_time(call->api->claim_timer, 0); /* looks at once, and then when the next claim ends */
   sd_event_source_set_enabled(call->api->claim_timer, SD_EVENT_ONESHOT);
   return call->answer ? P_OK : P_overloaded;
@@ -402,6 +442,7 @@ enum problem api_study_release(struct api_call *call) {
 enum problem api_study_sign(struct api_call *call) {
   struct study y;
   const char *token, *conclusion, *text;
+  json_t *aids = NULL;
   enum problem p = find(call, &y);
   if (p == P_OK)
     p = api_text(call, "token", CLAIM_DIGITS, true, &token);
@@ -413,7 +454,13 @@ enum problem api_study_sign(struct api_call *call) {
       strcmp(conclusion, "uninterpretable"))
     p = P_invalid_field;
   if (p == P_OK)
-    p = study_sign(call->api->store, &call->caller, &y, token, conclusion, text);
+    p = reading_aids_make(call->api->aids, call->api->store, &y, &aids);
+  _json_cleanup_ json_t *owned = aids;
+  _free_cleanup_ char *shown = aids ? json_canonical(aids, NULL) : NULL;
+  if (p == P_OK && aids && !shown)
+    p = P_overloaded;
+  if (p == P_OK)
+    p = study_sign(call->api->store, &call->caller, &y, token, conclusion, text, shown);
   return p == P_OK ? moved(call, &y) : p;
 }
 
@@ -476,16 +523,11 @@ enum problem api_study_events(struct api_call *call) {
   uint64_t last = 0;
   if (last_text && str_to_u64(last_text, 0, UINT64_MAX - 1, &last) < 0)
     last = 0; /* not an id of ours: as if new */
-  char ref[32];
-  api_ref('S', y.id, ref);
   struct watch *w = calloc(1, sizeof *w);
   if (!w)
     return P_overloaded;
   w->http = call->http;
-  int r = hub_subscribe(
-      call->api->hub, y.id, last,
-      json_pack("{s:s, s:s, s:I}", "state", study_state_name(y.state), "study", ref, "version", (json_int_t)y.version),
-      watch_wake, w, &w->reader);
+  int r = hub_subscribe(call->api->hub, y.id, last, study_event_json(&y), watch_wake, w, &w->reader);
   if (r < 0) {
     free(w);
     return P_overloaded;

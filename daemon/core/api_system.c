@@ -68,7 +68,7 @@ enum problem api_changes(struct api_call *call) {
   int err = items ? 0 : -ENOMEM;
   while (err == 0 && rows_next(&r)) {
     since = (uint64_t)rows_int(&r, 0);
-    json_t *item = json_pack("{s:o, s:s, s:s, s:I, s:s?}", "at", api_time(rows_int(&r, 1)), "id", rows_text(&r, 3),
+    json_t *item = json_pack("{s:o, s:s, s:s, s:I, s:s?}", "at", json_time(rows_int(&r, 1)), "id", rows_text(&r, 3),
                              "kind", rows_text(&r, 2), "seq", (json_int_t)since, "state", rows_text(&r, 4));
     err = item && json_array_append_new(items, item) == 0 ? 0 : -ENOMEM;
   }

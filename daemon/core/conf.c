@@ -3,6 +3,7 @@
 #include "log.h"
 #include "str.h"
 #include <arpa/inet.h>
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -12,7 +13,14 @@
 
 #define LINE_MAX_BYTES 1024
 
-enum kind { TEXT, PATH, NUMBER, LEVEL, LISTEN };
+enum kind { TEXT, PATH, NUMBER, LISTEN, LEVEL, CALIBRATION, YES_NO, KINDS };
+
+/* The words of a key that takes one of a few; the value is the place in the list. */
+static const char *const words[KINDS][6] = {
+    [LEVEL] = {"error", "warning", "notice", "info", "debug"},
+    [CALIBRATION] = {"off", "warn", "refuse"},
+    [YES_NO] = {"no", "yes"},
+};
 
 struct key {
   const char *section, *name;
@@ -35,11 +43,14 @@ static const struct key keys[] = {
     {"queue", "due-hours-ecg", NUMBER, FIELD(struct conf, due_hours_ecg), 1, 24 * 365},
     {"queue", "due-hours-spirometry", NUMBER, FIELD(struct conf, due_hours_spirometry), 1, 24 * 365},
     {"queue", "due-hours-measurement", NUMBER, FIELD(struct conf, due_hours_measurement), 1, 24 * 365},
+    {"spirometry", "reference-values", YES_NO, FIELD(struct conf, reference_values), 0, 0},
     {"device", "driver", TEXT, FIELD(struct conf_device, driver), 0, 0},
     {"device", "label", TEXT, FIELD(struct conf_device, label), 0, 0},
     {"device", "usb-serial", TEXT, FIELD(struct conf_device, usb_serial), 0, 0},
     {"device", "port", TEXT, FIELD(struct conf_device, port), 0, 0},
     {"device", "node", PATH, FIELD(struct conf_device, node), 0, 0},
+    {"device", "calibration", CALIBRATION, FIELD(struct conf_device, calibration), 0, 0},
+    {"device", "calibration-hours", NUMBER, FIELD(struct conf_device, calibration_hours), 1, 24 * 365},
 };
 #define KEYS (sizeof keys / sizeof *keys)
 
@@ -58,7 +69,8 @@ void conf_defaults(struct conf *c) {
                      .claim_minutes = 30,
                      .due_hours_ecg = 24,
                      .due_hours_spirometry = 72,
-                     .due_hours_measurement = 72};
+                     .due_hours_measurement = 72,
+                     .reference_values = true};
   str_copy(c->store, sizeof c->store, "/var/lib/asaleed");
   str_copy(c->socket, sizeof c->socket, "/run/asaleed/api.sock");
   str_copy(c->driver_program, sizeof c->driver_program, "/usr/libexec/asaleed/asaleed-driver");
@@ -90,6 +102,25 @@ bool conf_is_loopback(const char *listen) {
   return !strcmp(host, "[::1]");
 }
 
+static_assert(LOG_DEBUG - LOG_ERROR == 4, "the words of LEVEL are in the order of enum log_level");
+
+static void choose(struct reader *r, const struct key *k, const char *value, int *ret) {
+  char expected[128] = "";
+  size_t n = 0;
+  for (int i = 0; words[k->kind][i]; i++) {
+    if (!strcmp(value, words[k->kind][i])) {
+      *ret = i + (k->kind == LEVEL ? LOG_ERROR : 0);
+      return;
+    }
+    n += (size_t)snprintf(expected + n, sizeof expected - n, "%s%s",
+                          !i                      ? ""
+                          : words[k->kind][i + 1] ? ", "
+                                                  : " or ",
+                          words[k->kind][i]);
+  }
+  wrong(r, "%s: %s is expected", k->name, expected);
+}
+
 static void take(struct reader *r, const struct key *k, const char *value) {
   char *base = r->device ? (char *)r->device : (char *)r->conf;
   uint64_t number;
@@ -116,16 +147,8 @@ static void take(struct reader *r, const struct key *k, const char *value) {
     else
       *(uint32_t *)(void *)(base + k->at) = (uint32_t)number;
     break;
-  case LEVEL: {
-    static const char *const levels[] = {"error", "warning", "notice", "info", "debug"};
-    for (int i = 0; i < 5; i++)
-      if (!strcmp(value, levels[i])) {
-        *(int *)(void *)(base + k->at) = LOG_ERROR + i;
-        return;
-      }
-    wrong(r, "%s: error, warning, notice, info or debug is expected", k->name);
-    break;
-  }
+  default:
+    choose(r, k, value, (int *)(void *)(base + k->at));
   }
 }
 
@@ -164,7 +187,7 @@ static void begin_device(struct reader *r, const char *id) {
     return;
   }
   struct conf_device *d = &r->conf->devices[r->conf->n_devices++];
-  *d = (struct conf_device){0};
+  *d = (struct conf_device){.calibration = CALIBRATION_WARN, .calibration_hours = 24};
   if (!str_copy(d->id, sizeof d->id, id))
     wrong(r, "a device's name has at most %zu characters", sizeof d->id - 1);
   str_copy(d->label, sizeof d->label, id);

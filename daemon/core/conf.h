@@ -11,6 +11,9 @@
 #define CONF_PATH_MAX 512
 #define CONF_DEVICES_MAX 64
 
+/* What happens to a spirometry when the spirometer's last verification with a syringe is too old, or failed. */
+enum conf_calibration { CALIBRATION_OFF, CALIBRATION_WARN, CALIBRATION_REFUSE };
+
 /* One instrument of the site: [device ID] in devices.d/NAME.conf. */
 struct conf_device {
   char id[64];                    /* the section's name: letters, digits, - and _ */
@@ -19,6 +22,8 @@ struct conf_device {
   char usb_serial[CONF_TEXT_MAX]; /* the adapter's USB serial number, or "" */
   char port[CONF_TEXT_MAX];       /* the USB port it hangs on, as "1-1.2" or udev's ID_PATH, or "" */
   char node[CONF_TEXT_MAX];       /* a tty that is no USB adapter, as /dev/rfcomm0 or /dev/ttyS0, or "" */
+  int calibration;                /* enum conf_calibration, of a spirometer */
+  uint32_t calibration_hours;     /* how long a verification holds */
   char where[CONF_PATH_MAX + 16]; /* file:line, for messages */
 };
 
@@ -32,6 +37,7 @@ struct conf {
   int log_level;
   uint32_t claim_minutes;                                              /* a claim ends by itself after that */
   uint32_t due_hours_ecg, due_hours_spirometry, due_hours_measurement; /* from acceptance to the due time */
+  int reference_values; /* bool: predicted values, limits and z-scores for the GP */
   struct conf_device devices[CONF_DEVICES_MAX];
   unsigned n_devices;
 };

@@ -337,6 +337,8 @@ static int open_parts(struct program *p) {
     r = devices_open(p->event, &p->conf, &a->devices);
   if (r >= 0)
     r = hub_open(&a->hub);
+  if (r >= 0)
+    r = reading_aids_open(p->conf.reference_values, &a->aids);
   if (r < 0)
     return r;
   a->event = p->event;
@@ -371,6 +373,7 @@ static void close_parts(struct program *p) {
   api_close(a);
   sessions_close(a->sessions);
   hub_close(a->hub);
+  reading_aids_close(a->aids);
   devices_close(a->devices);
   artefacts_close(a->artefacts);
   store_close(a->store);

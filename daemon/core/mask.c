@@ -36,6 +36,7 @@ static const struct {
     {"driver", PART_ACQUIRED},   {"end", PART_ACQUIRED},          {"integrity", PART_ACQUIRED},
     {"modality", PART_ACQUIRED}, {"quality", PART_ACQUIRED},      {"schema", PART_ACQUIRED},
     {"started", PART_ACQUIRED},  {"statements", PART_STATEMENTS}, {"derived", PART_DERIVED},
+    {"stray", PART_ACQUIRED},
 };
 
 json_t *mask_record(const json_t *record, enum role role) {
@@ -46,6 +47,19 @@ json_t *mask_record(const json_t *record, enum role role) {
       json_decref(shown);
       return NULL;
     }
+  }
+  return shown;
+}
+
+json_t *mask_assessment(const json_t *assessment, enum role role) {
+  if (!mask_shows(role, PART_ACQUIRED))
+    return json_null();
+  json_t *shown = json_deep_copy(assessment);
+  size_t i;
+  json_t *phase;
+  json_array_foreach(json_object_get(shown, "phases"), i, phase) {
+    if (!mask_shows(role, PART_DERIVED))
+      json_object_del(phase, "reader");
   }
   return shown;
 }

@@ -19,5 +19,7 @@ bool mask_shows(enum role role, enum part part);
 
 /* A copy of the record's JSON with only what the role gets; a part that is withheld is absent. */
 json_t *mask_record(const json_t *record, enum role role);
+/* The same of an assessment (assessment.h). */
+json_t *mask_assessment(const json_t *assessment, enum role role);
 
 #endif

@@ -100,7 +100,27 @@ const char *const schema_migrations[] = {
     "  acquisition(id), sha256 TEXT NOT NULL REFERENCES artefact(sha256), samples TEXT REFERENCES "
     "  artefact(sha256), driver TEXT NOT NULL, driver_version TEXT NOT NULL, program TEXT NOT NULL, at INTEGER "
     "  NOT NULL) STRICT;"
-    APPEND_ONLY("stray"),
+    APPEND_ONLY("stray")
+
+    "CREATE TABLE calibration(id INTEGER PRIMARY KEY AUTOINCREMENT, device TEXT NOT NULL, at INTEGER NOT NULL, "
+    "  by TEXT NOT NULL, syringe_ml INTEGER NOT NULL, measured_ml TEXT NOT NULL, passed INTEGER NOT NULL, "
+    "  comment TEXT) STRICT;"
+    APPEND_ONLY("calibration")
+    "CREATE INDEX calibration_of_device ON calibration(device, id);"
+    "ALTER TABLE acquisition ADD COLUMN calibration INTEGER REFERENCES calibration(id);"
+    "ALTER TABLE acquisition ADD COLUMN calibration_state TEXT;"
+
+    "CREATE TABLE assessment(id INTEGER PRIMARY KEY AUTOINCREMENT, study INTEGER NOT NULL REFERENCES study(id), "
+    "  at INTEGER NOT NULL, json TEXT) STRICT;"
+    APPEND_ONLY("assessment")
+    "CREATE INDEX assessment_of_study ON assessment(study, id);"
+
+    "CREATE TABLE reference(id INTEGER PRIMARY KEY AUTOINCREMENT, sha256 TEXT NOT NULL, name TEXT NOT NULL, "
+    "  text TEXT NOT NULL, at INTEGER NOT NULL, by TEXT NOT NULL) STRICT;"
+    APPEND_ONLY("reference")
+
+    "ALTER TABLE study ADD COLUMN height_mm INTEGER;"
+    "ALTER TABLE interpretation ADD COLUMN aids TEXT;",
 
     NULL,
 };

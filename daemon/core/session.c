@@ -47,10 +47,6 @@ struct sessions {
   sd_event_source *recover; /* while what an earlier run left open cannot be stored */
 };
 
-static void study_ref(int64_t study, char ref[static 32]) {
-  snprintf(ref, 32, "S-%lld", (long long)study);
-}
-
 static void session_free(struct session *x) {
   struct session **at = &x->all->list;
   while (*at != x)
@@ -85,11 +81,7 @@ static struct session *session_of(const struct sessions *s, int64_t study) {
 /* ---- what people see while it runs ---- */
 
 static void publish_state(struct sessions *s, const struct study *study) {
-  char ref[32];
-  study_ref(study->id, ref);
-  hub_publish(s->parts.hub, study->id, "state",
-              json_pack("{s:s, s:s, s:I}", "state", study_state_name(study->state), "study", ref, "version",
-                        (json_int_t)study->version));
+  hub_publish(s->parts.hub, study->id, "state", study_event_json(study));
 }
 
 static void publish_contacts(struct session *x, const struct wire_contacts *c) {
@@ -265,7 +257,7 @@ static int store_stray(struct session *x, int64_t now) {
                   x->driver.version, PROGRAM, now);
   if (r < 0)
     return r;
-  snprintf(ref, sizeof ref, "U-%lld", (long long)store_last_id(x->all->parts.store));
+  str_ref('U', store_last_id(x->all->parts.store), ref);
   return change_add(x->all->parts.store, "unmatched", ref, NULL);
 }
 
@@ -282,7 +274,7 @@ static int store_record(struct session *x, const json_t *record, int64_t now) {
                   x->driver.name, x->driver.version, PROGRAM, (int64_t)complete, (int64_t)clean, now);
   if (r < 0)
     return r;
-  snprintf(ref, sizeof ref, "R-%lld", (long long)store_last_id(store));
+  str_ref('R', store_last_id(store), ref);
   /* One record with something to check is enough, however good the others are. */
   r = store_run(store,
                 "UPDATE study SET clean = NOT EXISTS (SELECT 1 FROM record WHERE study = ?1 AND NOT clean"
@@ -291,6 +283,12 @@ static int store_record(struct session *x, const json_t *record, int64_t now) {
   if (r >= 0)
     r = change_add(store, "record", ref, NULL);
   return r;
+}
+
+static int assess(struct session *x, int64_t now) {
+  struct study study;
+  enum problem p = study_find(x->all->parts.store, x->study, &study);
+  return p == P_OK ? assessment_make(x->all->parts.store, x->all->parts.artefacts, &study, now) : -EIO;
 }
 
 static int store_capture(struct session *x, int64_t now) {
@@ -321,6 +319,8 @@ static enum problem store_end(struct session *x, struct study *study, enum probl
   int r = store_capture(x, now);
   if (r >= 0 && !failure)
     r = store_record(x, records[WIRE_OWN], now);
+  if (r >= 0 && !failure)
+    r = assess(x, now);
   if (r >= 0 && (!failure || failure == P_reading_stray) && records[WIRE_STRAY])
     r = store_stray(x, now);
   records_finish(records);
@@ -361,7 +361,7 @@ static enum problem store_redecode(struct session *x) {
   enum problem p = study_find(store, x->study, &study);
   if (p != P_OK)
     return p;
-  study_ref(x->study, ref);
+  str_ref('S', x->study, ref);
   /* Meanwhile a reader may have taken the study, or the nurse set the record aside: then things stay as they are. */
   bool rests = study.state == ACQUIRED || study.state == TO_INTERPRET;
   int r = 0;
@@ -374,6 +374,8 @@ static enum problem store_redecode(struct session *x) {
     failure = P_wrong_state;
   else if (record && r > 0) {
     r = store_record(x, record, now);
+    if (r >= 0)
+      r = assess(x, now);
     if (r >= 0)
       r = store_run(store, "UPDATE study SET version = version + 1, updated = ? WHERE id = ?", "ii", now, x->study);
     if (r >= 0)
@@ -524,12 +526,17 @@ enum problem session_start(struct sessions *s, const struct caller *c, struct st
     p = P_invalid_field;
   if (p == P_OK && device_is_busy(s->parts.devices, device))
     p = P_device_busy;
+  struct wall now = wall_now();
+  struct calibration calibration = {.state = CALIBRATION_UNUSED};
+  if (p == P_OK && modality == ACQ_SPIROMETRY)
+    p = problem_of_errno(calibration_find(s->parts.store, &device->conf, now.us, &calibration));
+  if (p == P_OK && device->conf.calibration == CALIBRATION_REFUSE && calibration.state > CALIBRATION_VALID)
+    p = P_calibration_due;
   if (p != P_OK)
     return p;
   struct session *x = session_new(s, study->id);
   if (!x)
     return P_overloaded;
-  struct wall now = wall_now();
   x->driver = *driver;
   x->order = (struct wire_order){.bus = device_bus(s->parts.devices, device),
                                  .order = {.seconds = seconds ? seconds : driver->default_seconds,
@@ -544,11 +551,13 @@ enum problem session_start(struct sessions *s, const struct caller *c, struct st
   struct actor by = caller_actor(c);
   int r = store_run(s->parts.store,
                     "INSERT INTO acquisition(study, device, driver, driver_version, program, node, seconds, started,"
-                    " offset_minutes, phase, by, patient_version)"
-                    " SELECT ?,?,?,?,?,?,?,?,?,?,?, version FROM patient WHERE id = ?",
-                    "itttttiiittt", study->id, device_id, driver->name, driver->version, PROGRAM, device->node,
+                    " offset_minutes, phase, calibration, calibration_state, by, patient_version)"
+                    " SELECT ?,?,?,?,?,?,?,?,?,?,nullif(?, 0),?,?, version FROM patient WHERE id = ?",
+                    "itttttiiitittt", study->id, device_id, driver->name, driver->version, PROGRAM, device->node,
                     (int64_t)x->order.order.seconds, now.us, (int64_t)now.offset_minutes,
-                    acq_phase_name(x->order.order.phase), caller_person(c), study->patient);
+                    acq_phase_name(x->order.order.phase), calibration.id,
+                    modality == ACQ_SPIROMETRY ? calibration_state_name(calibration.state) : NULL, caller_person(c),
+                    study->patient);
   x->id = r < 0 ? 0 : store_last_id(s->parts.store);
   p = r < 0 ? problem_of_errno(r)
             : study_move(s->parts.store, &by, c->role, study, EV_START,
@@ -571,7 +580,7 @@ enum problem session_cancel(struct sessions *s, const struct caller *c, struct s
   if (study->state != ACQUIRING || !x || x->ended)
     return P_wrong_state;
   struct actor by = caller_actor(c);
-  study_ref(study->id, ref);
+  str_ref('S', study->id, ref);
   int r =
       audit_add(s->parts.store, &by, "acquisition.cancel", ref, json_pack("{s:I}", "acquisition", (json_int_t)x->id));
   x->cancelled = true; /* a worker that is not there yet learns it when it begins */
@@ -733,7 +742,7 @@ json_t *session_json(const struct sessions *s, int64_t study) {
   if (!x)
     return NULL;
   char id[32], started[WALL_TEXT_MAX];
-  snprintf(id, sizeof id, "A-%lld", (long long)x->id);
+  str_ref('A', x->id, id);
   wall_format((struct wall){x->order.order.started_us, x->order.order.offset_minutes}, started);
   return json_pack("{s:s, s:I, s:s, s:I, s:s, s:s}", "device", x->device_id, "done", (json_int_t)x->progress.done, "id",
                    id, "seconds", (json_int_t)x->order.order.seconds, "started", started, "state",

@@ -4,7 +4,8 @@
 #ifndef ASALEED_SESSION_H
 #define ASALEED_SESSION_H
 
-#include "artefact.h"
+#include "assessment.h"
+#include "calibration.h"
 #include "device.h"
 #include "events.h"
 #include "worklist.h"

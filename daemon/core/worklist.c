@@ -60,6 +60,13 @@ enum problem study_next(enum study_state from, enum study_event event, enum role
   return ever ? P_wrong_state : P_forbidden;
 }
 
+json_t *study_event_json(const struct study *study) {
+  char ref[STR_REF_MAX];
+  str_ref('S', study->id, ref);
+  return json_pack("{s:s, s:s, s:I}", "state", state_names[study->state], "study", ref, "version",
+                   (json_int_t)study->version);
+}
+
 enum acq_modality act_modality(const char *act) {
   enum acq_modality m = acq_modality_find(act);
   return m == ACQ_FUNDUS ? 0 : m; /* an act is called like its modality */
@@ -83,14 +90,14 @@ enum problem worklist_order(struct store *s, const struct caller *c, const char 
   }
   if (r >= 0) {
     *ret_study = store_last_id(s);
-    snprintf(ref, sizeof ref, "S-%lld", (long long)*ret_study);
+    str_ref('S', *ret_study, ref);
     r = audit_add(s, &by, "order", ref,
                   json_pack("{s:s, s:I, s:s}", "act", act, "order", *ret_order, "patient", patient));
   }
   if (r >= 0)
     r = change_add(s, "study", ref, "ordered");
   if (r >= 0) {
-    snprintf(ref, sizeof ref, "O-%lld", (long long)*ret_order);
+    str_ref('O', *ret_order, ref);
     r = change_add(s, "order", ref, NULL);
   }
   return problem_of_errno(r);
@@ -99,7 +106,8 @@ enum problem worklist_order(struct store *s, const struct caller *c, const char 
 enum problem study_find(struct store *s, int64_t id, struct study *ret) {
   struct rows r = store_query(s,
                               "SELECT y.id, y.orders, y.version, y.attempts, y.created, y.updated, y.accepted, y.due,"
-                              " y.failed, y.claim_expires, y.state, o.patient, o.act, y.clean, y.failure, y.claim_by"
+                              " y.failed, y.claim_expires, y.state, o.patient, o.act, y.clean, y.failure, y.claim_by,"
+                              " y.height_mm"
                               " FROM study y JOIN orders o ON o.id = y.orders WHERE y.id = ?",
                               "i", id);
   enum problem p = P_not_found;
@@ -115,6 +123,7 @@ enum problem study_find(struct store *s, int64_t id, struct study *ret) {
                       .failed = rows_int(&r, 8),
                       .claim_expires = rows_int(&r, 9),
                       .clean = rows_is_null(&r, 13) ? -1 : (int)rows_int(&r, 13),
+                      .height_mm = rows_int(&r, 16),
                       .failure = rows_is_null(&r, 14) ? P_OK : problem_find(rows_text(&r, 14))};
     p = study_state_find(rows_text(&r, 10), &y.state) && str_copy(y.patient, sizeof y.patient, rows_text(&r, 11)) &&
                 str_copy(y.act, sizeof y.act, rows_text(&r, 12)) &&
@@ -136,7 +145,7 @@ enum problem study_move(struct store *s, const struct actor *by, enum role role,
   if (p != P_OK)
     return p;
   char ref[32], action[32];
-  snprintf(ref, sizeof ref, "S-%lld", (long long)study->id);
+  str_ref('S', study->id, ref);
   snprintf(action, sizeof action, "study.%s", event_names[event]);
   /* Leaving interpreting ends the claim, whichever way. */
   int r = store_run(s,
@@ -195,6 +204,20 @@ enum problem study_repeat(struct store *s, const struct caller *c, struct study 
 enum problem study_cancel(struct store *s, const struct caller *c, struct study *study, const char *reason) {
   struct actor by = caller_actor(c);
   return study_move(s, &by, c->role, study, EV_CANCEL, json_pack("{s:s}", "reason", reason));
+}
+
+enum problem study_height(struct store *s, const struct caller *c, const struct study *study, const char *cm) {
+  struct dec height, mm;
+  struct actor by = caller_actor(c);
+  char ref[32];
+  if (dec_parse(cm, &height) < 0 || height.exponent < -1 || dec_cmp(height, (struct dec){50, 0}) < 0 ||
+      dec_cmp(height, (struct dec){250, 0}) > 0 || dec_mul(height, height.exponent ? 1 : 10, &mm) < 0)
+    return P_invalid_field;
+  str_ref('S', study->id, ref);
+  int r = store_run(s, "UPDATE study SET height_mm = ? WHERE id = ?", "ii", (int64_t)mm.mantissa, study->id);
+  if (r >= 0)
+    r = audit_add(s, &by, "study.height", ref, json_object());
+  return problem_of_errno(r);
 }
 
 /* ---- the queue ---- */
@@ -294,7 +317,7 @@ static int covers_hash(struct store *s, const struct study *study, const struct 
 }
 
 enum problem study_sign(struct store *s, const struct caller *c, struct study *study, const char *token,
-                        const char *conclusion, const char *text) {
+                        const char *conclusion, const char *text, const char *aids) {
   enum problem p = claim_end(s, c, study, token, EV_SIGN, json_pack("{s:s}", "by", caller_person(c)));
   if (p != P_OK)
     return p;
@@ -306,12 +329,13 @@ enum problem study_sign(struct store *s, const struct caller *c, struct study *s
   int r = covers_hash(s, study, &patient, covers);
   if (r >= 0)
     r = store_run(s,
-                  "INSERT INTO interpretation(study, version, by, at, conclusion, text, covers, patient_version)"
+                  "INSERT INTO interpretation(study, version, by, at, conclusion, text, covers, patient_version, aids)"
                   " SELECT ?1, 1 + coalesce((SELECT max(version) FROM interpretation WHERE study = ?1), 0), ?2, ?3, ?4,"
-                  " ?5, ?6, ?7",
-                  "itittti", study->id, caller_person(c), wall_now().us, conclusion, text, covers, patient.version);
+                  " ?5, ?6, ?7, ?8",
+                  "ititttit", study->id, caller_person(c), wall_now().us, conclusion, text, covers, patient.version,
+                  aids);
   if (r >= 0) {
-    snprintf(ref, sizeof ref, "I-%lld", (long long)store_last_id(s));
+    str_ref('I', store_last_id(s), ref);
     r = change_add(s, "interpretation", ref, NULL);
   }
   return problem_of_errno(r);
@@ -374,7 +398,7 @@ enum problem worklist_queue(struct store *s, enum study_state state, const char 
     last_due = rows_int(&r, 1);
     wall_format(wall_local(last_due), due_text);
     wall_format(wall_local(rows_int(&r, 2)), accepted);
-    snprintf(ref, sizeof ref, "S-%lld", (long long)last_id);
+    str_ref('S', last_id, ref);
     json_t *claim = json_null();
     if (!rows_is_null(&r, 5)) {
       wall_format(wall_local(rows_int(&r, 5)), expires);

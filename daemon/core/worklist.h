@@ -27,6 +27,10 @@ const char *study_state_name(enum study_state s);
 bool study_state_find(const char *name, enum study_state *ret);
 const char *study_event_name(enum study_event e);
 
+struct study;
+/* What those who watch a study are told of its state. */
+json_t *study_event_json(const struct study *study);
+
 /* The table: the next state; P_forbidden when the event is not for this role, in this state or in any;
  * P_wrong_state when it is, but not in this state. */
 enum problem study_next(enum study_state from, enum study_event event, enum role role, enum study_state *ret);
@@ -39,6 +43,7 @@ struct study {
   int clean; /* of the newest record: 1, 0, -1 = no record */
   enum problem failure;
   char claim_by[PERSON_NAME_MAX];
+  int64_t height_mm; /* 0 = not measured */
 };
 
 struct worklist_rules {
@@ -67,8 +72,12 @@ enum problem study_cancel(struct store *s, const struct caller *c, struct study 
 enum problem study_claim(struct store *s, const struct caller *c, const struct worklist_rules *rules,
                          struct study *study, char ret_token[static CLAIM_DIGITS + 1]);
 enum problem study_release(struct store *s, const struct caller *c, struct study *study, const char *token);
+/* aids: what the reader was shown beside the reading, canonical JSON or NULL; kept with the interpretation. */
 enum problem study_sign(struct store *s, const struct caller *c, struct study *study, const char *token,
-                        const char *conclusion, const char *text);
+                        const char *conclusion, const char *text, const char *aids);
+/* How tall the patient is, as measured for this study; P_invalid_field unless "50" to "250" with at most one decimal.
+ */
+enum problem study_height(struct store *s, const struct caller *c, const struct study *study, const char *cm);
 
 /* Gives back the claims that have run out, each in an act of its own, and says which; returns the time of the next that
  * will (0 = none) or a negative errno. */

@@ -283,6 +283,10 @@ static int start(struct ctl *c, struct follow *f) {
   json_t *body = json_pack("{s:s}", "device", ctl_option(c, "device"));
   if (ctl_option(c, "seconds"))
     json_object_set_new(body, "seconds", json_integer((json_int_t)ctl_number(c, "seconds", 0)));
+  if (ctl_option(c, "phase"))
+    json_object_set_new(body, "phase", json_string(ctl_option(c, "phase")));
+  if (ctl_option(c, "height"))
+    json_object_set_new(body, "height_cm", json_string(ctl_option(c, "height")));
   int r = api_post(c, body, &a, "/v1/studies/%s/acquire", c->args[0]);
   if (r != CTL_OK)
     return r;

@@ -179,6 +179,13 @@ int cmd_changes(struct ctl *c);
 int cmd_audit_list(struct ctl *c);
 int cmd_audit_verify(struct ctl *c);
 int cmd_audit_archive(struct ctl *c);
+int cmd_calibrate(struct ctl *c);
+int cmd_calibration_list(struct ctl *c);
+int cmd_reference_import(struct ctl *c);
+int cmd_reference_show(struct ctl *c);
+int cmd_unmatched_list(struct ctl *c);
+/* What a study's answer says of a spirometry; nothing for another. */
+void print_spirometry(FILE *f, const json_t *study);
 int cmd_completion_bash(struct ctl *c);
 int cmd_help(struct ctl *c);
 

@@ -270,6 +270,7 @@ static void print_study(FILE *f, const json_t *study) {
     print_fieldf(f, "En lecture par", "%s, jusqu'au %s", json_text(claim, "by") ? json_text(claim, "by") : "?",
                  show_time(json_text(claim, "expires")) ? show_time(json_text(claim, "expires")) : "?");
   print_records(f, json_object_get(study, "records"));
+  print_spirometry(f, study);
   print_interpretation(f, json_object_get(study, "interpretation"));
 }
 

@@ -122,6 +122,8 @@ int cmd_accept(struct ctl *c) {
   json_t *body = one_text("comment", ctl_option(c, "comment"));
   if (ctl_option(c, "confirm"))
     json_object_set_new(body, "confirm", json_true());
+  if (ctl_option(c, "height"))
+    json_object_set_new(body, "height_cm", json_string(ctl_option(c, "height")));
   int r = post_study(c, body, "accept", &a);
   const char *code = json_text(a.json, "code");
   if (r == CTL_REFUSED && code && !strcmp(code, "confirmation_needed"))

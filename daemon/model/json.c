@@ -2,6 +2,7 @@
 
 #include "buf.h"
 #include "str.h"
+#include "wall.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -185,4 +186,12 @@ int json_int(const json_t *object, const char *key, int64_t min, int64_t max, in
     return -EPROTO;
   *ret = json_integer_value(member);
   return 0;
+}
+
+json_t *json_time(int64_t us) {
+  char text[WALL_TEXT_MAX];
+  if (!us)
+    return json_null();
+  wall_format(wall_local(us), text);
+  return json_string(text);
 }

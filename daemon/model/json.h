@@ -25,6 +25,9 @@ bool json_is_clean(const char *text, size_t n);
  * keys, no real numbers. 0 and a new reference; -EPROTO or -ENOMEM with a reason. *ret is untouched on failure. */
 int json_read(const char *text, size_t n, json_t **ret, char reason[static 256]);
 
+/* An instant as RFC 3339 text with the local offset; null for 0. */
+json_t *json_time(int64_t us);
+
 /* The text of a member, or NULL. */
 const char *json_text(const json_t *object, const char *key);
 /* The integer of a member within [min, max], or -EPROTO. */

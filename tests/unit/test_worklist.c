@@ -214,7 +214,7 @@ static void test_life(void **state) {
   assert_int_equal(y.state, TO_INTERPRET);
   assert_int_equal(y.due - y.accepted, (int64_t)24 * 3600 * WALL_SECOND);
   assert_int_equal(ACT(b, study_claim(b->store, &gp, &rules, &y, token)), P_OK);
-  assert_int_equal(ACT(b, study_sign(b->store, &gp, &y, token, "abnormal", "text")), P_OK);
+  assert_int_equal(ACT(b, study_sign(b->store, &gp, &y, token, "abnormal", "text", NULL)), P_OK);
   assert_int_equal(y.state, INTERPRETED);
   assert_int_equal(y.claim_expires, 0);
   assert_string_equal(y.claim_by, "");
@@ -246,7 +246,7 @@ static void test_sign_binds(void **state) {
   y = study(b, id);
   assert_int_equal(ACT(b, study_accept(b->store, &nurse, &rules, &y, false, NULL)), P_OK);
   assert_int_equal(ACT(b, study_claim(b->store, &gp, &rules, &y, token)), P_OK);
-  assert_int_equal(ACT(b, study_sign(b->store, &gp, &y, token, "normal", "t")), P_OK);
+  assert_int_equal(ACT(b, study_sign(b->store, &gp, &y, token, "normal", "t", NULL)), P_OK);
   struct rows r = store_query(b->store, "SELECT sha256 FROM record ORDER BY id LIMIT 2 OFFSET 1", "");
   while (rows_next(&r))
     n += (size_t)snprintf(text + n, sizeof text - n, "%s\"%s\"",
@@ -287,7 +287,7 @@ static void test_claim_race(void **state) {
     static const struct caller *const others[] = {&nurse, &admin, &lgc};
     assert_int_equal(ACT(b, study_claim(b->store, others[i], &rules, &now, two)), P_forbidden);
   }
-  assert_int_equal(ACT(b, study_sign(b->store, &gp, &now, one, "normal", "t")), P_OK);
+  assert_int_equal(ACT(b, study_sign(b->store, &gp, &now, one, "normal", "t", NULL)), P_OK);
 }
 
 static void test_tokens(void **state) {
@@ -303,30 +303,30 @@ static void test_tokens(void **state) {
   for (size_t i = 0; i < CLAIM_DIGITS; i++) {
     str_copy(wrong, sizeof wrong, token);
     wrong[i] = wrong[i] == '0' ? '1' : '0';
-    assert_int_equal(ACT(b, study_sign(b->store, &gp, &y, wrong, "normal", "t")), P_stale_token);
+    assert_int_equal(ACT(b, study_sign(b->store, &gp, &y, wrong, "normal", "t", NULL)), P_stale_token);
     wrong[i] = 0;
     assert_int_equal(ACT(b, study_release(b->store, &gp, &y, wrong)), P_stale_token);
   }
   snprintf(wrong, sizeof wrong, "%s0", token);
-  assert_int_equal(ACT(b, study_sign(b->store, &gp, &y, wrong, "normal", "t")), P_stale_token);
-  assert_int_equal(ACT(b, study_sign(b->store, &gp, &y, other, "normal", "t")), P_stale_token);
-  assert_int_equal(ACT(b, study_sign(b->store, &gp2, &y, token, "normal", "t")), P_stale_token);
+  assert_int_equal(ACT(b, study_sign(b->store, &gp, &y, wrong, "normal", "t", NULL)), P_stale_token);
+  assert_int_equal(ACT(b, study_sign(b->store, &gp, &y, other, "normal", "t", NULL)), P_stale_token);
+  assert_int_equal(ACT(b, study_sign(b->store, &gp2, &y, token, "normal", "t", NULL)), P_stale_token);
   assert_int_equal(ACT(b, study_release(b->store, &gp2, &y, token)), P_stale_token);
-  assert_int_equal(ACT(b, study_sign(b->store, &nurse, &y, token, "normal", "t")), P_forbidden);
-  assert_int_equal(ACT(b, study_sign(b->store, &admin, &y, token, "normal", "t")), P_forbidden);
+  assert_int_equal(ACT(b, study_sign(b->store, &nurse, &y, token, "normal", "t", NULL)), P_forbidden);
+  assert_int_equal(ACT(b, study_sign(b->store, &admin, &y, token, "normal", "t", NULL)), P_forbidden);
   assert_int_equal(ACT(b, study_release(b->store, &lgc, &y, token)), P_forbidden);
   /* The same person claims anew, also through the practice software: the new token ends the old one. */
   assert_int_equal(ACT(b, study_claim(b->store, &lgc_for_gp, &rules, &y, newer)), P_OK);
   assert_string_not_equal(token, newer);
-  assert_int_equal(ACT(b, study_sign(b->store, &gp, &y, token, "normal", "t")), P_stale_token);
+  assert_int_equal(ACT(b, study_sign(b->store, &gp, &y, token, "normal", "t", NULL)), P_stale_token);
   assert_int_equal(ACT(b, study_release(b->store, &gp, &y, newer)), P_OK);
   assert_int_equal(y.state, TO_INTERPRET);
   assert_int_equal(ACT(b, study_release(b->store, &gp, &y, newer)), P_stale_token);
-  assert_int_equal(ACT(b, study_sign(b->store, &gp, &y, newer, "normal", "t")), P_stale_token);
+  assert_int_equal(ACT(b, study_sign(b->store, &gp, &y, newer, "normal", "t", NULL)), P_stale_token);
   assert_int_equal(bed_int(b, "SELECT count(*) FROM interpretation"), 0);
   /* Signed once; the token is worth nothing afterwards. */
-  assert_int_equal(ACT(b, study_sign(b->store, &gp, &y2, other, "normal", "t")), P_OK);
-  assert_int_equal(ACT(b, study_sign(b->store, &gp, &y2, other, "abnormal", "u")), P_stale_token);
+  assert_int_equal(ACT(b, study_sign(b->store, &gp, &y2, other, "normal", "t", NULL)), P_OK);
+  assert_int_equal(ACT(b, study_sign(b->store, &gp, &y2, other, "abnormal", "u", NULL)), P_stale_token);
   assert_int_equal(ACT(b, study_claim(b->store, &gp, &rules, &y2, other)), P_wrong_state);
   assert_int_equal(bed_int(b, "SELECT count(*) FROM interpretation"), 1);
   assert_false(bed_holds(b, token, CLAIM_DIGITS));
@@ -369,12 +369,12 @@ static void test_expiry(void **state) {
   assert_int_equal(expired_n, 1);
   y = study(b, id[0]);
   assert_int_equal(y.state, TO_INTERPRET);
-  assert_int_equal(ACT(b, study_sign(b->store, &gp, &y, token[0], "normal", "t")), P_stale_token);
+  assert_int_equal(ACT(b, study_sign(b->store, &gp, &y, token[0], "normal", "t", NULL)), P_stale_token);
   /* Out of time, but nobody has looked yet: the token is worth nothing, and a colleague may take it. */
   clock_step_s = 40 * 60;
   y = study(b, id[1]);
   assert_int_equal(y.state, INTERPRETING);
-  assert_int_equal(ACT(b, study_sign(b->store, &gp, &y, token[1], "normal", "t")), P_stale_token);
+  assert_int_equal(ACT(b, study_sign(b->store, &gp, &y, token[1], "normal", "t", NULL)), P_stale_token);
   assert_int_equal(ACT(b, study_claim(b->store, &gp2, &rules, &y, token[0])), P_OK);
   assert_string_equal(study(b, id[1]).claim_by, "durand");
   y = study(b, id[2]);
@@ -402,7 +402,7 @@ static void test_clock_back(void **state) {
   assert_int_equal(json_integer_value(json_object_get(item, "age_seconds")), 0);
   assert_false(json_is_true(json_object_get(item, "overdue")));
   json_decref(page);
-  assert_int_equal(ACT(b, study_sign(b->store, &gp, &y, token, "normal", "t")), P_OK);
+  assert_int_equal(ACT(b, study_sign(b->store, &gp, &y, token, "normal", "t", NULL)), P_OK);
   clock_step_s = 0;
   struct audit_check c;
   assert_int_equal(audit_verify(b->store, b->artefacts, &c), 0);
