@@ -125,12 +125,12 @@ static int meet(struct link *l, int status) {
 }
 
 /* Sends a command until it is answered, at most `tries` times: 0, or BLOW_BEGINS, or -ETIMEDOUT when it is not. The
- * answer is the acknowledgement, for the time what follows it. */
+ * answer is the acknowledgement, for the time what follows it. A blow instead says enough: nobody asks again then. */
 static int ask(struct link *l, const char *command, unsigned tries, unsigned ms) {
   uint8_t wire[VLM_WIRE_MAX];
   size_t n = vlm_encode(command, wire);
   bool wants_time = !strcmp(command, GET_TIME);
-  for (unsigned i = 0; i < tries; i++) {
+  for (unsigned i = 0; i < tries && !(i && l->blows); i++) {
     l->acked = l->refused = l->timed = false;
     int r = acq_write(l->io, wire, n, WRITE_MS);
     while (r == 0 && !(wants_time ? l->timed : l->acked) && !l->refused) {
