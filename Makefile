@@ -97,7 +97,7 @@ CORE   := $(call obj,$(filter-out %/main.c,$(wildcard daemon/core/*.c)))
 CTL    := $(call obj,$(filter-out %/main.c,$(wildcard daemon/ctl/*.c)))
 DRIVER := $(call obj,$(wildcard $(addsuffix /*.c,$(DRIVERS))) drivers/table.c)
 WORKER := $(call obj,$(filter-out %/main.c,$(wildcard drivers/worker/*.c)))
-SIM    := $(call obj,$(filter-out %/emi12_main.c %/tty_shim.c tests/sim/test_%,$(wildcard tests/sim/*.c)))
+SIM    := $(call obj,$(filter-out %/sim_main.c %/tty_shim.c tests/sim/test_%,$(wildcard tests/sim/*.c)))
 
 $(B)/obj/daemon/base/%.o:   INCLUDES = $(INCLUDE_base)
 $(B)/obj/daemon/model/%.o:  INCLUDES = $(INCLUDE_model)
@@ -145,15 +145,15 @@ EVERYTHING := $(B)/libasaleed.a
 $(EVERYTHING): $(CORE) $(CTL) $(WORKER) $(DRIVER) $(MODEL) $(BASE)
 	@rm -f $@ && $(AR) rcs $@ $^
 
-# The simulators, and the library that makes a pseudo-terminal pass for a serial port.
+# The simulated instruments, and the library that makes a pseudo-terminal pass for a serial port.
 ifdef SAN
 # A sanitizer's run-time and umockdev lock each other up in one process: what simulates is never instrumented.
-$(B)/tests/emi12-sim: FORCE
-	@$(MAKE) --no-print-directory SAN= build/tests/emi12-sim
-	@mkdir -p $(@D) && cmp -s build/tests/emi12-sim $@ || cp build/tests/emi12-sim $@
+$(B)/tests/sim: FORCE
+	@$(MAKE) --no-print-directory SAN= build/tests/sim
+	@mkdir -p $(@D) && cmp -s build/tests/sim $@ || cp build/tests/sim $@
 .PHONY: FORCE
 else
-$(B)/tests/emi12-sim: $(call obj,tests/sim/emi12_main.c) $(SIM) $(EVERYTHING)
+$(B)/tests/sim: $(call obj,tests/sim/sim_main.c) $(SIM) $(EVERYTHING)
 	@mkdir -p $(@D) && echo "  LINK $@"
 	@$(CC) $(LDFLAGS_TEST) -o $@ $^ $(LIBS_TEST) -lm
 endif
@@ -193,7 +193,7 @@ $(B)/tests/replay $(B)/tests/mutate: $(B)/tests/%: $(B)/obj/tests/replay/%.o $(c
 $(B)/locale/fr_FR.UTF-8: | build/.packages
 	@mkdir -p $(@D) && localedef -i fr_FR -f UTF-8 $@
 
-SIMULATORS := $(B)/tests/emi12-sim $(B)/tests/tty_shim.so $(B)/tests/crash_point.so
+SIMULATORS := $(B)/tests/sim $(B)/tests/tty_shim.so $(B)/tests/crash_point.so
 CAPTURES := $(wildcard tests/captures/*/*.capture)
 # A test under umockdev; with SAN=1 the sanitizer's library must come first.
 WRAP := umockdev-wrapper

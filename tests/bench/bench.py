@@ -20,7 +20,7 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
-from client import ROOT, Client, Daemon, acquire, alive, can_simulate  # noqa: E402
+from client import EMI12, ROOT, Client, Daemon, acquire, alive, can_simulate  # noqa: E402
 
 BUILD = os.path.abspath(sys.argv[1])
 FULL = bool(os.environ.get("BENCH_FULL"))
@@ -238,8 +238,7 @@ class Orders:
     def __init__(self, work, name, simulate=False):
         self.work = os.path.join(work, name)
         os.makedirs(self.work + "/store")
-        self.daemon = Daemon(BUILD, self.work, self.work + "/store", simulate=simulate,
-                             simulator_options=["--speed", "max"])
+        self.daemon = Daemon(BUILD, self.work, self.work + "/store", instruments=[EMI12 + ",speed=max"] if simulate else [])
         self.nurse, self.gp = self.daemon.accounts("nurse", "gp")
         self.nurse.call("PUT", "/v1/patients/B-1",
                         {"family": "Exemple", "given": "Camille", "birth_date": "1958-04-12", "sex": "F"})
@@ -304,7 +303,7 @@ def bench_writes(work):
         row("an ECG of 10 s, order to acquired, instrument at full speed", Figure(study_ms, "ms"),
             "bare loop: its 3 files and rows", Figure([1000 / x for x in figures["bare_study"]], "ms"))
     else:
-        missing("an ECG of 10 s, order to acquired", "missing: build/tests/emi12-sim")
+        missing("an ECG of 10 s, order to acquired", "missing: build/tests/sim")
     if orthanc:
         orthanc.stop()
     orders.daemon.stop()
@@ -439,10 +438,10 @@ def bench_decode(work):
     what = "a real stream"
     if not os.path.exists(sample):
         if not can_simulate(BUILD):
-            return missing("EMI12 stream decode", "missing: no sample and no build/tests/emi12-sim")
+            return missing("EMI12 stream decode", "missing: no sample and no build/tests/sim")
         sample, what = os.path.join(work, "stream.bin"), "a simulated stream"
         with open(sample, "wb") as f:
-            subprocess.run([os.path.join(BUILD, "tests/emi12-sim"), "--generate", "20"], stdout=f, check=True)
+            subprocess.run([os.path.join(BUILD, "tests/sim"), "--generate", "20", "--instrument", "emi12"], stdout=f, check=True)
     out = subprocess.run([os.path.join(BUILD, "bench/decode_rate"), "corscience_emi12", sample, str(RUNS)], check=True,
                          capture_output=True, text=True).stdout
     copy, frames, record = zip(*([float(x) / 1e6 for x in line.split()] for line in out.splitlines()))
@@ -488,12 +487,12 @@ def wire_times(path):
 
 def bench_preview(work):
     if not can_simulate(BUILD):
-        missing("preview, wire to event", "missing: build/tests/emi12-sim")
-        return missing("spawn to first byte", "missing: build/tests/emi12-sim")
+        missing("preview, wire to event", "missing: build/tests/sim")
+        return missing("spawn to first byte", "missing: build/tests/sim")
     w = os.path.join(work, "preview")
     os.makedirs(w + "/store")
     env = {"STAMP": os.path.join(w, "stamps")}
-    d = Daemon(BUILD, w, w + "/store", simulate=True, env=env, preload=os.path.join(BUILD, "bench/stamp.so"))
+    d = Daemon(BUILD, w, w + "/store", instruments=[EMI12], env=env, preload=os.path.join(BUILD, "bench/stamp.so"))
     nurse, _ = d.accounts("nurse", "gp")
     nurse.call("PUT", "/v1/patients/B-1", {"family": "E", "given": "C", "birth_date": "1958-04-12", "sex": "F"})
     latencies, oldest = [], []

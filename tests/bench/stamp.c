@@ -4,7 +4,7 @@
  *   asaleed-driver  port           it begins to open its serial port
  *                   opened         the port is open, set and flushed
  *                   first          the first byte has been handed to the port
- *   emi12-sim       tx HEX         the instrument has put these bytes on the wire */
+ *   sim             tx HEX         the instrument has put these bytes on the wire */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -27,7 +27,7 @@ __attribute__((constructor)) static void stamp_open(void) {
   real_write = (ssize_t(*)(int, const void *, size_t))dlsym(RTLD_NEXT, "write");
   daemon_ = !strcmp(name, "asaleed");
   worker = !strcmp(name, "asaleed-driver");
-  instrument = !strcmp(name, "emi12-sim");
+  instrument = !strcmp(name, "sim");
   if (path && (daemon_ || worker || instrument))
     out = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 }

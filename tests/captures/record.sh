@@ -13,15 +13,15 @@ pid=
 stop() { if [ -n "$pid" ]; then kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; pid=; fi; }
 trap 'stop; rm -rf "$D"' EXIT
 
-# session NAME SECONDS CANCEL_AFTER CONTROL SIM_OPTIONS...: one acquisition, its capture under NAME.
+# session NAME SECONDS CANCEL_AFTER CONTROL KEYS: one acquisition, its capture under NAME; KEYS are the simulated
+# module's ("speed=4,fault=bad-crc").
 session() {
-  local name=$1 seconds=$2 cancel=$3 control=$4
-  shift 4
+  local name=$1 seconds=$2 cancel=$3 control=$4 keys=${5:+,$5}
   if [ "$only" != "  " ] && [[ $only != *" $name "* ]]; then return; fi
   rm -rf "$D"/* && mkdir -p "$D/store" "$D/devices.d"
   printf '[device ecg1]\ndriver = corscience_emi12\nusb-serial = EMI12SIM\n' >"$D/devices.d/ecg1.conf"
   : >"$D/asaleed.conf"
-  umockdev-wrapper "$B/tests/emi12-sim" --serial EMI12SIM --seed 7 --control "$D/sim.sock" "$@" -- \
+  umockdev-wrapper "$B/tests/sim" --instrument "emi12,serial=EMI12SIM,seed=7$keys" --control "$D/sim.sock" -- \
     "$B/asaleed" --config "$D/asaleed.conf" --store "$D/store" --socket "$D/api.sock" --devices "$D/devices.d" \
     --messages config/messages.fr --driver-program "$B/asaleed-driver" 2>"$D/log" &
   pid=$!
@@ -44,17 +44,17 @@ session() {
   tail -n 1 "$out/$name.capture" | sed "s/^/$name: /"
 }
 
-session normal 2 '' '' --speed 4
-session lost-frame 2 '' '' --speed 4 --fault lost-frame:40
-session bad-crc 2 '' '' --speed 4 --fault bad-crc:35
-session lead-off 2 '' '' --speed 4 --fault lead-off:2
-session duplicate-frame 2 '' '' --speed 4 --fault duplicate-frame:30
-session wrap 2 '' '' --speed 4 --packet 200 --block 65535
-session wrong-device 2 '' '' --fault wrong-device
-session self-test-fail 2 '' '' --fault self-test-fail
-session silence 4 '' '' --fault silence:60
-session babble 2 '' '' --fault babble
-session wrong-rate 2 '' '' --fault wrong-rate
+session normal 2 '' '' speed=4
+session lost-frame 2 '' '' speed=4,fault=lost-frame:40
+session bad-crc 2 '' '' speed=4,fault=bad-crc:35
+session lead-off 2 '' '' speed=4,fault=lead-off:2
+session duplicate-frame 2 '' '' speed=4,fault=duplicate-frame:30
+session wrap 2 '' '' speed=4,packet=200,block=65535
+session wrong-device 2 '' '' fault=wrong-device
+session self-test-fail 2 '' '' fault=self-test-fail
+session silence 4 '' '' fault=silence:60
+session babble 2 '' '' fault=babble
+session wrong-rate 2 '' '' fault=wrong-rate
 session cancelled 60 4 ''
 session unplugged 4 '' 'unplug-after 9000'
 head -c $(($(wc -c <"$out/normal.capture") / 2)) "$out/normal.capture" >"$out/cut.capture"

@@ -15,6 +15,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MESSAGES = os.path.join(ROOT, "config/messages.fr")
 SERIAL = "EMI12SIM0001"
+EMI12 = f"emi12,serial={SERIAL},speed=max"
 
 
 class Tap:
@@ -199,7 +200,7 @@ def check_problem(a, status, code=None, field=None):
 
 
 def can_simulate(build):
-    return os.path.exists(os.path.join(build, "tests/emi12-sim")) and shutil.which("umockdev-wrapper") is not None
+    return os.path.exists(os.path.join(build, "tests/sim")) and shutil.which("umockdev-wrapper") is not None
 
 
 def sanitizer(build):
@@ -210,16 +211,16 @@ def sanitizer(build):
 
 
 class Asaleed:
-    """The daemon on <work>/store. simulate: inside a bed with an EMI12 of that serial number."""
+    """The daemon on <work>/store. simulate: on a machine with an EMI12."""
 
-    def __init__(self, build, work=None, simulate=False, extra=(), env=None, sim_options=("--speed", "max"), wait=True):
+    def __init__(self, build, work=None, simulate=False, extra=(), env=None, wait=True):
         self.build = os.path.abspath(build)
         self.own = work is None
         self.work = work or tempfile.mkdtemp(prefix="asaleed-e2e-")
         self.store = os.path.join(self.work, "store")
         self.socket = os.path.join(self.work, "api.sock")
         self.log_path = os.path.join(self.work, "log")
-        self.simulate, self.extra, self.sim_options = simulate, list(extra), list(sim_options)
+        self.simulate, self.extra = simulate, list(extra)
         os.makedirs(self.store, mode=0o700, exist_ok=True)
         os.makedirs(os.path.join(self.work, "devices.d"), exist_ok=True)
         with open(os.path.join(self.work, "devices.d/ecg.conf"), "w") as f:
@@ -236,8 +237,8 @@ class Asaleed:
                    "--config", os.path.join(self.work, "asaleed.conf"), *self.extra]
         if self.simulate:
             first = sanitizer(self.build)
-            command = ["umockdev-wrapper", os.path.join(self.build, "tests/emi12-sim"), "--serial", SERIAL,
-                       *self.sim_options, *(["--preload", first] if first else []), "--", *command]
+            command = ["umockdev-wrapper", os.path.join(self.build, "tests/sim"), "--instrument", EMI12,
+                       *(["--preload", first] if first else []), "--", *command]
         if os.path.exists(self.socket):
             os.unlink(self.socket)
         with open(self.log_path, "ab") as log:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 
+EMI12 = "emi12,serial=EMI12SIM"  # the simulated ECG that "ecg1" is bound to
 alive = []  # what has been started and not ended: for whoever must end early
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -71,9 +72,10 @@ class Client:
 
 
 class Daemon:
-    """asaleed on a store, with everything else it needs in `work`; with simulate=True beside a simulated EMI12."""
+    """asaleed on a store, with everything else it needs in `work`; with instruments (as "sim --instrument" takes
+    them) on a machine that has these."""
 
-    def __init__(self, build, work, store, simulate=False, simulator_options=(), env=None, preload=None):
+    def __init__(self, build, work, store, instruments=(), simulator_options=(), env=None, preload=None):
         self.build, self.work, self.store = build, work, store
         self.socket = os.path.join(work, "api.sock")
         devices = os.path.join(work, "devices.d")
@@ -85,11 +87,11 @@ class Daemon:
                    "--devices", devices, "--messages", os.path.join(ROOT, "config/messages.fr"),
                    "--driver-program", os.path.join(build, "asaleed-driver"),
                    "--config", os.path.join(work, "asaleed.conf")]
-        if simulate:
+        if instruments:
             # As umockdev-wrapper does it, but with our library before its own, which passes nothing on.
             wrapper = ["env", f"LD_PRELOAD={preload}:libumockdev-preload.so.0"] if preload else ["umockdev-wrapper"]
-            command = [*wrapper, os.path.join(build, "tests/emi12-sim"), "--serial", "EMI12SIM",
-                       *simulator_options, "--", *command]
+            command = [*wrapper, os.path.join(build, "tests/sim"), *simulator_options,
+                       *[x for i in instruments for x in ("--instrument", i)], "--", *command]
         if os.path.exists(self.socket):
             os.unlink(self.socket)
         self.log = open(os.path.join(work, "asaleed.log"), "ab")
@@ -183,7 +185,7 @@ class Daemon:
 
 
 def can_simulate(build):
-    return os.path.exists(os.path.join(build, "tests/emi12-sim")) and shutil.which("umockdev-wrapper") is not None
+    return os.path.exists(os.path.join(build, "tests/sim")) and shutil.which("umockdev-wrapper") is not None
 
 
 def acquire(client, study, seconds, poll=0.005, limit=60, started=lambda study: None):

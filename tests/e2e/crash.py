@@ -23,7 +23,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from bed import SERIAL, Api, Asaleed, Tap, can_simulate, must, sanitizer  # noqa: E402
+from bed import EMI12, Api, Asaleed, Tap, can_simulate, must, sanitizer  # noqa: E402
 
 BUILD = os.path.abspath(sys.argv[1])
 PRELOAD = os.path.join(BUILD, "tests/crash_point.so")
@@ -440,7 +440,7 @@ def beds(jobs, tasks):
         base = os.path.join(work, str(j))
         with open(base + ".tasks", "w") as f:
             json.dump(tasks[j::jobs], f)
-        command = ["umockdev-wrapper", os.path.join(BUILD, "tests/emi12-sim"), "--serial", SERIAL, "--speed", "max",
+        command = ["umockdev-wrapper", os.path.join(BUILD, "tests/sim"), "--instrument", EMI12,
                    "--control", base + ".sock", "--", sys.executable, os.path.abspath(__file__), BUILD, "--inside",
                    base + ".sock", base + ".tasks", base + ".results"]
         with open(base + ".log", "w") as log:

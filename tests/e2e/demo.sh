@@ -29,7 +29,7 @@ if [ -n "${REAL:-}" ]; then
 else
   printf '[device ecg1]\ndriver = corscience_emi12\nlabel = ECG salle 1 (simulé)\nusb-serial = EMI12SIM\n' \
     >"$D/devices.d/ecg1.conf"
-  start umockdev-wrapper "$B/tests/emi12-sim" --serial EMI12SIM --control "$D/sim.sock" -- "$B/asaleed" "${daemon_args[@]}"
+  start umockdev-wrapper "$B/tests/sim" --instrument emi12,serial=EMI12SIM --control "$D/sim.sock" -- "$B/asaleed" "${daemon_args[@]}"
 fi
 stop() {
   local status=$?

@@ -14,7 +14,7 @@ import tempfile
 import time
 
 sys.dont_write_bytecode = True
-from client import Client, Daemon, Refused, acquire  # noqa: E402
+from client import EMI12, Client, Daemon, Refused, acquire  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.path.abspath(sys.argv[1])
@@ -43,7 +43,7 @@ def skip(name, why):
 
 
 class Bed:
-    """A daemon beside a simulator with these options, a nurse and a GP, and a patient."""
+    """A daemon beside a simulated EMI12 with these options, a nurse and a GP, and a patient."""
 
     def __init__(self, *options):
         self.work = tempfile.mkdtemp(prefix="asaleed-e2e-")
@@ -51,8 +51,8 @@ class Bed:
         os.mkdir(self.store, 0o700)
         self.control_path = os.path.join(self.work, "sim.sock")
         try:
-            self.daemon = Daemon(BUILD, self.work, self.store, simulate=True,
-                                 simulator_options=("--control", self.control_path, *options))
+            self.daemon = Daemon(BUILD, self.work, self.store, instruments=[",".join([EMI12, *options])],
+                                 simulator_options=("--control", self.control_path))
         except RuntimeError:
             shutil.rmtree(self.work, ignore_errors=True)
             raise
@@ -110,7 +110,7 @@ class Bed:
 
 
 def unplug_everywhere():
-    with Bed("--speed", "max") as bed:
+    with Bed("speed=max") as bed:
         study = bed.order()
         if bed.attempt(study) != "ok":
             return result(False, "unplug: a session without a fault works", bed.log())
@@ -152,7 +152,7 @@ def faults():
         ("duplicate-pn:20", "ok"), ("duplicate-frame:20", "ok"), ("truncated-frame:20", "ok"),
         ("counter-skip:20", "ok"), ("noise:8", "ok"), ("long-frame:3000", "ok"), ("rate-drift:80", "ok"),
     ]
-    with Bed("--speed", "8") as bed:
+    with Bed("speed=8") as bed:
         for fault, code in expected:
             bed.say("fault none")
             bed.say("reset")
@@ -179,7 +179,7 @@ def faults():
 
 
 def lead_off():
-    with Bed("--speed", "8", "--fault", "lead-off:2") as bed:
+    with Bed("speed=8", "fault=lead-off:2") as bed:
         study = bed.order()
         code = bed.attempt(study, seconds=2)
         texts = [q["text"] for q in bed.record(study)["quality"] if q["code"] == "electrode_off"]
@@ -255,7 +255,7 @@ def real_recording():
     result(len(channels) == 12 and sum(not c["derived"] for c in channels) == 8 and
            all(c["samples"] == 10545 and c["rate"] == "500" and not c["gaps"] for c in channels),
            "the real recording: 8 measured and 4 derived leads of 10545 samples at 500 Hz, no gap")
-    with Bed("--speed", "max", "--stream", SAMPLE) as bed:
+    with Bed("speed=max", f"stream={SAMPLE}") as bed:
         study = bed.order()
         code = bed.attempt(study, seconds=21)
         live = bed.record(study) if code == "ok" else {}
@@ -264,7 +264,7 @@ def real_recording():
 
 
 def wrong_requests():
-    with Bed("--speed", "8") as bed:
+    with Bed("speed=8") as bed:
         study = bed.order()
         for body, code in [({"device": "nowhere"}, "device_unknown"), ({"device": "ecg1", "seconds": 301}, "invalid_field"),
                            ({"device": "ecg1", "seconds": 0}, "invalid_field")]:

@@ -1,4 +1,5 @@
 #include "emi12.h"
+#include "option.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -831,22 +832,9 @@ int emi12_sim_fault(struct emi12_sim *sim, enum emi12_fault fault, unsigned arg)
 }
 
 int emi12_sim_fault_text(struct emi12_sim *sim, const char *text) {
-  const char *colon = strchr(text, ':');
-  size_t name_len = colon ? (size_t)(colon - text) : strlen(text);
-  unsigned long arg = 0;
-  if (colon) {
-    char *end;
-    if (colon[1] < '0' || colon[1] > '9')
-      return -EINVAL;
-    errno = 0;
-    arg = strtoul(colon + 1, &end, 0);
-    if (errno || *end || arg > UINT_MAX)
-      return -EINVAL;
-  }
-  for (unsigned f = 0; f < EMI12_FAULT_COUNT; f++)
-    if (strlen(fault_names[f]) == name_len && memcmp(fault_names[f], text, name_len) == 0)
-      return emi12_sim_fault(sim, (enum emi12_fault)f, (unsigned)arg);
-  return -EINVAL;
+  unsigned arg;
+  int fault = option_fault(text, fault_names, EMI12_FAULT_COUNT, &arg);
+  return fault < 0 ? fault : emi12_sim_fault(sim, (enum emi12_fault)fault, arg);
 }
 
 /* ---- life ---- */
@@ -924,6 +912,14 @@ struct emi12_sim *emi12_sim_create(const struct emi12_sim_options *options) {
   sim->random = mix(o->seed);
   emi12_sim_power_on(sim);
   return sim;
+}
+
+int emi12_sim_replay(struct emi12_sim *sim, const uint8_t *stream, size_t len) {
+  if (sim->streaming || !stream || !len)
+    return -EINVAL;
+  sim->options.stream = stream;
+  sim->options.stream_len = len;
+  return 0;
 }
 
 void emi12_sim_destroy(struct emi12_sim *sim) {

@@ -102,6 +102,9 @@ struct emi12_sim_stats {
 struct emi12_sim *emi12_sim_create(const struct emi12_sim_options *options);
 void emi12_sim_destroy(struct emi12_sim *sim); /* NULL is fine */
 
+/* As options.stream and stream_len say it at the beginning. 0, or -EINVAL for no bytes or amid a stream. */
+int emi12_sim_replay(struct emi12_sim *sim, const uint8_t *stream, size_t len);
+
 /* As power coming back: stopped, power-on configuration and counters. Faults and statistics stay. */
 void emi12_sim_power_on(struct emi12_sim *sim);
 

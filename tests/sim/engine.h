@@ -33,6 +33,13 @@ struct sim_engine {
   size_t (*transmit)(void *engine, uint64_t now_us, uint8_t *bytes, size_t max);
   uint64_t (*next_us)(const void *engine); /* when there will be more to transmit: 0 = now, UINT64_MAX = never */
   void (*line_closed)(void *engine, uint64_t now_us); /* nobody listens any more */
+
+  /* What not every instrument has: NULL. */
+  void (*line_opened)(void *engine, uint64_t now_us); /* somebody listens, until line_closed */
+  /* A recording to send in place of what the engine would make up; the bytes stay the caller's. 0, -EINVAL. */
+  int (*replay)(void *engine, const uint8_t *bytes, size_t n);
 };
+
+extern const struct sim_engine *const sim_engines[]; /* table.c; NULL ends it */
 
 #endif

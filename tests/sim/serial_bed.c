@@ -478,7 +478,7 @@ int serial_bed_unplug(struct serial_bed_port *port) {
 
 /* ---- life ---- */
 
-struct serial_bed *serial_bed_create(void) {
+struct serial_bed *serial_bed_create(UMockdevTestbed *machine) {
   if (!serial_bed_available()) {
     errno = ENOTSUP;
     return NULL;
@@ -492,7 +492,7 @@ struct serial_bed *serial_bed_create(void) {
   struct serial_bed *bed = calloc(1, sizeof(*bed));
   if (!bed)
     return NULL;
-  bed->testbed = umockdev_testbed_new();
+  bed->testbed = machine ? g_object_ref(machine) : umockdev_testbed_new();
   return bed;
 }
 

@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <umockdev.h>
 
 struct serial_bed;
 struct serial_bed_port;
@@ -45,9 +46,10 @@ char *serial_bed_preload(const char *first);
  * is nothing to do. */
 void serial_bed_without_sanitizer(char **argv);
 
-/* One bed at a time. NULL with errno: ENOTSUP without the preload, EINVAL when TMPDIR is below /dev. Sets UMOCKDEV_DIR,
- * so children inherit the bed. */
-struct serial_bed *serial_bed_create(void);
+/* On this machine, which other beds may share as long as they keep off its USB bus 1, or on one of its own (NULL). One
+ * machine at a time: UMOCKDEV_DIR names it, so children inherit it. NULL with errno: ENOTSUP without the preload,
+ * EINVAL when TMPDIR is below /dev. */
+struct serial_bed *serial_bed_create(UMockdevTestbed *machine);
 void serial_bed_destroy(struct serial_bed *bed); /* unplugs and frees its ports; NULL is fine */
 
 /* The port belongs to the bed, and is not plugged in yet. Each port of a bed needs a name of its own. */

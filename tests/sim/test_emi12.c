@@ -2,6 +2,7 @@
  * The EMI12 engine, checked through a decoder of its own: it shares no code with the engine, and none with the driver.
  */
 #include "emi12.h"
+#include "engine.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <limits.h>
 
 /* ---- a small decoder ---- */
@@ -749,11 +751,16 @@ static void test_lead_off(void **state) {
   close_session(&s);
 }
 
+extern const struct sim_engine sim_emi12;
+
 static void test_fault_text(void **state) {
   (void)state;
   struct session s = open_session(NULL);
-  for (unsigned i = 0; i < EMI12_FAULT_COUNT; i++)
+  for (unsigned i = 0; i < EMI12_FAULT_COUNT; i++) {
     assert_int_equal(emi12_sim_fault_text(s.sim, emi12_fault_name((enum emi12_fault)i)), 0);
+    if (i != EMI12_FAULT_NONE)
+      assert_non_null(strstr(sim_emi12.help, emi12_fault_name((enum emi12_fault)i)));
+  }
   assert_null(emi12_fault_name(EMI12_FAULT_COUNT));
   static const char *const bad[] = {"",
                                     "lost",
@@ -791,6 +798,39 @@ static void test_power_on(void **state) {
   assert_true(next_frame(&r, &f));
   assert_int_equal(f.body[0], 9);
   close_session(&s);
+}
+
+/* The same module set up by texts, as the simulator program does it. */
+static void test_engine(void **state) {
+  (void)state;
+  static uint8_t other[1 << 20];
+  char why[256] = "", answer[256], said[512];
+  struct session s = open_session(
+      &(struct emi12_sim_options){.packet_number = 200, .block_counter = 65535, .seed = 3, .heart_rate = 90});
+  START(&s, 0);
+  run_until(&s, 5000000);
+  void *sim = sim_emi12.create("packet=200,block=0xffff,seed=3,heart-rate=90", 0, why);
+  assert_non_null(sim);
+  assert_int_equal(sim_emi12.command(sim, 0, "start", answer), 0);
+  size_t n = 0, part;
+  while ((part = sim_emi12.transmit(sim, 5000000, other + n, sizeof(other) - n)) > 0)
+    n += part;
+  assert_int_equal(n, s.len);
+  assert_memory_equal(other, s.bytes, n);
+  assert_true(sim_emi12.stats(sim, said, sizeof(said)) < sizeof(said));
+  assert_non_null(strstr(said, "streaming=1 bytes_in=8 requests=1 requests_bad=0"));
+  assert_true(sim_emi12.replay(sim, other, n) < 0); /* not amid a stream */
+  assert_int_equal(sim_emi12.command(sim, 0, "blow", answer), -EINVAL);
+  assert_int_equal(sim_emi12.fault(sim, "lost-frame"), 0);
+  assert_int_equal(sim_emi12.fault(sim, "found-frame"), -EINVAL);
+  sim_emi12.destroy(sim);
+  close_session(&s);
+  static const char *const bad[] = {"seed", "seed=x", "speed=0", "packet=256", "clock=host", "seed=1,,", "rate=300"};
+  for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+    why[0] = '\0';
+    assert_null(sim_emi12.create(bad[i], 0, why));
+    assert_true(why[0] != '\0');
+  }
 }
 
 /* ---- replay ---- */
@@ -957,6 +997,7 @@ int main(void) {
       cmocka_unit_test(test_request_faults),
       cmocka_unit_test(test_lead_off),
       cmocka_unit_test(test_fault_text),
+      cmocka_unit_test(test_engine),
       cmocka_unit_test(test_power_on),
       cmocka_unit_test(test_replay),
       cmocka_unit_test(test_real_capture),

@@ -33,7 +33,7 @@ struct fixture {
 static int set_up(void **state) {
   static struct fixture f;
   const struct serial_bed_options options = {.serial = "A10K5X2Z"};
-  f.bed = serial_bed_create();
+  f.bed = serial_bed_create(NULL);
   if (!f.bed || serial_bed_add(f.bed, &options, &f.port) < 0 || serial_bed_plug(f.port) < 0)
     return -1;
   *state = &f;

@@ -58,7 +58,7 @@ read_an_ecg() {
   local pid token=$work/nurse.token ready=1
   mkdir -p "$work/devices.d" "$root/var/lib/asaleed"
   printf '[device ecg1]\ndriver = corscience_emi12\nusb-serial = SIM\n' >"$work/devices.d/ecg1.conf"
-  umockdev-wrapper "$build/tests/emi12-sim" --serial SIM --speed max -- "$build/asaleed" --config /dev/null \
+  umockdev-wrapper "$build/tests/sim" --instrument emi12,serial=SIM,speed=max -- "$build/asaleed" --config /dev/null \
     --store "$root/var/lib/asaleed" --socket "$work/out.sock" --devices "$work/devices.d" \
     --messages config/messages.fr --driver-program "$build/asaleed-driver" >"$work/out.log" 2>&1 &
   pid=$!
@@ -76,7 +76,7 @@ read_an_ecg() {
   return $status
 }
 reading=
-if [ -x "$build/tests/emi12-sim" ] && command -v umockdev-wrapper >/dev/null; then
+if [ -x "$build/tests/sim" ] && command -v umockdev-wrapper >/dev/null; then
   read_an_ecg >"$work/reading.log" 2>&1 && reading=yes || sed 's/^/# /' "$work/reading.log"
 fi
 
@@ -156,7 +156,7 @@ if [ -n "$reading" ]; then
   check "a worker decodes in its own sandbox inside the unit's" decode_again
 else
   n=$((n + 1))
-  echo "ok $n - a worker decodes in its own sandbox inside the unit's # SKIP no reading: needs build/tests/emi12-sim"
+  echo "ok $n - a worker decodes in its own sandbox inside the unit's # SKIP no reading: needs build/tests/sim"
 fi
 check "the audit trail is whole" ctl audit verify
 

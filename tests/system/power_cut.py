@@ -33,7 +33,7 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
-from client import Client, Daemon, Refused, acquire, alive, can_simulate, sha256_file  # noqa: E402
+from client import EMI12, Client, Daemon, Refused, acquire, alive, can_simulate, sha256_file  # noqa: E402
 
 OUTER_MB, INNER_MB = 640, 512
 CUTS = ("kept", "lost")
@@ -258,7 +258,7 @@ def main():
     told = Acknowledged(os.path.join(work, "acknowledged"))
     seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
     choose = random.Random(seed)
-    print(f"# seed {seed}; {'with' if simulate else 'WITHOUT (no emi12-sim)'} acquisitions")
+    print(f"# seed {seed}; {'with' if simulate else 'WITHOUT (no simulator)'} acquisitions")
     outer, at_outer, at_store = work + "/outer.img", work + "/outer", work + "/store"
     run("truncate", "-s", f"{OUTER_MB}M", outer)
     run("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", outer)
@@ -286,7 +286,7 @@ def main():
                     os.fsync(f.fileno())
         write_direct(at_store + "/direct", "old", True)
         speed = choose.choice(["max", "20", "4"])
-        d = Daemon(build, work, store, simulate=simulate, simulator_options=["--speed", speed])
+        d = Daemon(build, work, store, instruments=[f"{EMI12},speed={speed}"] if simulate else [])
         if not tokens:
             tokens = {c: k.token for c, k in zip(("nurse", "gp"), d.accounts("nurse", "gp"))}
             for who, token in tokens.items():

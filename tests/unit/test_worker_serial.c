@@ -44,7 +44,7 @@ static int set_up(void **state) {
   static struct fixture f;
   char why[TRANSPORT_WHY_MAX];
   int pair[2];
-  f.bed = serial_bed_create();
+  f.bed = serial_bed_create(NULL);
   if (!f.bed || serial_bed_add(f.bed, &(struct serial_bed_options){0}, &f.port) < 0 || serial_bed_plug(f.port) < 0 ||
       socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair) < 0 ||
       transport_serial_open(NODE, toy.match, &f.transport, why) < 0)

@@ -1,0 +1,17 @@
+/* Every simulated instrument, and every way to one: a declaration and a line, in alphabetical order. */
+#include "carrier.h"
+#include "engine.h"
+
+extern const struct sim_engine sim_emi12;
+
+const struct sim_engine *const sim_engines[] = {
+    &sim_emi12,
+    NULL,
+};
+
+extern const struct sim_carrier sim_serial_carrier;
+
+const struct sim_carrier *const sim_carriers[] = {
+    &sim_serial_carrier,
+    NULL,
+};
