@@ -2,10 +2,12 @@
 #include "carrier.h"
 #include "engine.h"
 
-extern const struct sim_engine sim_emi12;
+extern const struct sim_engine sim_emi12, sim_sp80b, sim_vitalograph;
 
 const struct sim_engine *const sim_engines[] = {
     &sim_emi12,
+    &sim_sp80b,
+    &sim_vitalograph,
     NULL,
 };
 
