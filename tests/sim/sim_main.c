@@ -10,7 +10,6 @@
 #include "serial_bed.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
