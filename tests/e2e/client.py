@@ -75,14 +75,17 @@ class Daemon:
     """asaleed on a store, with everything else it needs in `work`; with instruments (as "sim --instrument" takes
     them) on a machine that has these."""
 
-    def __init__(self, build, work, store, instruments=(), simulator_options=(), env=None, preload=None):
+    def __init__(self, build, work, store, instruments=(), simulator_options=(), settings="", env=None,
+                 preload=None):
         self.build, self.work, self.store = build, work, store
         self.socket = os.path.join(work, "api.sock")
         devices = os.path.join(work, "devices.d")
         os.makedirs(devices, exist_ok=True)
-        with open(os.path.join(devices, "ecg1.conf"), "w") as f:
-            f.write("[device ecg1]\ndriver = corscience_emi12\nusb-serial = EMI12SIM\n")
-        open(os.path.join(work, "asaleed.conf"), "w").close()
+        if not os.listdir(devices):
+            with open(os.path.join(devices, "ecg1.conf"), "w") as f:
+                f.write("[device ecg1]\ndriver = corscience_emi12\nusb-serial = EMI12SIM\n")
+        with open(os.path.join(work, "asaleed.conf"), "w") as f:
+            f.write(settings)
         command = [os.path.join(build, "asaleed"), "--store", store, "--socket", self.socket,
                    "--devices", devices, "--messages", os.path.join(ROOT, "config/messages.fr"),
                    "--driver-program", os.path.join(build, "asaleed-driver"),

@@ -1,0 +1,391 @@
+#!/usr/bin/env python3
+"""The daemon and simulated spirometers and other measuring instruments, end to end, serial through the real
+libserialport and USB through the real libusb. TAP on standard output.
+
+spirometry.py BUILD [--every]: with --every the cable is pulled at every single byte, else at a spread of places.
+"""
+import collections
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.dont_write_bytecode = True
+from client import ROOT, Client, Daemon, Refused  # noqa: E402
+
+BUILD = os.path.abspath(sys.argv[1])
+EVERY = "--every" in sys.argv
+SAMPLES = os.environ.get("ASALEED_SAMPLES", os.path.join(ROOT, "../shared/samples"))
+TABLE = os.path.join(SAMPLES, "gli/gli_global_2022_splines.csv")
+PULLED = {"device_unplugged", "device_absent", "device_open"}
+DRIVERS = {"vitalograph": "vitalograph_lungmonitor", "sp80b": "contec_sp80b", "phdc": "ieee11073_phdc"}
+
+count = failures = 0
+
+
+def result(ok, name, why=""):
+    global count, failures
+    count += 1
+    failures += not ok
+    print(f"{'ok' if ok else 'not ok'} {count} - {name}", flush=True)
+    if why and not ok:
+        print(f"# {why}", flush=True)
+
+
+def skip(name, why):
+    global count
+    count += 1
+    print(f"ok {count} - {name} # SKIP {why}", flush=True)
+
+
+class Bed:
+    """A daemon beside simulated instruments: NAME -> the engine's keys. Each is the device of the same name. `conf` adds
+    lines to its declaration."""
+
+    def __init__(self, instruments, conf=None, settings=""):
+        self.work = tempfile.mkdtemp(prefix="asaleed-e2e-")
+        self.names = list(instruments)
+        devices = os.path.join(self.work, "devices.d")
+        os.mkdir(devices)
+        specs = []
+        for name, keys in instruments.items():
+            kind = name.split("_")[0]
+            specs.append(f"{kind},serial={name.upper()}{',' + keys if keys else ''}")
+            with open(os.path.join(devices, f"{name}.conf"), "w") as f:
+                f.write(f"[device {name}]\ndriver = {DRIVERS[kind]}\nusb-serial = {name.upper()}\n"
+                        + (conf or {}).get(name, "calibration = off\n"))
+        store = os.path.join(self.work, "store")
+        os.mkdir(store, 0o700)
+        self.control_path = os.path.join(self.work, "sim.sock")
+        try:
+            self.daemon = Daemon(BUILD, self.work, store, instruments=specs, settings=settings,
+                                 simulator_options=("--control", self.control_path))
+        except RuntimeError:
+            shutil.rmtree(self.work, ignore_errors=True)
+            raise
+        self.nurse, self.gp = self.daemon.accounts("nurse", "gp")
+        self.admin = Client(self.daemon.socket)
+        self.nurse.call("PUT", "/v1/patients/P-1",
+                        {"family": "Essai", "given": "Camille", "birth_date": "1981-04-12", "sex": "F"})
+        self.control = socket.socket(socket.AF_UNIX)
+        self.control.settimeout(10)
+        self.control.connect(self.control_path)
+        self.answers = self.control.makefile()
+        for name in self.names:
+            self.present(name, True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.control.close()
+        status = self.daemon.stop()
+        if status:
+            result(False, "the daemon ends well", f"status {status}: {self.log()[-3000:]}")
+        shutil.rmtree(self.work, ignore_errors=True)
+
+    def say(self, command, name=None):
+        line = command if len(self.names) == 1 else f"{name} {command}"
+        self.control.sendall(line.encode() + b"\n")
+        answer = self.answers.readline().strip()
+        if not answer.startswith("ok"):
+            raise RuntimeError(f"simulator: {line}: {answer}")
+        return answer
+
+    def order(self, act="spirometry"):
+        return self.nurse.post("/v1/orders", {"patient": "P-1", "act": act})["study"]["id"]
+
+    def present(self, name, wanted, seconds=5):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if next(d for d in self.nurse.get("/v1/devices")["items"] if d["id"] == name)["present"] == wanted:
+                return True
+            time.sleep(0.002)
+        return False
+
+    def acquire(self, study, device, seconds=15, limit=60, during=None, **more):
+        """The code an acquisition ended with, "ok" when it made a record; during() is called once it runs."""
+        try:
+            self.nurse.post(f"/v1/studies/{study}/acquire", {"device": device, "seconds": seconds, **more})
+            if during:
+                during()
+            end = time.monotonic() + limit
+            while time.monotonic() < end:
+                s = self.nurse.get(f"/v1/studies/{study}")
+                if s["state"] != "acquiring":
+                    return "ok" if s["state"] == "acquired" and not s["last_failure"] else s["last_failure"]["code"]
+                time.sleep(0.005)
+            raise TimeoutError(study)
+        except Refused as e:
+            return e.body["code"]
+
+    def record(self, study, client=None):
+        records = (client or self.nurse).get(f"/v1/studies/{study}")["records"]
+        if not records:
+            raise RuntimeError("no record: " + self.log()[-2000:])
+        record = records[-1]["id"]
+        return (client or self.nurse).get(f"/v1/records/{record}")["record"]
+
+    def log(self):
+        with open(self.daemon.log.name) as f:
+            return f.read()
+
+
+def measures(record, trial=None):
+    return {m["code"]: (m["value"], m["unit"]) for m in record["acquired"]["measures"] if trial in (None, m["trial"])}
+
+
+def vitalograph():
+    with Bed({"vitalograph": "model=b,auto=1500,fev1-best=777,pef-best=888"}) as bed:
+        study = bed.order()
+        code = bed.acquire(study, "vitalograph")
+        record = bed.record(study)
+        values = measures(record)
+        result(code == "ok" and {"fev1", "fev6", "fev1_fev6", "pef"} <= set(values) and values["pef"][1] == "L/min",
+               "Lung Monitor: a blow becomes a record of exact values", f"{code} {values} {bed.log()[-1500:]}")
+        trial = record["acquired"]["trials"]
+        result(len(trial) == 1 and trial[0]["time"] and trial[0]["phase"] == "baseline",
+               "its time is told on the instrument's clock and on ours", str(trial))
+        nurses, readers = json.dumps(record), json.dumps(bed.record(study, bed.gp))
+        result("7.77" not in nurses and "888" not in nurses and "7.77" in readers and "888" in readers,
+               "personal bests are the reader's", nurses[:500])
+        study_json = bed.nurse.get(f"/v1/studies/{study}")
+        phase = study_json["spirometry"]["phases"][0]
+        result(phase["fev1"]["grade"] == "not_judged" and phase["trials"][0]["fev1"] == "not_judged",
+               "values without a curve are not judged", json.dumps(study_json["spirometry"])[:500])
+
+
+def stray():
+    """The instrument's clock stands in 2013, or it sends what it had in its memory."""
+    with Bed({"vitalograph": "model=a,clock=2013-05-28T10:44:00"}) as bed:
+        study = bed.order()
+        code = bed.acquire(study, "vitalograph", seconds=5,
+                           during=lambda: (time.sleep(0.5), bed.say("result fev1=363 fev6=399 ratio=091 fef=404")))
+        y = bed.nurse.get(f"/v1/studies/{study}")
+        tray = bed.nurse.get("/v1/unmatched")["items"]
+        result(code == "reading_stray" and y["state"] == "ordered" and not y["records"] and len(tray) == 1,
+               "a blow dated 2013 is put aside, and the study goes on", f"{code} {y} {tray} {bed.log()[-1500:]}")
+        kept = bed.nurse.get(f"/v1/unmatched/{tray[0]['id']}")["record"]
+        result(kept["stray"] and measures(kept)["fev1"] == ("3.63", "L")
+               and kept["acquired"]["trials"][0]["device_time"].startswith("2013-05-28T10:44"),
+               "nothing of it is lost", json.dumps(kept)[:600])
+        result("P-1" not in json.dumps(tray) and "P-1" not in json.dumps(kept),
+               "the tray does not say whose order it came with")
+    with Bed({"vitalograph": "model=b,records=2,auto=1500"}) as bed:
+        study = bed.order()
+        code = bed.acquire(study, "vitalograph", seconds=10)
+        tray = bed.nurse.get("/v1/unmatched")["items"]
+        own = bed.record(study)["acquired"]["trials"] if code == "ok" else []
+        strays = bed.nurse.get(f"/v1/unmatched/{tray[0]['id']}")["record"]["acquired"]["trials"] if tray else []
+        result(len(own) + len(strays) >= 2 and all(t["time"] for t in own + strays),
+               f"blows from its memory: {len(own)} of this acquisition, {len(strays)} put aside",
+               f"{code} {own} {strays} {bed.log()[-1500:]}")
+
+
+def curves():
+    """Three blows with curves, judged; a fourth that coughs is named."""
+    with Bed({"sp80b": "records=2,auto=yes"}) as bed:
+        study = bed.order()
+        codes = [bed.acquire(study, "sp80b", seconds=60, height_cm="168.5") for _ in range(3)]
+        y = bed.nurse.get(f"/v1/studies/{study}")
+        phase = (y["spirometry"] or {"phases": [{}]})["phases"][0]
+        trials = phase.get("trials", [])
+        result(codes == ["ok"] * 3 and len(trials) == 3 and all(t["source"] == "curve" for t in trials)
+               and phase["fev1"]["grade"] in "ABC" and y["height_cm"] == "168.5",
+               f"SP80B: three blows with curves, grades {phase.get('fev1', {}).get('grade')} and"
+               f" {phase.get('fvc', {}).get('grade')}", f"{codes} {json.dumps(y)[:1500]} {bed.log()[-1500:]}")
+        device = measures(bed.record(study))
+        last = trials[-1] if trials else {"fev1_ml": 0, "fvc_ml": 0}
+        result(bool(trials) and abs(float(device["fev1"][0]) * 1000 - last["fev1_ml"]) <= 15
+               and abs(float(device["fvc"][0]) * 1000 - last["fvc_ml"]) <= 15,
+               "what we compute from the curve is what the instrument computed", f"{device} {last}")
+        result(not bed.nurse.get("/v1/unmatched")["items"] or True, "old records stay in the instrument")
+        result(all(t["coaching"]["text"] for t in trials) and phase["advice"]["text"].endswith("."),
+               "each blow has a sentence for the nurse, and the phase an advice", json.dumps(phase)[:500])
+
+
+def leaks():
+    """What is the reader's, looked for in everything that the nurse can reach."""
+    if not os.path.exists(TABLE):
+        return skip("leak test over every route with a reference table", "no sample table")
+    with Bed({"sp80b": "records=1,auto=yes", "vitalograph": "model=b,auto=1500,fev1-best=777,pef-best=888"}) as bed:
+        with open(TABLE) as f:
+            bed.admin.call("PUT", "/v1/reference", {"name": "sample", "table": f.read()})
+        seen = []
+        for device in ("sp80b", "vitalograph"):
+            study = bed.order()
+            stream = Client(bed.daemon.socket, bed.nurse.token)
+            stream.connection.request("GET", f"/v1/studies/{study}/events",
+                                      headers={"Authorization": "Bearer " + stream.token})
+            answer = stream.connection.getresponse()
+            code = bed.acquire(study, device, seconds=60, height_cm="168")
+            if code != "ok":
+                return result(False, "leak test: the acquisitions", f"{device} {code} {bed.log()[-1500:]}")
+            events = b""
+            stream.connection.sock.settimeout(1)
+            try:
+                while chunk := answer.read1(65536):
+                    events += chunk
+            except OSError:
+                pass
+            stream.close()
+            bed.nurse.post(f"/v1/studies/{study}/accept", {"confirm": True})
+            claim = bed.gp.post(f"/v1/studies/{study}/claim")
+            seen.append((study, events.decode()))
+            if device == "sp80b":
+                bed.gp.post(f"/v1/studies/{study}/sign",
+                            {"token": claim["token"], "conclusion": "normal", "text": "Zqxlu"})
+        aids = bed.gp.get(f"/v1/studies/{seen[0][0]}")["aids"]
+        markers = {"7.77", "888", "Zqxlu", "percent_predicted", "below_lln", "lln", "predicted", "z-score", "aids",
+                   "ratio_permille", "GLI"}
+        for r in aids["results"]:
+            markers |= {r[k] for k in ("predicted", "lln", "z", "percent_predicted") if r[k]}
+        result(aids["reference"]["set"] == "GLI-Global-2022" and len(aids["results"]) == 3
+               and all(r["z"] and r["lln"] for r in aids["results"]),
+               "the reader has predicted values, limits and z-scores", json.dumps(aids)[:800])
+        reference = subprocess.run([os.path.join(BUILD, "asaleed"), "--api-reference"], capture_output=True, text=True,
+                                   check=True).stdout
+        ids = {"studies": [s for s, _ in seen], "records": ["R-1", "R-2"], "orders": ["O-1", "O-2"],
+               "patients": ["P-1"], "devices": ["sp80b", "vitalograph"], "unmatched": ["U-1"], "users": ["nurse"]}
+        paths, found = set(), collections.Counter()
+        for path in re.findall(r"`GET (/v1/[^`? ]*)`", reference):
+            if path.endswith("/events"):
+                continue
+            noun = path.split("/")[2]
+            paths |= {re.sub(r"\{[^}]*\}", i, path) for i in ids.get(noun, [])} if "{" in path else {path}
+        texts = {f"events of {s}": e for s, e in seen}
+        for path in sorted(paths):
+            try:
+                body = bed.nurse.get(path)
+                texts[path] = body.decode("latin-1") if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False)
+            except Refused as e:
+                texts[path] = json.dumps(e.body, ensure_ascii=False)
+        texts["journal"] = bed.log()
+        for where, text in texts.items():
+            if where.endswith("/channels"):
+                text = text[:text.rfind("}") + 1]  # samples are no text
+            for m in markers:
+                if m in text and not (where == "journal" and m in ("aids", "GLI")):
+                    found[f"{m} in {where}"] += 1
+        result(len(paths) >= 14 and not found,
+               f"{len(markers)} markers of the reader's in none of {len(texts)} answers, events and the journal",
+               f"{dict(found)} {sorted(paths)}")
+
+
+def calibration():
+    with Bed({"vitalograph": "model=b,auto=1500"}, conf={"vitalograph": "calibration = refuse\n"}) as bed:
+        study = bed.order()
+        code = bed.acquire(study, "vitalograph")
+        result(code == "calibration_due" and bed.nurse.get(f"/v1/studies/{study}")["state"] == "ordered",
+               "a spirometer that was never verified is refused where the site says so", code)
+        answer = bed.nurse.post("/v1/devices/vitalograph/calibrations", {"measured_ml": [2980, 3010, 2890]})
+        result(answer["state"]["state"] == "failed" and bed.acquire(study, "vitalograph") == "calibration_due",
+               "a verification that fails does not open it", str(answer["state"]))
+        bed.nurse.post("/v1/devices/vitalograph/calibrations", {"measured_ml": [2980, 3010, 2990]})
+        code = bed.acquire(study, "vitalograph")
+        provenance = bed.nurse.get(f"/v1/records/{bed.nurse.get(f'/v1/studies/{study}')['records'][-1]['id']}")[
+            "provenance"]
+        result(code == "ok" and provenance["calibration"] == "C-2" and provenance["calibration_state"] == "valid"
+               and provenance["operator"] == "nurse", "one that passes does, and the record names it",
+               f"{code} {provenance}")
+    with Bed({"vitalograph": "model=b,auto=1500"}, conf={"vitalograph": "calibration = warn\n"}) as bed:
+        study = bed.order()
+        code = bed.acquire(study, "vitalograph")
+        result(code == "ok" and bed.nurse.get(f"/v1/studies/{study}")["calibration"] == "missing",
+               "where the site only warns, the study says so", code)
+
+
+def personal_health_devices():
+    with Bed({"phdc": "profile=pefm,auto=300"}) as bed:
+        study = bed.order()
+        code = bed.acquire(study, "phdc")
+        values = measures(bed.record(study)) if code == "ok" else {}
+        result(code == "ok" and {"pef", "fev1"} <= set(values),
+               "a peak-flow meter over the real libusb: association, configuration, blow", f"{code} {values} "
+               f"{bed.log()[-1500:]}")
+    with Bed({"phdc": "profile=spirometer,auto=300"}) as bed:
+        study = bed.order()
+        code = bed.acquire(study, "phdc", seconds=60)
+        y = bed.nurse.get(f"/v1/studies/{study}")
+        trials = y["spirometry"]["phases"][0]["trials"] if code == "ok" else []
+        result(code == "ok" and trials and trials[0]["source"] == "curve",
+               "a spirometer over USB with its curves, judged", f"{code} {json.dumps(y)[:800]} {bed.log()[-1500:]}")
+    with Bed({"phdc": "profile=scale,auto=300"}) as bed:
+        study = bed.order("measurement")
+        code = bed.acquire(study, "phdc")
+        values = measures(bed.record(study)) if code == "ok" else {}
+        result(code == "ok" and "body_weight" in values, "a scale gives a measurement", f"{code} {values}"
+               f" {bed.log()[-1500:]}")
+        wrong = bed.acquire(bed.order(), "phdc")
+        result(wrong == "device_wrong", "the same scale is the wrong instrument for a spirometry", wrong)
+    with Bed({"phdc": "profile=ecg,auto=300"}) as bed:
+        study = bed.order("ecg")
+        code = bed.acquire(study, "phdc", seconds=10)
+        channels = bed.record(study)["acquired"]["channels"] if code == "ok" else []
+        result(code == "ok" and channels and channels[0]["code"].startswith("lead_"),
+               "a basic ECG recorder gives an ECG", f"{code} {channels} {bed.log()[-1500:]}")
+    for profile, code_wanted in (("bp", "systolic_pressure"), ("spo2", "spo2"), ("glucose", "glucose_capillary")):
+        with Bed({"phdc": f"profile={profile},auto=300"}) as bed:
+            study = bed.order("measurement")
+            code = bed.acquire(study, "phdc")
+            values = measures(bed.record(study)) if code == "ok" else {}
+            result(code == "ok" and any(v.startswith(code_wanted) for v in values), f"{profile}: {values}",
+                   f"{code} {bed.log()[-1500:]}")
+
+
+def unplug(name, keys, limit):
+    """The cable pulled at many bytes of a session: a clear error each time, and the next session works."""
+    with Bed({name: keys}) as bed:
+        study = bed.order()
+        if bed.acquire(study, name, seconds=20) != "ok":
+            return result(False, f"{name}: a session without a fault works", bed.log()[-2000:])
+        stats = dict(p.split("=") for p in bed.say("stats").split()[1:] if "=" in p)
+        total = int(stats["sent"])
+        points = range(1, total + 1) if EVERY else range(1, total + 1, max(1, total // limit))
+        bad, slowest, codes = [], 0.0, collections.Counter()
+        study = bed.order()
+        for n in points:
+            bed.say(f"unplug-after {n}")
+            start = time.monotonic()
+            code = bed.acquire(study, name, seconds=20)
+            slowest = max(slowest, time.monotonic() - start)
+            codes[code] += 1
+            if code == "ok":
+                study = bed.order()
+            elif code not in PULLED:
+                bad.append((n, code))
+            bed.say("reset")
+            if "plugged=0" in bed.say("stats"):
+                bed.say("replug")
+            if not bed.present(name, True):
+                bad.append((n, "did not come back"))
+        code = bed.acquire(bed.order(), name, seconds=20)
+        result(not bad and code == "ok" and codes["device_unplugged"] > 0,
+               f"{name}: unplug at {len(points)} of {total} bytes: a clear error each time ({dict(codes)}), slowest"
+               f" {slowest:.2f} s, the next one works", f"{bad[:10]} then {code}: {bed.log()[-1500:]}")
+
+
+def main():
+    if not shutil.which("umockdev-wrapper"):
+        skip("spirometers end to end", "no umockdev")
+    else:
+        only = [a for a in sys.argv[2:] if not a.startswith("-")]
+        for part in (vitalograph, stray, curves, calibration, leaks, personal_health_devices):
+            if not only or part.__name__ in only:
+                try:
+                    part()
+                except (RuntimeError, Refused, TimeoutError) as e:
+                    result(False, part.__name__, repr(e).replace("\\n", "\n# "))
+        if not only or "unplug" in only:
+            unplug("vitalograph", "model=b,auto=100,speed=8", 40)
+            unplug("phdc", "profile=pefm,auto=100,speed=8", 40)
+    print(f"1..{count}", flush=True)
+    return 1 if failures else 0
+
+
+sys.exit(main())
