@@ -8,10 +8,10 @@
 /*
  * The lungs are two compartments that empty in parallel: remaining = v0 exp(-A / tau0) + v1 exp(-A / tau1). Beyond the
  * peak flow it is the airways, not the muscles, that limit the flow, hence exponentials; two of them make the scooped
- * curve of obstruction. Instead of time stands A, the integral of the effort a(t), 0 (at rest) to 1 (flow-limited):
- * flow = a (v0 / tau0 exp(-A / tau0) + ...). A blast, a hesitation, a cough, a closed glottis are shapes of a(t).
- * a(t) goes from knot to knot along 3x^2 - 2x^3, so that A, and with it flow and volume, are known in closed form at
- * any time.
+ * curve of obstruction. Instead of time stands A, the integral of the effort a(t), 0 (at rest) to 1 (flow-limited),
+ * more in a cough: flow = a (v0 / tau0 exp(-A / tau0) + ...). A blast, a hesitation, a cough, a closed glottis are
+ * shapes of a(t). a(t) goes from knot to knot along 6x^5 - 15x^4 + 10x^3: A, and with it flow and volume, are known in
+ * closed form at any time, and the curvature of the flow has no jumps, as no muscle's has.
  */
 
 #define FINE_HZ 20000u
@@ -79,9 +79,9 @@ static double lungs_expired(const struct lungs *l, double area, double *ret_flow
 }
 
 static const struct lungs adults[BLOW_PATTERNS] = {
-    [BLOW_NORMAL] = {{2.15, 2.35}, {0.22, 0.95}},
+    [BLOW_NORMAL] = {{2.15, 2.35}, {0.26, 0.95}},
     [BLOW_OBSTRUCTIVE] = {{0.80, 2.60}, {0.20, 2.20}},
-    [BLOW_RESTRICTIVE] = {{1.00, 1.30}, {0.19, 0.75}},
+    [BLOW_RESTRICTIVE] = {{1.00, 1.30}, {0.20, 0.75}},
 };
 
 static struct lungs lungs_of(const struct blow_options *o, uint64_t *chance) {
@@ -119,14 +119,15 @@ static double effort_at(const struct model *m, double t, double *ret_area) {
     return k == end ? k->level : 0;
   }
   double d = k[1].t - k->t, x = (t - k->t) / d, step = k[1].level - k->level;
-  *ret_area = k->area + d * (k->level * x + step * (x * x * x - x * x * x * x / 2));
-  return k->level + step * x * x * (3 - 2 * x);
+  *ret_area = k->area + d * (k->level * x + step * x * x * x * x * (2.5 - 3 * x + x * x));
+  return k->level + step * x * x * x * (10 - 15 * x + 6 * x * x);
 }
 
-static void effort_cough(struct model *m) {
+/* The glottis shuts and bursts open; what the airways give up then is beyond the flow of steady effort. */
+static void effort_cough(struct model *m, double burst) {
   effort_to(m, 0.03, 0.02);
   effort_hold(m, 0.03);
-  effort_to(m, 0.04, 1.4);
+  effort_to(m, 0.04, burst);
   effort_to(m, 0.06, 1);
 }
 
@@ -177,9 +178,9 @@ static void effort_go_on(struct model *m, enum blow_defect defect, double when) 
   case BLOW_COUGH:
   case BLOW_LATE_COUGH:
     effort_hold(m, (defect == BLOW_COUGH ? 0.20 : 1.15) + 0.15 * when);
-    effort_cough(m);
+    effort_cough(m, defect == BLOW_COUGH ? 1.4 : 3);
     effort_hold(m, 0.08);
-    effort_cough(m);
+    effort_cough(m, defect == BLOW_COUGH ? 1.4 : 3);
     break;
   default:
     break;
@@ -214,7 +215,7 @@ static void model_at(const struct model *m, double t, double *ret_volume, double
 /* All chance is taken in the same order whatever the defect: the same seed is the same chest. */
 static void model_make(const struct blow_options *o, uint64_t *chance, struct model *ret) {
   *ret = (struct model){.lungs = lungs_of(o, chance)};
-  double rise = between(chance, 0.110, 0.140), when = between(chance, 0, 1);
+  double rise = between(chance, 0.135, 0.170), when = between(chance, 0, 1);
   ret->onset = between(chance, 0.6, 1.0);
   ret->breath = between(chance, 1.2, 2.0);
   double inspired = between(chance, 0.92, 0.99), zero = between(chance, 0.06, 0.10);
