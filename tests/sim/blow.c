@@ -15,7 +15,7 @@
  */
 
 #define FINE_HZ 20000u
-#define SCALE_MIN 0.5
+#define SCALE_MIN 0.6
 #define SCALE_MAX 2.0
 #define NOISE_MAX 1.0
 #define RATE_MIN 100u
@@ -166,7 +166,7 @@ static void effort_go_on(struct model *m, enum blow_defect defect, double when) 
   switch (defect) {
   case BLOW_GLOTTIC_CLOSURE:
   case BLOW_LATE_GLOTTIC_CLOSURE:
-    effort_hold(m, (defect == BLOW_GLOTTIC_CLOSURE ? 0.30 : 1.10) + 0.20 * when);
+    effort_hold_until(m, (defect == BLOW_GLOTTIC_CLOSURE ? 0.35 : 1.04) + 0.12 * when);
     effort_to(m, 0.03, 0);
     effort_hold(m, 2.5);
     return;

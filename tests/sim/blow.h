@@ -36,7 +36,7 @@ struct blow_options {
   enum blow_pattern pattern;
   enum blow_defect defect;
   unsigned rate_hz; /* 100..1000 */
-  double scale;     /* of the lungs: 0.5..2, 1.0 = the pattern's adult */
+  double scale;     /* of the lungs: 0.6..2, 1.0 = the pattern's adult */
   double noise;     /* standard deviation of the flow noise, 0..1 L/s; without drift: white in the volume */
   uint64_t seed;    /* varies volumes and time constants by 3 %; the same chest whatever the defect */
 };
