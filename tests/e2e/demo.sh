@@ -1,7 +1,7 @@
 #!/bin/bash
-# make run: the main job from end to end on an instrument, printed step by step.
-#   demo.sh BUILD          a simulated EMI12 behind the real driver and the real serial library
-#   REAL=/dev/ttyUSB0      the instrument on that port instead
+# make run: the main job from end to end on instruments, printed step by step.
+#   demo.sh BUILD          simulated instruments behind the real drivers and the real serial and USB libraries
+#   REAL=/dev/ttyUSB0      an ECG with the EMI12 on that port instead
 #   ONCE=1                 end after the steps (else the daemon stays up until Ctrl-C)
 set -eu
 umask 077
@@ -23,13 +23,17 @@ start() {
   setsid setpriv --pdeathsig TERM "$@" 2>"$D/asaleed.log" &
   pid=$!
 }
+device() { printf '[device %s]\ndriver = %s\nlabel = %s\n%s\n' "$@" >"$D/devices.d/$1.conf"; }
 if [ -n "${REAL:-}" ]; then
-  printf '[device ecg1]\ndriver = corscience_emi12\nlabel = ECG salle 1\nnode = %s\n' "$REAL" >"$D/devices.d/ecg1.conf"
+  device ecg1 corscience_emi12 "ECG salle 1" "node = $REAL"
   start "$B/asaleed" "${daemon_args[@]}"
 else
-  printf '[device ecg1]\ndriver = corscience_emi12\nlabel = ECG salle 1 (simulé)\nusb-serial = EMI12SIM\n' \
-    >"$D/devices.d/ecg1.conf"
-  start umockdev-wrapper "$B/tests/sim" --instrument emi12,serial=EMI12SIM --control "$D/sim.sock" -- "$B/asaleed" "${daemon_args[@]}"
+  device ecg1 corscience_emi12 "ECG salle 1 (simulé)" "usb-serial = EMI12SIM"
+  device souffle1 vitalograph_lungmonitor "Spiromètre de poche (simulé)" "usb-serial = LUNGSIM"
+  device spiro1 ieee11073_phdc "Spiromètre USB (simulé)" "usb-serial = PHDCSIM"
+  start umockdev-wrapper "$B/tests/sim" --control "$D/sim.sock" --instrument emi12,serial=EMI12SIM \
+    --instrument vitalograph,serial=LUNGSIM,model=b,auto=1500 \
+    --instrument phdc,serial=PHDCSIM,profile=spirometer,auto=500 -- "$B/asaleed" "${daemon_args[@]}"
 fi
 stop() {
   local status=$?
@@ -52,21 +56,46 @@ for who in nurse:ines gp:martin; do
   ctl user add "${who#*:}" --role "${who%:*}" --json | sed -n 's/.*"token":"\([0-9a-f]*\)".*/\1/p' >"$D/tokens/${who#*:}"
 done
 as ines patient put DEMO-1 --family Exemple --given Camille --birth-date 1958-04-12 --sex F
+# order ACT: the study's id
+order() { as ines order DEMO-1 "$1" --json | sed -n 's/.*"study":{"id":"\(S-[0-9]*\)".*/\1/p'; }
 step "3. The nurse orders an ECG and records it"
-study=$(as ines order DEMO-1 ecg --json | sed -n 's/.*"study":{"id":"\(S-[0-9]*\)".*/\1/p')
+study=$(order ecg)
 as ines acquire "$study" --device ecg1 --seconds "${SECONDS_OF_ECG:-10}"
 step "4. She looks at its technical quality and sends it to the GP"
 as ines show "$study"
 as ines accept "$study" --confirm
-step "5. The GP's queue"
+spirometries=""
+if [ -z "${REAL:-}" ]; then
+  step "5. A spirometry with curves over USB: the syringe, then three blows, each judged"
+  as ines calibrate spiro1 --measured 2.98,3.01,2.97
+  blown=$(order spirometry)
+  for _ in 1 2 3; do as ines acquire "$blown" --device spiro1 --seconds 60 --height 168.5; done
+  as ines show "$blown"
+  as ines accept "$blown" --confirm
+  step "6. A spirometry of values alone, over the serial line: they are kept, and not judged"
+  pocket=$(order spirometry)
+  as ines acquire "$pocket" --device souffle1 --seconds 30
+  as ines show "$pocket"
+  as ines accept "$pocket" --confirm
+  spirometries="$blown $pocket"
+fi
+step "7. The GP's queue"
 as martin queue
-step "6. The GP claims it, reads it, signs"
-as martin claim "$study" --claim-file "$D/claim"
-as martin sign "$study" --claim-file "$D/claim" --conclusion normal --text "Rythme sinusal régulier, pas d'anomalie de repolarisation."
+step "8. The GP claims the ECG, reads it, signs; likewise the spirometries"
+for s in $study $spirometries; do
+  as martin claim "$s" --claim-file "$D/claim"
+  if [ "$s" = "$study" ]; then
+    as martin sign "$s" --claim-file "$D/claim" --conclusion normal \
+      --text "Rythme sinusal régulier, pas d'anomalie de repolarisation."
+  else
+    as martin show "$s"
+    as martin sign "$s" --claim-file "$D/claim" --conclusion normal --text "Spirométrie sans particularité."
+  fi
+done
 as martin show "$study"
-step "7. What the nurse sees now: the state, not the interpretation"
+step "9. What the nurse sees now: the state, not the interpretation"
 as ines show "$study"
-step "8. The proof"
+step "10. The proof"
 ctl audit verify
 record=$(as martin show "$study" --json | grep -o '"R-[0-9]*"' | head -1 | tr -d '"')
 as martin show "$record" --channels "$D/channels.bin"
