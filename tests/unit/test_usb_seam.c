@@ -3,6 +3,7 @@
 #include "io.h"
 #include "sandbox.h"
 #include "transport.h"
+#include "usb_bed.h"
 #include "usb_echo_bed.h"
 #include "wall.h"
 
@@ -388,7 +389,7 @@ int main(int argc, char **argv) {
   (void)argv;
   if (argc == 2)
     _exit(inner());
-  if (!usb_echo_bed_available()) {
+  if (!usb_bed_available()) {
     fprintf(stderr, "run me under umockdev-wrapper\n");
     return 77;
   }
