@@ -1,8 +1,8 @@
 #include "phdc_agent.h"
 
-#include "calendar.h"
 #include "option.h"
 #include "phdc_measure.h"
+#include "phdc_settings.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -44,23 +44,13 @@ struct apdu {
 };
 
 struct agent {
-  struct phdc_device device;
+  struct phdc_settings set;
   struct phdc_measure measure;
   struct phdc_store store;
   struct mder m; /* the APDU being made */
 
-  enum phdc_report report;
-  bool unconfirmed, waits_for_request, has_preamble, preamble;
-  unsigned speed; /* 0: no time at all */
-  uint64_t auto_us;
-  bool has_auto;
-  unsigned stored; /* readings from before it was switched on */
-
-  bool started;
+  bool started, preamble;
   uint64_t now_us, power_us;
-  int64_t clock_us; /* what its clock showed at time 0 of the engine */
-  bool clock_chosen;
-  int64_t chosen_us; /* what it shall show when it is first switched on */
 
   enum state state;
   uint64_t due[TIMERS];
@@ -90,15 +80,15 @@ static uint32_t ticks(const struct agent *a) {
 }
 
 static struct phdc_moment moment(const struct agent *a) {
-  return (struct phdc_moment){.local_us = a->clock_us + (int64_t)a->now_us, .ticks = ticks(a)};
+  return (struct phdc_moment){.local_us = own_clock_read(&a->set.clock, a->now_us), .ticks = ticks(a)};
 }
 
 static uint64_t paced(const struct agent *a, uint64_t us) {
-  return a->speed ? us / a->speed : 0;
+  return a->set.speed ? us / a->set.speed : 0;
 }
 
 static bool has_fault(const struct agent *a, enum phdc_fault fault) {
-  return a->device.faults.on[fault];
+  return a->set.device.faults.on[fault];
 }
 
 /* ---- sending ---- */
@@ -144,7 +134,7 @@ static void unassociate(struct agent *a) {
   a->outstanding = false;
   a->in_flight = 0;
   a->request.active = false;
-  a->device.scanner_on = false;
+  a->set.device.scanner_on = false;
   a->store.transfer = NULL;
   a->due[T_ANSWER] = a->due[T_AUTO] = a->due[T_REASSOCIATE] = a->due[T_REQUEST_END] = NEVER;
 }
@@ -159,7 +149,7 @@ static void stop(struct agent *a, uint16_t reason, uint64_t again_us) {
 
 /* May it speak in this phase? An abort takes the place of what it would have said. */
 static bool may(struct agent *a, enum phdc_phase phase) {
-  const struct phdc_faults *f = &a->device.faults;
+  const struct faults *f = &a->set.device.faults;
   if (f->on[PHDC_FAULT_SILENCE] && f->arg[PHDC_FAULT_SILENCE] == phase)
     return false;
   if (f->on[PHDC_FAULT_ABORT] && f->arg[PHDC_FAULT_ABORT] == phase) {
@@ -174,7 +164,7 @@ static void associate(struct agent *a) {
   a->state = ASSOCIATING;
   a->attempts++;
   a->m.n = 0;
-  phdc_put_aarq(&a->m, &a->device);
+  phdc_put_aarq(&a->m, &a->set.device);
   if (may(a, PHDC_PHASE_ASSOCIATE))
     queue_apdu(a, ASSOCIATE_US);
 }
@@ -198,7 +188,7 @@ static void configure(struct agent *a) {
   if (!may(a, PHDC_PHASE_CONFIG))
     return;
   a->m.n = 0;
-  phdc_put_config(&a->m, &a->device, ++a->invoke);
+  phdc_put_config(&a->m, &a->set.device, ++a->invoke);
   await(a);
   queue_apdu(a, CONFIG_US);
 }
@@ -209,10 +199,10 @@ static void operate(struct agent *a) {
   a->due[T_ANSWER] = NEVER;
   a->attempts = 0;
   a->stats.associations++;
-  if (a->has_auto)
-    a->due[T_AUTO] = a->now_us + paced(a, a->auto_us);
+  if (a->set.has_auto)
+    a->due[T_AUTO] = a->now_us + paced(a, a->set.auto_us);
   if (has_fault(a, PHDC_FAULT_REASSOCIATE))
-    a->due[T_REASSOCIATE] = a->now_us + 1000u * a->device.faults.arg[PHDC_FAULT_REASSOCIATE];
+    a->due[T_REASSOCIATE] = a->now_us + 1000u * a->set.device.faults.arg[PHDC_FAULT_REASSOCIATE];
 }
 
 /* ---- data ---- */
@@ -226,7 +216,7 @@ static unsigned fitting(const struct agent *a) {
 }
 
 static uint32_t event_time(const struct agent *a) {
-  return a->device.profile->relative_time ? ticks(a) : PHDC_NO_TIME;
+  return a->set.device.profile->relative_time ? ticks(a) : PHDC_NO_TIME;
 }
 
 /* Longer than it is: what follows belongs to it. */
@@ -244,12 +234,12 @@ static void put_event(struct agent *a, bool confirmed, uint16_t handle, struct p
 static void report(struct agent *a) {
   static const uint16_t handles[] = {
       [PHDC_NO_SCANNER] = 0, [PHDC_EPISODIC] = PHDC_EPI_HANDLE, [PHDC_PERIODIC] = PHDC_PERI_HANDLE};
-  bool confirmed = !a->unconfirmed && a->device.scanner != PHDC_PERIODIC;
+  bool confirmed = !a->set.unconfirmed && a->set.device.scanner != PHDC_PERIODIC;
   unsigned n = fitting(a);
   struct phdc_prst p;
-  put_event(a, confirmed, handles[a->device.scanner], &p);
-  phdc_put_report(&a->m, &a->device, a->report, a->request.active ? a->request.id : AGENT_INITIATED, a->report_number++,
-                  a->measure.waiting, n);
+  put_event(a, confirmed, handles[a->set.device.scanner], &p);
+  phdc_put_report(&a->m, &a->set.device, a->set.report, a->request.active ? a->request.id : AGENT_INITIATED,
+                  a->report_number++, a->measure.waiting, n);
   phdc_prst_close(&a->m, p);
   if (has_fault(a, PHDC_FAULT_HUGE))
     lengthen(a);
@@ -277,7 +267,7 @@ static void send_stored(struct agent *a) {
 static bool wants_to_report(const struct agent *a) {
   if (a->measure.n == 0)
     return false;
-  return a->device.scanner ? a->device.scanner_on : !a->waits_for_request || a->request.active;
+  return a->set.device.scanner ? a->set.device.scanner_on : !a->set.waits_for_request || a->request.active;
 }
 
 /* One report at a time waits for its confirmation, and none is made before the last is out. */
@@ -316,7 +306,7 @@ static void answer_get(struct agent *a, uint16_t invoke, struct mder_in in) {
   uint16_t handle = (uint16_t)mder_get_u16(&in);
   unsigned count = mder_get_u16(&in), n = 0;
   mder_get_u16(&in);
-  bool store = a->device.profile->has_store && handle == PHDC_STORE_HANDLE;
+  bool store = a->set.device.profile->has_store && handle == PHDC_STORE_HANDLE;
   if (in.bad)
     return refuse(a, invoke, PHDC_REJECT, REJECT_BADLY_STRUCTURED);
   if (handle != 0 && !store)
@@ -329,7 +319,7 @@ static void answer_get(struct agent *a, uint16_t invoke, struct mder_in in) {
     if (count && in.bad)
       break;
     n += store ? phdc_store_put(&a->m, &a->store, only)
-               : phdc_put_mds(&a->m, &a->device, only, moment(a).local_us, ticks(a));
+               : phdc_put_mds(&a->m, &a->set.device, only, moment(a).local_us, ticks(a));
   }
   mder_list_close(&a->m, list, n);
   answer_close(a, p);
@@ -340,14 +330,14 @@ static void answer_set(struct agent *a, uint16_t invoke, bool confirmed, struct 
   uint16_t handle = (uint16_t)mder_get_u16(&in);
   mder_get_u32(&in); /* count and length of the list */
   unsigned operator= mder_get_u16(&in), id = mder_get_u16(&in), length = mder_get_u16(&in), value = mder_get_u16(&in);
-  uint16_t own = a->device.scanner == PHDC_EPISODIC ? PHDC_EPI_HANDLE : PHDC_PERI_HANDLE;
+  uint16_t own = a->set.device.scanner == PHDC_EPISODIC ? PHDC_EPI_HANDLE : PHDC_PERI_HANDLE;
   if (in.bad)
     return refuse(a, invoke, PHDC_REJECT, REJECT_BADLY_STRUCTURED);
-  if (!a->device.scanner || handle != own)
+  if (!a->set.device.scanner || handle != own)
     return refuse(a, invoke, PHDC_ERROR, ERROR_NO_SUCH_OBJECT);
   if (operator!= 0 || id != PHDC_ATTR_OP_STAT || length != 2)
     return refuse(a, invoke, PHDC_ERROR, ERROR_NOT_ALLOWED);
-  a->device.scanner_on = value == 1;
+  a->set.device.scanner_on = value == 1;
   if (!confirmed)
     return;
   struct phdc_prst p = answer_open(a, invoke, PHDC_SET_RESULT);
@@ -377,8 +367,8 @@ static bool is_chosen(const struct data_request *r, const struct phdc_object *o)
 }
 
 static bool chooses_any(const struct agent *a, const struct data_request *r) {
-  for (unsigned i = 0; i < a->device.n_objects; i++)
-    if (is_chosen(r, &a->device.objects[i]))
+  for (unsigned i = 0; i < a->set.device.n_objects; i++)
+    if (is_chosen(r, &a->set.device.objects[i]))
       return true;
   return false;
 }
@@ -415,7 +405,7 @@ static void put_data_response(struct agent *a, const struct data_request *r) {
   mder_u32(&a->m, event_time(a));
   mder_u16(&a->m, r->result);
   if (single) {
-    phdc_put_report(&a->m, &a->device, a->report, r->id, a->report_number++, a->measure.waiting, n);
+    phdc_put_report(&a->m, &a->set.device, a->set.report, r->id, a->report_number++, a->measure.waiting, n);
     phdc_measure_drop(&a->measure, n);
   } else {
     mder_u16(&a->m, 0); /* no event yet */
@@ -437,13 +427,13 @@ static bool set_clock(struct agent *a, struct mder_in in) {
   int64_t local_us;
   if (!mder_get_absolute_time(&in, &local_us))
     return false;
-  a->clock_us = local_us - (int64_t)a->now_us;
+  own_clock_adjust(&a->set.clock, a->now_us, local_us);
   return true;
 }
 
 /* The answer's body after handle and action, with its length. False: there is no such action. */
 static bool act(struct agent *a, uint16_t handle, uint16_t action, struct mder_in info) {
-  bool store = a->device.profile->has_store && handle == PHDC_STORE_HANDLE;
+  bool store = a->set.device.profile->has_store && handle == PHDC_STORE_HANDLE;
   if (handle == 0 && action == PHDC_ACT_DATA_REQUEST) {
     struct data_request r = read_request(a, &info);
     put_data_response(a, &r);
@@ -451,7 +441,7 @@ static bool act(struct agent *a, uint16_t handle, uint16_t action, struct mder_i
   } else if (handle == 0 && action == PHDC_ACT_SET_TIME && set_clock(a, info)) {
     mder_u16(&a->m, 0);
   } else if (store && action == PHDC_ACT_SEG_GET_INFO) {
-    phdc_store_put_info(&a->m, &a->store, &a->device, info);
+    phdc_store_put_info(&a->m, &a->store, &a->set.device, info);
   } else if (store && action == PHDC_ACT_SEG_TRIG_XFER) {
     phdc_store_put_transfer(&a->m, &a->store, (uint16_t)mder_get_u16(&info));
   } else if (store && action == PHDC_ACT_SEG_CLR) {
@@ -487,8 +477,8 @@ static void hear_config_result(struct agent *a, struct mder_in info) {
   if (result == 0)
     return operate(a);
   /* Not that one: a standard configuration can be sent as one of its own. */
-  if (a->device.config < PHDC_EXTENDED) {
-    a->device.config = PHDC_EXTENDED;
+  if (a->set.device.config < PHDC_EXTENDED) {
+    a->set.device.config = PHDC_EXTENDED;
     configure(a);
     return;
   }
@@ -630,17 +620,17 @@ static void hear_all(struct agent *a) {
 static uint64_t stream_due(const struct agent *a) {
   if (!phdc_measure_recording(&a->measure))
     return NEVER;
-  if (a->speed == 0)
+  if (a->set.speed == 0)
     return a->measure.n < AHEAD ? a->now_us : NEVER;
   return a->stream_us + paced(a, (a->measure.recording.done + 1ull) * SECOND_US / ARRAYS_PER_SECOND);
 }
 
 static void measure_by_itself(struct agent *a) {
   char answer[256];
-  if (strcmp(a->device.profile->name, "ecg") == 0) {
+  if (strcmp(a->set.device.profile->name, "ecg") == 0) {
     phdc_measure_record(&a->measure, 10 * ARRAYS_PER_SECOND, moment(a));
     a->stream_us = a->now_us;
-  } else if (phdc_measure_blow(&a->measure, "", moment(a), answer) < 0) {
+  } else if (phdc_measure_blow(&a->measure, a->set.manner, moment(a), answer) < 0) {
     phdc_measure_take(&a->measure, "", moment(a), answer);
   }
 }
@@ -698,16 +688,15 @@ static void power_on(void *engine, uint64_t now_us) {
   if (a->started)
     return;
   a->started = true;
-  if (a->clock_chosen)
-    a->clock_us = a->chosen_us - (int64_t)now_us;
-  if (a->device.profile->has_store)
+  if (a->set.device.profile->has_store)
     phdc_store_open(&a->store);
-  phdc_measure_older(&a->measure, a->stored, moment(a));
-  if (a->device.profile->has_store && a->stored)
+  phdc_measure_older(&a->measure, a->set.stored, moment(a));
+  if (a->set.device.profile->has_store && a->set.stored)
     phdc_store_open(&a->store); /* today's */
 }
 
 static void go_on(struct agent *a, uint64_t now_us) {
+  own_clock_tick(&a->set.clock, now_us);
   if (!a->started)
     power_on(a, now_us);
   a->now_us = now_us;
@@ -725,153 +714,6 @@ static void go_on(struct agent *a, uint64_t now_us) {
 }
 
 /* ---- engine ---- */
-
-static const char *const report_names[PHDC_REPORTS] = {"var", "fixed", "grouped", "mp-var", "mp-fixed", "mp-grouped"};
-static const char *const scanner_names[] = {"no", "epi", "peri"};
-
-static int find(const char *value, const char *const *names, unsigned n) {
-  for (unsigned i = 0; i < n; i++)
-    if (strcmp(names[i], value) == 0)
-      return (int)i;
-  return -EINVAL;
-}
-
-static bool set_system_id(struct agent *a, const char *hex) {
-  uint64_t id;
-  char text[24];
-  if (strlen(hex) != 16 || snprintf(text, sizeof text, "0x%s", hex) < 0 || !option_number(text, UINT64_MAX, &id))
-    return false;
-  for (unsigned i = 0; i < 8; i++)
-    a->device.system_id[i] = (uint8_t)(id >> (56 - 8 * i));
-  return true;
-}
-
-/* A meter that knows the patient's best has one object more, and so another configuration. */
-static bool set_best(struct agent *a, const char *value) {
-  struct phdc_number number;
-  if (strcmp(a->device.profile->name, "pefm") != 0 || !phdc_number_parse(value, &number) || number.exponent)
-    return false;
-  a->device.n_objects = a->device.profile->n_objects;
-  a->device.config = PHDC_EXTENDED + 1;
-  for (unsigned i = 0; i < a->device.n_objects; i++)
-    if (strcmp(a->device.objects[i].key, "best") == 0)
-      a->device.objects[i].typical[0] = number.mantissa / a->device.flow_factor;
-  return true;
-}
-
-static bool set_choice(bool *ret, const char *value, const char *no, const char *yes) {
-  *ret = strcmp(value, yes) == 0;
-  return *ret || strcmp(value, no) == 0;
-}
-
-static bool set_report(struct agent *a, const char *value) {
-  int r = find(value, report_names, PHDC_REPORTS);
-  if (r >= 0)
-    a->report = (enum phdc_report)r;
-  return r >= 0;
-}
-
-static bool set_scanner(struct agent *a, const char *value) {
-  int r = find(value, scanner_names, 3);
-  if (r >= 0)
-    a->device.scanner = (enum phdc_scanner)r;
-  return r >= 0;
-}
-
-static bool set_start(struct agent *a, const char *value) {
-  if (!set_choice(&a->waits_for_request, value, "agent", "manager"))
-    return false;
-  if (a->waits_for_request) {
-    a->device.modes = 0x8EE0; /* stop, all scopes and modes; nothing by itself */
-    a->device.agents = 0;
-    a->device.managers = 1;
-  }
-  return true;
-}
-
-static bool set_option(struct agent *a, const char *key, const char *value) {
-  uint64_t n = 0;
-  if (strcmp(key, "seed") == 0)
-    return option_number(value, UINT64_MAX, &a->measure.seed);
-  if (strcmp(key, "speed") == 0)
-    return option_speed(value, &a->speed);
-  if (strcmp(key, "clock") == 0)
-    return a->clock_chosen = calendar_parse(value, &a->chosen_us);
-  if (strcmp(key, "report") == 0)
-    return set_report(a, value);
-  if (strcmp(key, "scanner") == 0)
-    return set_scanner(a, value);
-  if (strcmp(key, "confirm") == 0)
-    return set_choice(&a->unconfirmed, value, "yes", "no");
-  if (strcmp(key, "start") == 0)
-    return set_start(a, value);
-  if (strcmp(key, "preamble") == 0)
-    return set_choice(&a->has_preamble, value, "no", "yes");
-  if (strcmp(key, "best") == 0)
-    return set_best(a, value);
-  if (strcmp(key, "system-id") == 0)
-    return set_system_id(a, value);
-  if (strcmp(key, "serial") == 0) {
-    snprintf(a->device.serial, sizeof a->device.serial, "%.31s", value);
-    return true;
-  }
-  if (strcmp(key, "auto") == 0) {
-    a->has_auto = option_number(value, 86400000, &n);
-    a->auto_us = n * 1000;
-    return a->has_auto;
-  }
-  if (strcmp(key, "stored") == 0) {
-    bool good = option_number(value, STORE_ENTRIES, &n);
-    a->stored = (unsigned)n;
-    return good;
-  }
-  return phdc_device_unit(&a->device, key, value);
-}
-
-/* Which device it is must be known before anything else. */
-static int choose_device(struct agent *a, const char *options, char why[static 256]) {
-  const struct phdc_profile *profile = phdc_profile_find("pefm");
-  struct option option;
-  uint64_t config = 0;
-  int r;
-  while ((r = option_next(&options, &option)) > 0) {
-    if (strcmp(option.key, "profile") == 0 && !(profile = phdc_profile_find(option.value))) {
-      snprintf(why, 256, "profile: one of %s", phdc_profile_names());
-      return -EINVAL;
-    }
-    if (strcmp(option.key, "config") == 0 && !option_number(option.value, UINT16_MAX, &config)) {
-      snprintf(why, 256, "config: a configuration id");
-      return -EINVAL;
-    }
-  }
-  if (r < 0)
-    snprintf(why, 256, "'%.100s' is not key=value", options);
-  else
-    phdc_device_init(&a->device, profile, config ? (uint16_t)config : profile->config);
-  return r;
-}
-
-static int take_options(struct agent *a, const char *options, char why[static 256]) {
-  struct option option;
-  int r = choose_device(a, options, why);
-  a->report = PHDC_FIXED;
-  a->speed = 1;
-  memcpy(a->device.system_id, "\x00\x1F\x2E\x00\x00SIM", 8);
-  snprintf(a->device.serial, sizeof a->device.serial, "SIM00001");
-  while (r == 0 && option_next(&options, &option) > 0) {
-    if (strcmp(option.key, "profile") == 0 || strcmp(option.key, "config") == 0)
-      continue;
-    if (!set_option(a, option.key, option.value)) {
-      snprintf(why, 256, "%s: unknown, or not with '%.100s'", option.key, option.value);
-      r = -EINVAL;
-    }
-  }
-  if (r == 0 && !a->device.scanner && (a->report == PHDC_GROUPED || a->report == PHDC_MP_GROUPED)) {
-    snprintf(why, 256, "report: grouped is for scanners only");
-    r = -EINVAL;
-  }
-  return r;
-}
 
 static void destroy(void *engine) {
   struct agent *a = engine;
@@ -892,27 +734,27 @@ static void *create(const char *options, int64_t local_us, char why[static 256])
     snprintf(why, 256, "no memory");
     return NULL;
   }
-  a->clock_us = local_us;
-  a->out_tail = &a->out;
-  phdc_store_init(&a->store);
-  phdc_measure_init(&a->measure, &a->device, NULL, 0);
-  if (take_options(a, options, why) < 0) {
-    destroy(a);
+  if (phdc_settings_parse(&a->set, options, local_us, why) < 0) {
+    free(a);
     return NULL;
   }
-  if (a->device.profile->has_store)
-    a->measure.store = &a->store;
+  a->out_tail = &a->out;
+  phdc_measure_init(&a->measure, &a->set.device, a->set.device.profile->has_store ? &a->store : NULL, a->set.seed);
+  phdc_store_init(&a->store);
   return a;
 }
 
 static int set_fault(void *engine, const char *text) {
   struct agent *a = engine;
-  return phdc_fault_set(&a->device.faults, text);
+  int r = phdc_fault_set(&a->set.device.faults, text);
+  if (r == PHDC_FAULT_CLOCK_2013)
+    own_clock_lose(&a->set.clock);
+  return r < 0 ? r : 0;
 }
 
 static int measure(struct agent *a, const char *words, char answer[static 256]) {
   uint64_t seconds = 10;
-  if (strcmp(a->device.profile->name, "ecg") != 0)
+  if (strcmp(a->set.device.profile->name, "ecg") != 0)
     return phdc_measure_take(&a->measure, words, moment(a), answer);
   if (*words && (!option_number(words, 3600, &seconds) || seconds == 0)) {
     snprintf(answer, 256, "for how many seconds?");
@@ -947,7 +789,7 @@ static int command(void *engine, uint64_t now_us, const char *text, char answer[
   answer[0] = 0;
   go_on(a, now_us);
   if (len == 4 && strncmp(text, "blow", len) == 0) {
-    r = phdc_measure_blow(&a->measure, rest, moment(a), answer);
+    r = phdc_measure_blow(&a->measure, *rest ? rest : a->set.manner, moment(a), answer);
   } else if (len == 7 && strncmp(text, "measure", len) == 0) {
     r = measure(a, rest, answer);
   } else if (strcmp(text, "release") == 0 || strcmp(text, "abort") == 0) {
@@ -1007,8 +849,8 @@ static size_t transmit(void *engine, uint64_t now_us, uint8_t *bytes, size_t max
   struct agent *a = engine;
   size_t n = 0;
   go_on(a, now_us);
-  if (has_fault(a, PHDC_FAULT_SPLIT) && max > a->device.faults.arg[PHDC_FAULT_SPLIT])
-    max = a->device.faults.arg[PHDC_FAULT_SPLIT];
+  if (has_fault(a, PHDC_FAULT_SPLIT) && max > a->set.device.faults.arg[PHDC_FAULT_SPLIT])
+    max = a->set.device.faults.arg[PHDC_FAULT_SPLIT];
   do {
     if (!a->out || n == max)
       break;
@@ -1041,7 +883,7 @@ static void line_closed(void *engine, uint64_t now_us) {
 
 struct phdc_device *phdc_agent_device(void *engine) {
   struct agent *a = engine;
-  return &a->device;
+  return &a->set.device;
 }
 
 bool phdc_agent_pending(const void *engine) {
@@ -1051,7 +893,7 @@ bool phdc_agent_pending(const void *engine) {
 
 bool phdc_agent_has_preamble(const void *engine) {
   const struct agent *a = engine;
-  return a->has_preamble;
+  return a->set.has_preamble;
 }
 
 void phdc_agent_preamble(void *engine, bool on) {
@@ -1062,25 +904,13 @@ void phdc_agent_preamble(void *engine, bool on) {
 const struct sim_engine sim_phdc = {
     .name = "phdc",
     .bus = SIM_USB,
-    .help = "a personal health device, IEEE 11073-20601 over USB PHDC\n"
-            "  profile=pefm|spirometer|ecg|scale|bodyfat|bp|spo2|glucose|pmstore  (pefm)\n"
-            "  config=ID system-id=HEX  configuration that it announces, EUI-64\n"
-            "  clock=2013-01-01T00:00:00  what its clock shows when it is switched on (the time of day)\n"
-            "  seed=N           of the patient who blows\n"
-            "  auto=MS          measures by itself so long after the association (never)\n"
-            "  stored=N         readings from the hours before, in its memory\n"
-            "  report=fixed|var|grouped|mp-fixed|mp-var|mp-grouped (fixed), scanner=no|epi|peri (no)\n"
-            "  confirm=yes|no   are reports to be confirmed (yes)\n"
-            "  start=agent|manager  who starts data (agent)\n"
-            "  volume=L|cL|mL flow=L/s|cL/s|L/min ratio=percent|fraction number=sfloat|float\n"
-            "  best=N           pefm: the patient's best\n"
-            "  preamble=yes     metadata messages can be switched on\n"
+    .help = "a personal health device, IEEE 11073-20601 over USB PHDC\n" PHDC_SETTINGS_HELP
             "  faults: nan[:HANDLE] nres plus-inf minus-inf reserved twins count-report count-config\n"
             "    count-attributes count-map count-samples length huge objects[:N] map-twice map-long class signed\n"
-            "    split[:BYTES] merge invoke event-type reassociate[:MS] silence:PHASE abort:PHASE,\n"
+            "    split[:BYTES] merge invoke event-type clock-2013 reassociate[:MS] silence:PHASE abort:PHASE,\n"
             "    PHASE: associate config answer data release\n"
-            "  commands: blow [PATTERN] [DEFECT], measure [VALUE | KEY=VALUE... at=TIME person=N], measure [SECONDS]\n"
-            "    (ecg), associate, release, abort\n",
+            "  commands: blow [PATTERN] [DEFECT], measure [VALUE | KEY=VALUE... at=TIME person=N],\n"
+            "    measure [SECONDS] (ecg), associate, release, abort\n",
     .create = create,
     .destroy = destroy,
     .power_on = power_on,

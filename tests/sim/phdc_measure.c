@@ -276,7 +276,7 @@ static double in_range(double v, double low, double high) {
 
 static void push_samples(struct phdc_measure *ms, const struct phdc_object *o, const double *values, uint32_t ticks) {
   struct mder *m = &ms->scratch;
-  const struct phdc_faults *f = &ms->device->faults;
+  const struct faults *f = &ms->device->faults;
   m->n = 0;
   mder_u16(m, f->on[PHDC_FAULT_COUNT_SAMPLES] ? 0x7FFF : 2u * o->array);
   for (unsigned i = 0; i < o->array; i++) {

@@ -1,10 +1,9 @@
 #include "phdc_model.h"
 
-#include "option.h"
 #include "trial.h"
 
-#include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -265,16 +264,9 @@ const struct phdc_profile *phdc_profile_find(const char *name) {
   return NULL;
 }
 
-const char *phdc_profile_names(void) {
-  return "pefm|spirometer|ecg|scale|bodyfat|bp|spo2|glucose|pmstore";
-}
-
 /* ---- faults ---- */
 
-static const struct {
-  const char *name;
-  unsigned standard; /* argument when none is given */
-} fault_kinds[PHDC_FAULTS] = {
+const struct fault_kind phdc_fault_kinds[PHDC_FAULTS] = {
     [PHDC_FAULT_NONE] = {"none", 0},
     [PHDC_FAULT_NAN] = {"nan", 0},
     [PHDC_FAULT_NRES] = {"nres", 0},
@@ -298,38 +290,22 @@ static const struct {
     [PHDC_FAULT_MERGE] = {"merge", 0},
     [PHDC_FAULT_INVOKE] = {"invoke", 0},
     [PHDC_FAULT_EVENT_TYPE] = {"event-type", 0},
+    [PHDC_FAULT_CLOCK_2013] = {"clock-2013", 0},
     [PHDC_FAULT_REASSOCIATE] = {"reassociate", 1000},
     [PHDC_FAULT_SILENCE] = {"silence", PHDC_PHASE_DATA},
     [PHDC_FAULT_ABORT] = {"abort", PHDC_PHASE_DATA},
 };
 
-static const char *const phases[PHDC_PHASES] = {"associate", "config", "answer", "data", "release"};
-
-int phdc_fault_set(struct phdc_faults *faults, const char *text) {
-  size_t len = strcspn(text, ":");
-  unsigned f = 0;
-  while (f < PHDC_FAULTS && (strlen(fault_kinds[f].name) != len || memcmp(fault_kinds[f].name, text, len) != 0))
-    f++;
-  if (f == PHDC_FAULTS)
-    return -EINVAL;
-  uint64_t arg = fault_kinds[f].standard;
-  if (f == PHDC_FAULT_NONE) {
-    memset(faults, 0, sizeof *faults);
-    return text[len] ? -EINVAL : 0;
-  }
-  if (text[len] && (f == PHDC_FAULT_SILENCE || f == PHDC_FAULT_ABORT)) {
-    for (arg = 0; arg < PHDC_PHASES && strcmp(phases[arg], text + len + 1) != 0;)
-      arg++;
-    if (arg == PHDC_PHASES)
-      return -EINVAL;
-  } else if (text[len] && !option_number(text + len + 1, UINT16_MAX, &arg)) {
-    return -EINVAL;
-  }
-  if (f == PHDC_FAULT_SPLIT && arg == 0)
-    return -EINVAL;
-  faults->on[f] = true;
-  faults->arg[f] = (unsigned)arg;
-  return 0;
+int phdc_fault_set(struct faults *faults, const char *text) {
+  static const char *const phases[PHDC_PHASES_END] = {NULL, "associate", "config", "answer", "data", "release"};
+  const char *colon = strchr(text, ':');
+  char numbered[32];
+  for (unsigned i = 1; colon && i < PHDC_PHASES_END; i++)
+    if (strcmp(colon + 1, phases[i]) == 0 && (strncmp(text, "silence:", 8) == 0 || strncmp(text, "abort:", 6) == 0)) {
+      snprintf(numbered, sizeof numbered, "%.*s:%u", (int)(colon - text), text, i);
+      return fault_set(faults, numbered);
+    }
+  return fault_set(faults, text);
 }
 
 /* ---- device ---- */
@@ -339,7 +315,8 @@ void phdc_device_init(struct phdc_device *d, const struct phdc_profile *profile,
                             .config = config,
                             .modes = profile->modes,
                             .agents = profile->agents,
-                            .managers = profile->managers};
+                            .managers = profile->managers,
+                            .faults = {.kinds = phdc_fault_kinds, .count = PHDC_FAULTS}};
   d->n_objects = config == profile->config && profile->n_standard ? profile->n_standard : profile->n_objects;
   memcpy(d->objects, profile->objects, profile->n_objects * sizeof *d->objects);
   phdc_device_unit(d, "volume", "L");

@@ -5,6 +5,7 @@
 #ifndef ASALEED_SIM_PHDC_MODEL_H
 #define ASALEED_SIM_PHDC_MODEL_H
 
+#include "fault.h"
 #include "phdc_mder.h"
 
 #define PHDC_OBJECTS_MAX 20u
@@ -143,7 +144,6 @@ struct phdc_profile {
 };
 
 const struct phdc_profile *phdc_profile_find(const char *name); /* NULL */
-const char *phdc_profile_names(void);
 
 enum phdc_fault {
   PHDC_FAULT_NONE,
@@ -174,6 +174,7 @@ enum phdc_fault {
   /* the conversation */
   PHDC_FAULT_INVOKE,      /* answers bear the invoke id after the right one */
   PHDC_FAULT_EVENT_TYPE,  /* reports are of type 0DFF */
+  PHDC_FAULT_CLOCK_2013,  /* its clock has lost the time; stays wrong until the manager sets it */
   PHDC_FAULT_REASSOCIATE, /* argument (1000) ms after operating it aborts and associates again */
   PHDC_FAULT_SILENCE,     /* argument: a phase */
   PHDC_FAULT_ABORT,       /* argument: a phase: an abort takes its place */
@@ -182,21 +183,17 @@ enum phdc_fault {
 
 /* Where it says nothing, or aborts instead. */
 enum phdc_phase {
-  PHDC_PHASE_ASSOCIATE, /* asking for an association */
-  PHDC_PHASE_CONFIG,    /* the configuration */
-  PHDC_PHASE_ANSWER,    /* answers to GET, SET and actions */
-  PHDC_PHASE_DATA,      /* reports and stored data */
-  PHDC_PHASE_RELEASE,   /* the answer to a release */
-  PHDC_PHASES
+  PHDC_PHASE_ASSOCIATE = 1, /* asking for an association */
+  PHDC_PHASE_CONFIG,        /* the configuration */
+  PHDC_PHASE_ANSWER,        /* answers to GET, SET and actions */
+  PHDC_PHASE_DATA,          /* reports and stored data */
+  PHDC_PHASE_RELEASE,       /* the answer to a release */
+  PHDC_PHASES_END
 };
 
-struct phdc_faults {
-  bool on[PHDC_FAULTS];
-  unsigned arg[PHDC_FAULTS];
-};
-
-/* "nan:2", "silence:config", "none". 0, -EINVAL. */
-int phdc_fault_set(struct phdc_faults *faults, const char *text);
+extern const struct fault_kind phdc_fault_kinds[PHDC_FAULTS];
+/* As fault_set(), with phases by name: "silence:config". */
+int phdc_fault_set(struct faults *faults, const char *text);
 
 /* The order is that of the event types. */
 enum phdc_report { PHDC_VAR, PHDC_FIXED, PHDC_GROUPED, PHDC_MP_VAR, PHDC_MP_FIXED, PHDC_MP_GROUPED, PHDC_REPORTS };
@@ -215,7 +212,7 @@ struct phdc_device {
   double volume_factor, flow_factor, ratio_factor; /* from L, L/s and fraction to the units in use */
   enum phdc_scanner scanner;
   bool scanner_on;
-  struct phdc_faults faults;
+  struct faults faults;
 };
 
 /* An object's value as it goes into reports: the attributes of its map, one behind the other. */

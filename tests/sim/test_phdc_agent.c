@@ -1390,7 +1390,7 @@ static void test_lying_configurations(void **state) {
   end(&b);
 
   start(&b, "");
-  assert_int_equal(b.engine->fault(b.agent, "split:0"), -EINVAL);
+  assert_int_equal(b.engine->fault(b.agent, "split:all"), -EINVAL);
   assert_int_equal(b.engine->fault(b.agent, "silence:never"), -EINVAL);
   assert_int_equal(b.engine->fault(b.agent, "sleep"), -EINVAL);
   end(&b);
