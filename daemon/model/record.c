@@ -75,13 +75,15 @@ static json_t *dec_json(struct dec d) {
 static void normalise(const struct nomenclature *row, struct dec *value, const struct unit **unit) {
   const struct unit *own = unit_find(row->unit);
   int64_t up = (int64_t)(*unit)->factor * own->divisor, down = (int64_t)(*unit)->divisor * own->factor;
-  struct dec moved = *value;
+  int exponent = value->exponent;
   for (; up > down && up % 10 == 0 && up / 10 >= down; up /= 10)
-    moved.exponent++;
+    exponent++;
   for (; down > up && down % 10 == 0 && down / 10 >= up; down /= 10)
-    moved.exponent--;
-  if (up == down && moved.exponent >= DEC_EXP_MIN && moved.exponent <= DEC_EXP_MAX) {
-    *value = moved;
+    exponent--;
+  if (value->mantissa == 0) /* has no magnitude that its exponent could say wrong */
+    exponent = exponent < DEC_EXP_MIN ? DEC_EXP_MIN : exponent > DEC_EXP_MAX ? DEC_EXP_MAX : exponent;
+  if (up == down && exponent >= DEC_EXP_MIN && exponent <= DEC_EXP_MAX) {
+    value->exponent = (int8_t)exponent;
     *unit = own;
   }
 }
@@ -91,8 +93,8 @@ static int compare(const struct nomenclature *row, struct dec value, const struc
   const struct unit *own = unit_find(row->unit);
   if (unit == own)
     return dec_cmp(value, limit);
-  /* value x factor / divisor of the base; the rows' own units are bases or a hundredth of one */
-  return dec_cmp_scaled(value, unit->factor, limit, own->divisor == 1 ? unit->divisor : unit->divisor / own->divisor);
+  /* Both in the base; a row's own unit is that or a power of ten of it, so that the products are small. */
+  return dec_cmp_scaled(value, unit->factor * own->divisor, limit, unit->divisor * own->factor);
 }
 
 static const char *flag_of(const struct nomenclature *row, struct dec value, const struct unit *unit) {
