@@ -122,6 +122,9 @@ void acq_rec_measure(struct acq_record *r, const char *code, struct dec value, c
   if (row->kind == 'S') {
     char text[DEC_TEXT_MAX], sentence[256];
     dec_format(value, text);
+    char *point = strchr(text, '.');
+    if (point)
+      *point = ','; /* a French sentence */
     snprintf(sentence, sizeof sentence, "%s : %s %s", row->label, text, strcmp(unit->ucum, "1") ? unit->ucum : "");
     size_t n = strlen(sentence);
     sentence[n - (sentence[n - 1] == ' ')] = 0;
