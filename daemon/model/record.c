@@ -29,14 +29,18 @@ struct gap {
   uint32_t first, count;
 };
 
+struct trial {
+  struct acq_trial said; /* with the phase it has */
+  bool stray, measured;  /* measured: it holds a measure or a channel */
+};
+
 struct acq_record {
   int err;
   char reason[256];
   const struct acq_driver *driver;
   const struct acq_capture *capture;
   enum acq_modality modality;
-  struct acq_trial *trials; /* owned; number i + 1 */
-  bool *stray;              /* owned; of each trial */
+  struct trial *trials;     /* owned; number i + 1 */
   unsigned n_trials, trial; /* trial: what is being added to, 0 = the session */
   struct channel channels[RECORD_CHANNELS_MAX];
   unsigned n_channels;
@@ -107,6 +111,11 @@ static bool is_possible(const struct nomenclature *row, struct dec value, const 
   return compare(row, value, unit, row->hard_low) >= 0 && compare(row, value, unit, row->hard_high) <= 0;
 }
 
+static void mark_measured(struct acq_record *r) {
+  if (r->trial)
+    r->trials[r->trial - 1].measured = true;
+}
+
 void acq_rec_measure(struct acq_record *r, const char *code, struct dec value, const char *unit_text) {
   const struct nomenclature *row = nomenclature_find(code);
   if (r->err)
@@ -133,6 +142,7 @@ void acq_rec_measure(struct acq_record *r, const char *code, struct dec value, c
   if (json_array_size(r->measures) >= MEASURES_MAX)
     return refuse(r, -EPROTO, "too many measures");
   const char *flag = flag_of(row, value, unit);
+  mark_measured(r);
   append(r, r->measures,
          json_pack("{s:s, s:o, s:s, s:s, s:i, s:i, s:s, s:o}", "code", row->code, "flags",
                    flag ? json_pack("[s]", flag) : json_array(), "label", row->label, "loinc", row->loinc, "mdc",
@@ -173,10 +183,10 @@ void acq_rec_trial(struct acq_record *r, const struct acq_trial *trial) {
   if ((unsigned)trial->phase > ACQ_POST || (trial->timed && (trial->clock_us < 0 || trial->clock_us > WALL_MAX ||
                                                              trial->slow_us < -WALL_MAX || trial->slow_us > WALL_MAX)))
     return refuse(r, -EINVAL, "a trial that cannot be");
-  r->trials[r->n_trials] = *trial;
+  struct trial *t = &r->trials[r->n_trials];
+  *t = (struct trial){.said = *trial, .stray = is_stray(r, trial)};
   if (trial->phase == ACQ_NO_PHASE)
-    r->trials[r->n_trials].phase = r->capture->header.order.phase;
-  r->stray[r->n_trials] = is_stray(r, trial);
+    t->said.phase = r->capture->header.order.phase;
   r->trial = ++r->n_trials;
 }
 
@@ -193,6 +203,7 @@ unsigned acq_rec_channel(struct acq_record *r, const char *code, struct dec rate
     refuse(r, -EPROTO, "too many channels, or one without a rate or scale");
     return 0;
   }
+  mark_measured(r);
   r->channels[r->n_channels] = (struct channel){
       .row = row,
       .rate = rate_hz,
@@ -327,14 +338,13 @@ static int builder_init(struct acq_record *r, const struct acq_driver *driver, c
   *r = (struct acq_record){.driver = driver,
                            .capture = capture,
                            .trials = calloc(ACQ_TRIALS_MAX, sizeof *r->trials),
-                           .stray = calloc(ACQ_TRIALS_MAX, sizeof *r->stray),
                            .measures = json_array(),
                            .quality = json_array(),
                            .statements = json_array()};
   for (enum acq_modality m = ACQ_ECG; m <= ACQ_MEASUREMENT; m++)
     if (driver->modalities == ACQ_MODALITY(m))
       r->modality = m;
-  return r->trials && r->stray && r->measures && r->quality && r->statements ? 0 : -ENOMEM;
+  return r->trials && r->measures && r->quality && r->statements ? 0 : -ENOMEM;
 }
 
 static void builder_finish(struct acq_record *r) {
@@ -343,7 +353,6 @@ static void builder_finish(struct acq_record *r) {
     buf_finish(&r->channels[i].gaps);
   }
   free(r->trials);
-  free(r->stray);
   json_decref(r->measures);
   json_decref(r->quality);
   json_decref(r->statements);
@@ -363,6 +372,11 @@ static void check_range(struct acq_record *r, const struct channel *c) {
     refuse(r, -ERANGE, "a sample is outside what can be");
 }
 
+/* Does what was made in this trial (0: in the session as a whole) go into that record? */
+static bool belongs(const struct acq_record *r, unsigned trial, int part) {
+  return trial == 0 || r->trials[trial - 1].stray == (part == WIRE_STRAY);
+}
+
 /* What the capture itself says, which no driver may forget. */
 static void check_capture(struct acq_record *r) {
   const struct acq_capture *capture = r->capture;
@@ -371,6 +385,8 @@ static void check_capture(struct acq_record *r) {
     acq_rec_quality(r, "incomplete", "", 1);
   for (unsigned i = 0; i < r->n_channels && r->modality == ACQ_ECG; i++) {
     struct dec ordered;
+    if (!belongs(r, r->channels[i].trial, WIRE_OWN))
+      continue; /* not what was ordered */
     struct dec got = {(int32_t)(r->channels[i].samples.len / sizeof(int16_t)), 0};
     if (dec_mul(r->channels[i].rate, (int32_t)capture->header.order.seconds, &ordered) < 0 ||
         dec_cmp(got, ordered) < 0) {
@@ -412,7 +428,7 @@ static json_t *channel_json(const struct channel *c, size_t first) {
 }
 
 static json_t *trial_json(const struct acq_record *r, unsigned number) {
-  const struct acq_trial *t = &r->trials[number - 1];
+  const struct acq_trial *t = &r->trials[number - 1].said;
   char device[WALL_TEXT_MAX], host[WALL_TEXT_MAX];
   const struct acq_order *order = &r->capture->header.order;
   int64_t host_us = t->clock_us + t->slow_us - order->offset_minutes * 60 * WALL_SECOND;
@@ -424,11 +440,6 @@ static json_t *trial_json(const struct acq_record *r, unsigned number) {
     wall_format((struct wall){host_us, order->offset_minutes}, host);
   return json_pack("{s:s?, s:i, s:s?, s:s?}", "device_time", t->timed ? device : NULL, "number", (int)number, "phase",
                    acq_phase_name(t->phase), "time", hosted ? host : NULL);
-}
-
-/* Does what was made in this trial (0: in the session as a whole) go into that record? */
-static bool belongs(const struct acq_record *r, unsigned trial, int part) {
-  return trial == 0 || r->stray[trial - 1] == (part == WIRE_STRAY);
 }
 
 /* The items of the list that belong to the part. */
@@ -504,15 +515,18 @@ static int encode(struct acq_record *r, int part, struct record_result *ret) {
   return 0;
 }
 
-/* Both records; that of the session says so when the instrument sent something else besides. */
+/* Both records; that of the session says so when the instrument sent something else besides. A trial without a
+ * reading makes no record; nor does the session when all that was measured in trials is stray. */
 static int encode_all(struct acq_record *r, struct record_result ret[static WIRE_RECORDS]) {
-  unsigned n_stray = 0;
-  for (unsigned i = 0; i < r->n_trials; i++)
-    n_stray += r->stray[i];
-  if (n_stray && n_stray < r->n_trials)
+  unsigned n_own = 0, n_stray = 0;
+  for (unsigned i = 0; i < r->n_trials; i++) {
+    n_own += r->trials[i].measured && !r->trials[i].stray;
+    n_stray += r->trials[i].measured && r->trials[i].stray;
+  }
+  if (n_own && n_stray)
     acq_rec_quality(r, "readings_stray", "", n_stray);
   int err = r->err;
-  if (err == 0 && (!r->n_trials || n_stray < r->n_trials))
+  if (err == 0 && (n_own || !n_stray))
     err = encode(r, WIRE_OWN, &ret[WIRE_OWN]);
   if (err == 0 && n_stray)
     err = encode(r, WIRE_STRAY, &ret[WIRE_STRAY]);
