@@ -1,5 +1,6 @@
 #include "buf.h"
 #include "str.h"
+#include "wall.h"
 #include <asalee/record.h>
 #include <asalee/wire.h>
 
@@ -161,7 +162,8 @@ int wire_read(const void *bytes, size_t n, struct wire_message *ret) {
     m.order.order.offset_minutes = (int16_t)acq_u16le(&c);
     m.order.order.modality = get_range(&c, acq_u8(&c), 0, ACQ_MEASUREMENT);
     m.order.order.phase = get_range(&c, acq_u8(&c), 0, ACQ_POST);
-    if (m.order.order.offset_minutes < -1439 || m.order.order.offset_minutes > 1439 || m.order.order.started_us < 0 ||
+    if (m.order.order.offset_minutes < -1439 || m.order.order.offset_minutes > 1439 ||
+        m.order.order.started_us < WALL_MIN || m.order.order.started_us > WALL_MAX ||
         (m.order.bus == 0) != (m.order.node[0] == 0))
       acq_refuse(&c, -EPROTO);
     break;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "fail_alloc.h"
+#include "wall.h"
 #include <asalee/record.h>
 #include <asalee/wire.h>
 #include <cmocka.h>
@@ -29,7 +30,7 @@ static const struct wire_message messages[] = {
      .order =
          {"corscience_emi12", "/dev/bus/usb/001/002", ACQ_USB, {10, 1774745999123456, 60, ACQ_SPIROMETRY, ACQ_POST}}},
     {.type = WIRE_ORDER,
-     .order = {TEXT_63, TEXT_255, ACQ_SERIAL, {UINT32_MAX, INT64_MAX, -1439, ACQ_MEASUREMENT, ACQ_NO_PHASE}}},
+     .order = {TEXT_63, TEXT_255, ACQ_SERIAL, {UINT32_MAX, WALL_MAX, -1439, ACQ_MEASUREMENT, ACQ_NO_PHASE}}},
     {.type = WIRE_ORDER, .order = {"x", "/", ACQ_FILE, {0, 0, 1439, ACQ_ECG, ACQ_PRE}}},
     {.type = WIRE_ORDER, .order = {"replay", "", 0, {1, 1, 0, 0, 0}}},
     {.type = WIRE_START},
@@ -251,7 +252,9 @@ TEST(limits_of_the_reader) {
       {2, 5, 1, {4}, false},
       {2, 10, 8, {0, 0, 0, 0, 0, 0, 0, 0x80}, false}, /* before 1970 */
       {2, 10, 8, {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, false},
-      {2, 10, 8, {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f}, true},
+      {2, 10, 8, {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f}, false},
+      {2, 10, 8, {0xff, 0x5f, 0x73, 0xcc, 0x0c, 0x44, 0x84, 0x03}, true}, /* the end of 9999 */
+      {2, 10, 8, {0x00, 0x60, 0x73, 0xcc, 0x0c, 0x44, 0x84, 0x03}, false},
       {2, 18, 2, {0xa0, 0x05}, false}, /* 1440 minutes */
       {2, 18, 2, {0x61, 0xfa}, true},  /* -1439 */
       {2, 18, 2, {0x60, 0xfa}, false},
@@ -351,6 +354,7 @@ TEST(limits_of_the_writer) {
   REFUSED(3, m.order.bus = ACQ_USB);
   REFUSED(3, m.order.bus = 256);
   REFUSED(0, m.order.order.started_us = -1);
+  REFUSED(0, m.order.order.started_us = WALL_MAX + 1);
   REFUSED(0, m.order.order.offset_minutes = 1440);
   REFUSED(0, m.order.order.offset_minutes = -1440);
   REFUSED(0, m.order.order.modality = ACQ_MEASUREMENT + 1);
