@@ -605,6 +605,24 @@ TEST(header_lines) {
       {4, T("order 1.0"), false},
       {4, T("order 1 "), false},
       {4, T("order 1\0"), false},
+      {4, T("order 1 ecg"), true},
+      {4, T("order 1 measurement"), true},
+      {4, T("order 1 spirometry baseline"), true},
+      {4, T("order 1 spirometry post"), true},
+      {4, T("order 1 ECG"), false},
+      {4, T("order 1 ecg "), false},
+      {4, T("order 1  ecg"), false},
+      {4, T("order  ecg"), false},
+      {4, T("order ecg"), false},
+      {4, T("order 1 ecgs"), false},
+      {4, T("order 1 post"), false},
+      {4, T("order 1 post spirometry"), false},
+      {4, T("order 1 spirometry  post"), false},
+      {4, T("order 1 spirometry POST"), false},
+      {4, T("order 1 spirometry post "), false},
+      {4, T("order 1 spirometry post pre"), false},
+      {4, T("order 1 spirometry (null)"), false},
+      {4, T("order 1 spirometry\0post"), false},
       {5, T("start 2026-03-29T01:59:59Z"), true},
       {5, T("start 2026-03-29T01:59:59"), false},
       {5, T("start 2026-02-29T01:59:59Z"), false},
@@ -630,6 +648,65 @@ TEST(header_lines) {
   struct acq_cur none = acq_capture_received(&c);
   assert_int_equal(acq_left(&none), 0);
   assert_int_equal(acq_end(&none), 0);
+}
+
+TEST(orders) {
+  static const struct {
+    struct acq_order order;
+    const char *line;
+    enum acq_phase phase; /* as it is read */
+  } rows[] = {
+      {{.seconds = 0}, "\norder 0\n", ACQ_NO_PHASE},
+      {{.seconds = 10, .modality = ACQ_ECG}, "\norder 10 ecg\n", ACQ_NO_PHASE},
+      {{.seconds = 10, .modality = ACQ_SPIROMETRY}, "\norder 10 spirometry\n", ACQ_NO_PHASE},
+      {{.seconds = 300, .modality = ACQ_SPIROMETRY, .phase = ACQ_BASELINE},
+       "\norder 300 spirometry baseline\n",
+       ACQ_BASELINE},
+      {{.seconds = 300, .modality = ACQ_SPIROMETRY, .phase = ACQ_PRE}, "\norder 300 spirometry pre\n", ACQ_PRE},
+      {{.seconds = 86400, .modality = ACQ_SPIROMETRY, .phase = ACQ_POST}, "\norder 86400 spirometry post\n", ACQ_POST},
+      {{.seconds = 1, .modality = ACQ_FUNDUS}, "\norder 1 fundus\n", ACQ_NO_PHASE},
+      {{.seconds = 1, .modality = ACQ_MEASUREMENT}, "\norder 1 measurement\n", ACQ_NO_PHASE},
+      {{.seconds = 1, .phase = ACQ_POST}, "\norder 1\n", ACQ_NO_PHASE}, /* a phase of nothing */
+  };
+  for (size_t i = 0; i < COUNT(rows); i++) {
+    struct capture_header h = header;
+    struct capture_writer w;
+    int fd = file();
+    size_t n;
+    h.order = rows[i].order;
+    capture_writer_init(&w, fd, 4096);
+    assert_int_equal(capture_write_header(&w, &h), 0);
+    char *text = text_of(fd, &n);
+    if (!strstr(text, rows[i].line))
+      fail_msg("%s", text);
+    _capture_cleanup_ struct acq_capture c = {0};
+    assert_int_equal(parse(text, n, &c), 0);
+    const struct acq_order *o = acq_capture_order(&c);
+    assert_int_equal(o->seconds, rows[i].order.seconds);
+    assert_int_equal(o->modality, rows[i].order.modality);
+    assert_int_equal(o->phase, rows[i].phase);
+    free(text);
+    close(fd);
+  }
+}
+
+/* Captures from before there was a sensor to name. */
+TEST(identity_without_a_sensor) {
+  static const struct acq_identity old = {.make = "A", .serial = "1"};
+  int fd = file();
+  struct capture_writer w;
+  size_t n;
+  capture_writer_init(&w, fd, 4096);
+  capture_write_header(&w, &header);
+  capture_write_identity(&w, 1, &old);
+  char *text = text_of(fd, &n);
+  assert_null(strstr(text, "sensor"));
+  _capture_cleanup_ struct acq_capture c = {0};
+  assert_int_equal(parse(text, n, &c), 0);
+  assert_string_equal(c.identity.sensor, "");
+  assert_int_equal(c.n_events, 5);
+  free(text);
+  close(fd);
 }
 
 TEST(times) {
@@ -829,6 +906,8 @@ int main(void) {
       cmocka_unit_test(every_truncation),
       cmocka_unit_test(junk_lines),
       cmocka_unit_test(header_lines),
+      cmocka_unit_test(orders),
+      cmocka_unit_test(identity_without_a_sensor),
       cmocka_unit_test(times),
       cmocka_unit_test(hexadecimal_either_case),
       cmocka_unit_test(too_large),

@@ -365,6 +365,63 @@ TEST(cmp_near) {
       }
 }
 
+/* a x 10^ea against b x 10^eb in 128 bits, a and b of at most 62; further apart than 18 places one outweighs any. */
+static int oracle_scaled(struct dec a, int32_t factor, struct dec b, int32_t divisor) {
+  wide x = (wide)a.mantissa * factor, y = (wide)b.mantissa * divisor;
+  int apart = a.exponent - b.exponent;
+  if (apart > 19 && x)
+    return x > 0 ? 1 : -1;
+  if (apart < -19 && y)
+    return y > 0 ? -1 : 1;
+  for (int i = 0; i < apart && x; i++)
+    x *= 10;
+  for (int i = 0; i < -apart && y; i++)
+    y *= 10;
+  return (x > y) - (x < y);
+}
+
+static void check_scaled(struct dec a, int32_t factor, struct dec b, int32_t divisor) {
+  int want = oracle_scaled(a, factor, b, divisor), got = dec_cmp_scaled(a, factor, b, divisor),
+      back = dec_cmp_scaled(b, divisor, a, factor);
+  if ((got > 0) - (got < 0) != want || (back > 0) - (back < 0) != -want)
+    fail_msg("{%d, %d} x %d and {%d, %d} x %d: %d, back %d, not %d", a.mantissa, a.exponent, factor, b.mantissa,
+             b.exponent, divisor, got, back, want);
+}
+
+static int32_t positive(void) {
+  int32_t v = (int32_t)((uint32_t)rnd() >> (1 + rnd() % 31));
+  return v ? v : 1;
+}
+
+TEST(cmp_scaled) {
+  for (int i = 0; i < 1000000; i++)
+    check_scaled(any(DEC_EXP_MIN, DEC_EXP_MAX), positive(), any(DEC_EXP_MIN, DEC_EXP_MAX), positive());
+  for (int i = 0; i < 100000; i++)
+    check_scaled(any(-128, 127), positive(), any(-128, 127), positive());
+  for (int i = 0; i < 300000; i++) { /* the same value in two units, and its neighbours */
+    int32_t m = positive() % 1000, factor = positive() % 1000 + 1, divisor = positive() % 1000 + 1;
+    struct dec a = {m * divisor, 3}, b = {m * factor * (m * factor < INT32_MAX / 1000 ? 1000 : 1), 0};
+    b.exponent = m * factor < INT32_MAX / 1000 ? 0 : 3;
+    assert_int_equal(dec_cmp_scaled(a, factor, b, divisor), 0);
+    for (int by = -1; by <= 1; by++) {
+      check_scaled((struct dec){a.mantissa + by, a.exponent}, factor, b, divisor);
+      check_scaled(a, factor, (struct dec){b.mantissa + by, b.exponent}, divisor);
+    }
+  }
+  static const int32_t corners[] = {INT32_MIN, -1, 0, 1, INT32_MAX}, scales[] = {1, 100000000, INT32_MAX};
+  for (size_t i = 0; i < COUNT(corners) * COUNT(corners) * COUNT(scales) * COUNT(scales); i++)
+    for (int e = -128; e <= 127; e++) {
+      size_t k = i / COUNT(scales) / COUNT(scales);
+      check_scaled((struct dec){corners[k / COUNT(corners)], (int8_t)e}, scales[i % COUNT(scales)],
+                   (struct dec){corners[k % COUNT(corners)], -9}, scales[i / COUNT(scales) % COUNT(scales)]);
+    }
+  /* 1500 L/min is 25 L/s, 700 kg is 1543.2358... lb */
+  assert_int_equal(dec_cmp_scaled((struct dec){1500, 0}, 1, (struct dec){25, 0}, 60), 0);
+  assert_true(dec_cmp_scaled((struct dec){150001, -2}, 1, (struct dec){25, 0}, 60) > 0);
+  assert_true(dec_cmp_scaled((struct dec){154323583, -5}, 45359237, (struct dec){700, 0}, 100000000) < 0);
+  assert_true(dec_cmp_scaled((struct dec){154323584, -5}, 45359237, (struct dec){700, 0}, 100000000) > 0);
+}
+
 TEST(mul) {
   static const int32_t corners[] = {INT32_MIN, INT32_MIN + 1, -46341, -46340, -2,     -1,       0, 1,
                                     2,         46340,         46341,  65536,  -65536, INT32_MAX};
@@ -389,16 +446,10 @@ TEST(mul) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(sfloat_named),
-      cmocka_unit_test(sfloat_all),
-      cmocka_unit_test(float_all_mantissas),
-      cmocka_unit_test(float_all_exponents),
-      cmocka_unit_test(parse_table),
-      cmocka_unit_test(parse_every_byte),
-      cmocka_unit_test(format_round_trip),
-      cmocka_unit_test(cmp_random),
-      cmocka_unit_test(cmp_near),
-      cmocka_unit_test(mul),
+      cmocka_unit_test(sfloat_named),        cmocka_unit_test(sfloat_all),  cmocka_unit_test(float_all_mantissas),
+      cmocka_unit_test(float_all_exponents), cmocka_unit_test(parse_table), cmocka_unit_test(parse_every_byte),
+      cmocka_unit_test(format_round_trip),   cmocka_unit_test(cmp_random),  cmocka_unit_test(cmp_near),
+      cmocka_unit_test(cmp_scaled),          cmocka_unit_test(mul),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

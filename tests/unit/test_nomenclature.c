@@ -106,6 +106,19 @@ TEST(what_the_standards_say) {
       {"fev1", "VEMS", "L", "20150-9", 'M', 21514},
       {"fvc", "CVF", "L", "19870-5", 'M', 57856},
       {"pef", "DEP", "L/s", "19935-6", 'M', 21512},
+      {"fev6", "VEM6", "L", "", 'M', 21515},
+      {"pef_personal_best", "Meilleur DEP personnel", "L/s", "", 'S', 21513},
+      {"fev1_fvc", "VEMS/CVF", "1", "19926-5", 'M', 57876},
+      {"fet", "Temps expiratoire", "s", "65819-5", 'M', 57944},
+      {"lead_unspecified", "ECG", "uV", "", 'C', 256},
+      {"body_weight", "Poids", "kg", "29463-7", 'M', 57664},
+      {"body_height", "Taille", "m", "8302-2", 'M', 57668},
+      {"body_temperature", "Température", "Cel", "8310-5", 'M', 19292},
+      {"systolic_pressure", "PA systolique", "mm[Hg]", "8480-6", 'M', 18949},
+      {"diastolic_pressure", "PA diastolique", "mm[Hg]", "8462-4", 'M', 18950},
+      {"heart_rate", "Fréquence cardiaque", "/min", "8867-4", 'M', 16770},
+      {"spo2", "SpO2", "%", "59408-5", 'M', 19384},
+      {"glucose_capillary", "Glycémie capillaire", "mg/dL", "", 'M', 29112},
   };
   for (size_t i = 0; i < COUNT(want); i++) {
     const struct nomenclature *r = nomenclature_find(want[i].code);
@@ -116,6 +129,120 @@ TEST(what_the_standards_say) {
     assert_int_equal(r->kind, want[i].kind);
     assert_int_equal(r->mdc, 2 * 65536 + want[i].term);
   }
+}
+
+/* An ECG agent of 11073-10406 says 2:256+n for the potential of lead n, others 2:n. */
+TEST(leads_by_either_code) {
+  unsigned leads = 0;
+  for (uint32_t term = 0; term < 65536; term++) {
+    const struct nomenclature *plain = nomenclature_find_mdc(2u << 16 | term);
+    if (term < 256) {
+      const struct nomenclature *potential = nomenclature_find_mdc(2u << 16 | (256 + term));
+      assert_ptr_equal(potential, term ? plain : nomenclature_find("lead_unspecified"));
+      leads += potential && potential->kind == 'C';
+    }
+    for (uint32_t partition = 0; partition < 1024; partition = partition == 1 ? 3 : partition + 1)
+      if (term % 4096 == 0 && partition != 514)
+        assert_null(nomenclature_find_mdc(partition << 16 | term));
+    assert_null(nomenclature_find_mdc(1u << 16 | term));
+    assert_null(nomenclature_find_mdc(term));
+  }
+  assert_int_equal(leads, 13); /* twelve, and one that is not named */
+  assert_null(nomenclature_find_mdc(UINT32_MAX));
+}
+
+/* ---- units -------------------------------------------------------------------------------------------------- */
+
+#define ACQ_UNITS(mdc_, ucum_, base_, factor_, divisor_) {mdc_, ucum_, base_, factor_, divisor_},
+static const struct unit units[] = {
+#include <asalee/nomenclature.def>
+#undef ACQ_UNITS
+};
+
+static bool is_power_of_ten(int64_t n) {
+  while (n % 10 == 0)
+    n /= 10;
+  return n == 1;
+}
+
+TEST(every_unit) {
+  for (size_t i = 0; i < COUNT(units); i++) {
+    const struct unit *u = unit_find(units[i].ucum);
+    assert_non_null(u);
+    assert_int_equal(u->mdc, units[i].mdc); /* the first of its text is itself */
+    assert_ptr_equal(unit_find_mdc(u->mdc), u->mdc ? u : NULL);
+    assert_true(u->factor > 0 && u->divisor > 0);
+    const struct unit *base = unit_find(u->base);
+    assert_non_null(base);
+    assert_string_equal(base->base, base->ucum);
+    assert_true(base->factor == 1 && base->divisor == 1);
+    assert_true(unit_fits(u, base) && unit_fits(base, u) && unit_fits(u, u));
+    for (size_t k = 0; k < COUNT(units); k++)
+      assert_int_equal(unit_fits(u, &units[k]), !strcmp(u->base, units[k].base));
+  }
+  static const char *const none[] = {"",     "l",   "ml", "ML", "L ",    "mm", "Hg",
+                                     "mmHg", "bpm", "lb", "C",  "l/min", "%%", "uv"};
+  for (size_t i = 0; i < COUNT(none); i++)
+    assert_null(unit_find(none[i]));
+  assert_null(unit_find_mdc(0));
+  assert_null(unit_find_mdc(UINT16_MAX));
+}
+
+/* A row's own unit is a base or a power of ten away from it, and nothing that is measured in it overflows. */
+TEST(units_of_rows) {
+  for (unsigned i = 0; nomenclature_row(i); i++) {
+    const struct nomenclature *r = nomenclature_row(i);
+    const struct unit *own = unit_find(r->unit);
+    if (!own)
+      fail_msg("%s is in no unit that is listed", r->code);
+    assert_true(own->factor == 1 && is_power_of_ten(own->divisor));
+    for (size_t k = 0; k < COUNT(units); k++)
+      if (unit_fits(&units[k], own))
+        assert_true((int64_t)units[k].factor * own->divisor <= INT32_MAX);
+  }
+}
+
+TEST(what_units_are) {
+  static const struct {
+    const char *ucum, *base;
+    uint16_t mdc;
+    int32_t factor, divisor;
+  } want[] = {
+      {"mL", "L", 1618, 1, 1000},
+      {"cL", "L", 1617, 1, 100},
+      {"L/min", "L/s", 3072, 1, 60},
+      {"%", "1", 544, 1, 100},
+      {"mV", "uV", 4274, 1000, 1},
+      {"g", "kg", 1728, 1, 1000},
+      {"[lb_av]", "kg", 1760, 45359237, 100000000},  /* 0.45359237 kg by definition */
+      {"kPa", "mm[Hg]", 3843, 750061683, 100000000}, /* 133.322387415 Pa a millimetre */
+      {"mmol/L", "mg/dL", 4722, 180156, 10000},      /* glucose, 180.156 g/mol */
+      {"Cel", "Cel", 6048, 1, 1},
+      {"/min", "/min", 2720, 1, 1},
+  };
+  for (size_t i = 0; i < COUNT(want); i++) {
+    const struct unit *u = unit_find(want[i].ucum);
+    assert_non_null(u);
+    assert_string_equal(u->base, want[i].base);
+    assert_int_equal(u->mdc, want[i].mdc);
+    assert_int_equal(u->factor, want[i].factor);
+    assert_int_equal(u->divisor, want[i].divisor);
+  }
+}
+
+TEST(specialisations) {
+  static const struct {
+    uint16_t code;
+    enum acq_modality modality;
+  } want[] = {{4100, ACQ_MEASUREMENT}, {4102, ACQ_ECG},         {4103, ACQ_MEASUREMENT}, {4104, ACQ_MEASUREMENT},
+              {4111, ACQ_MEASUREMENT}, {4113, ACQ_MEASUREMENT}, {4117, ACQ_SPIROMETRY},  {4125, ACQ_SPIROMETRY},
+              {4236, ACQ_ECG},         {4237, ACQ_ECG}};
+  size_t known = 0;
+  for (uint32_t code = 0; code <= UINT16_MAX; code++)
+    known += specialisation_modality((uint16_t)code) != 0;
+  assert_int_equal(known, COUNT(want));
+  for (size_t i = 0; i < COUNT(want); i++)
+    assert_int_equal(specialisation_modality(want[i].code), want[i].modality);
 }
 
 TEST(find_is_exact) {
@@ -134,6 +261,7 @@ TEST(find_is_exact) {
 #define ACQ_QUALITY(code_, severity_, text_) {#code_, #severity_, text_},
 static const struct quality listed[] = {
 #include <asalee/nomenclature.def>
+#undef ACQ_QUALITY
 };
 
 TEST(every_quality) {
@@ -211,12 +339,30 @@ TEST(names) {
   assert_string_equal(acq_bus_name(ACQ_FILE), "file");
   assert_null(acq_bus_name(ACQ_FILE + 1));
   assert_null(acq_bus_name((enum acq_bus)UINT32_MAX));
+  assert_null(acq_phase_name(ACQ_NO_PHASE));
+  assert_string_equal(acq_phase_name(ACQ_BASELINE), "baseline");
+  assert_string_equal(acq_phase_name(ACQ_PRE), "pre");
+  assert_string_equal(acq_phase_name(ACQ_POST), "post");
+  assert_null(acq_phase_name(ACQ_POST + 1));
+  for (enum acq_phase p = ACQ_BASELINE; p <= ACQ_POST; p++)
+    assert_int_equal(acq_phase_find(acq_phase_name(p)), p);
+  for (enum acq_modality m = ACQ_ECG; m <= ACQ_MEASUREMENT; m++)
+    assert_int_equal(acq_modality_find(acq_modality_name(m)), m);
+  static const char *const none[] = {"", "ECG", "ecg ", "Pre", "pr", "posts", "(null)", "none"};
+  for (size_t i = 0; i < COUNT(none); i++) {
+    assert_int_equal(acq_phase_find(none[i]), ACQ_NO_PHASE);
+    assert_int_equal(acq_modality_find(none[i]), 0);
+  }
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_row),     cmocka_unit_test(what_the_standards_say), cmocka_unit_test(find_is_exact),
-      cmocka_unit_test(every_quality), cmocka_unit_test(ten_electrodes),         cmocka_unit_test(names),
+      cmocka_unit_test(every_row),      cmocka_unit_test(what_the_standards_say),
+      cmocka_unit_test(find_is_exact),  cmocka_unit_test(leads_by_either_code),
+      cmocka_unit_test(every_unit),     cmocka_unit_test(units_of_rows),
+      cmocka_unit_test(what_units_are), cmocka_unit_test(specialisations),
+      cmocka_unit_test(every_quality),  cmocka_unit_test(ten_electrodes),
+      cmocka_unit_test(names),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "wall.h"
+#include <asalee/driver.h>
 #include <cmocka.h>
 #include <errno.h>
 #include <time.h>
@@ -366,6 +367,102 @@ TEST(dates) {
   assert_false(wall_is_date("1900-02-29"));
 }
 
+/* ---- instruments' clocks ------------------------------------------------------------------------------------ */
+
+static int clock_us(struct acq_clock c, int64_t *ret) {
+  int64_t us = 77;
+  int r = acq_clock_to_us(&c, &us);
+  assert_true(r == 0 || (r == -ERANGE && us == 77));
+  *ret = us;
+  return r;
+}
+
+/* Every day, as the C library counts them, at its first and last millisecond. */
+TEST(clock_days) {
+  int64_t us;
+  for (time_t day = 0; day < 376200; day++) {
+    time_t second = day * 86400;
+    struct tm tm;
+    assert_non_null(gmtime_r(&second, &tm));
+    struct acq_clock first = {tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, 0, 0, 0, 0}, last = first;
+    last.hour = 23;
+    last.minute = last.second = 59;
+    last.ms = 999;
+    assert_int_equal(clock_us(first, &us), 0);
+    assert_int_equal(us, second * WALL_SECOND);
+    struct acq_clock back = acq_clock_from_us(us + 999); /* to the millisecond */
+    assert_memory_equal(&back, &first, sizeof back);
+    assert_int_equal(clock_us(last, &us), 0);
+    assert_int_equal(us, (second + 86400) * WALL_SECOND - 1000);
+    back = acq_clock_from_us(us);
+    assert_memory_equal(&back, &last, sizeof back);
+  }
+  assert_int_equal(clock_us((struct acq_clock){2999, 12, 31, 23, 59, 59, 999}, &us), 0); /* that was the last of them */
+  assert_int_equal(us, INT64_C(376200) * 86400 * WALL_SECOND - 1000);
+}
+
+TEST(clock_times) {
+  for (int i = 0; i < 200000; i++) {
+    struct acq_clock c = acq_clock_from_us((int64_t)(rnd() % (UINT64_C(376200) * 86400 * 1000)) * 1000);
+    struct tm tm = {.tm_year = c.year - 1900,
+                    .tm_mon = c.month - 1,
+                    .tm_mday = c.day,
+                    .tm_hour = c.hour,
+                    .tm_min = c.minute,
+                    .tm_sec = c.second};
+    int64_t us;
+    assert_int_equal(clock_us(c, &us), 0);
+    assert_int_equal(us, (int64_t)timegm(&tm) * WALL_SECOND + c.ms * 1000);
+  }
+}
+
+TEST(clocks_that_are_none) {
+  static const struct {
+    struct acq_clock clock;
+    bool fine;
+  } rows[] = {
+      {{2024, 2, 29, 0, 0, 0, 0}, true},          {{2000, 2, 29, 0, 0, 0, 0}, true},
+      {{2023, 2, 29, 0, 0, 0, 0}, false},         {{2100, 2, 29, 0, 0, 0, 0}, false},
+      {{1970, 1, 1, 0, 0, 0, 0}, true},           {{1969, 12, 31, 23, 59, 59, 999}, false},
+      {{3000, 1, 1, 0, 0, 0, 0}, false},          {{0, 1, 1, 0, 0, 0, 0}, false},
+      {{13, 5, 28, 10, 44, 18, 0}, false}, /* two digits of a year */
+      {{2013, 0, 28, 0, 0, 0, 0}, false},         {{2013, 13, 28, 0, 0, 0, 0}, false},
+      {{2013, 5, 0, 0, 0, 0, 0}, false},          {{2013, 5, 32, 0, 0, 0, 0}, false},
+      {{2013, 6, 31, 0, 0, 0, 0}, false},         {{2013, 5, 28, 24, 0, 0, 0}, false},
+      {{2013, 5, 28, -1, 0, 0, 0}, false},        {{2013, 5, 28, 0, 60, 0, 0}, false},
+      {{2013, 5, 28, 0, -1, 0, 0}, false},        {{2013, 5, 28, 0, 0, 60, 0}, false},
+      {{2013, 5, 28, 0, 0, -1, 0}, false},        {{2013, 5, 28, 0, 0, 0, 1000}, false},
+      {{2013, 5, 28, 0, 0, 0, -1}, false},        {{INT32_MAX, 5, 28, 0, 0, 0, 0}, false},
+      {{INT32_MIN, 5, 28, 0, 0, 0, 0}, false},    {{2013, INT32_MAX, 28, 0, 0, 0, 0}, false},
+      {{2013, INT32_MIN, 28, 0, 0, 0, 0}, false}, {{2013, 5, INT32_MIN, 0, 0, 0, 0}, false},
+  };
+  int64_t us;
+  for (size_t i = 0; i < COUNT(rows); i++)
+    if ((clock_us(rows[i].clock, &us) == 0) != rows[i].fine)
+      fail_msg("row %zu", i);
+}
+
+/* What the clock on the wall of the practice shows while an order runs. */
+TEST(order_clock) {
+  static const struct {
+    struct acq_order order;
+    uint64_t ms;
+    struct acq_clock want;
+  } rows[] = {
+      {{.started_us = 1774745999123456, .offset_minutes = 60}, 0, {2026, 3, 29, 1, 59, 59, 123}},
+      {{.started_us = 1774745999123456, .offset_minutes = 60}, 877, {2026, 3, 29, 2, 0, 0, 0}},
+      {{.started_us = 1774745999123456, .offset_minutes = -210}, 0, {2026, 3, 28, 21, 29, 59, 123}},
+      {{.started_us = 1774745999123456, .offset_minutes = 1439}, 60000, {2026, 3, 30, 0, 59, 59, 123}},
+      {{.started_us = 0, .offset_minutes = 0}, UINT32_MAX, {1970, 2, 19, 17, 2, 47, 295}},
+  };
+  for (size_t i = 0; i < COUNT(rows); i++) {
+    struct acq_clock c = acq_clock_from_us(acq_order_clock_us(&rows[i].order, rows[i].ms));
+    assert_memory_equal(&c, &rows[i].want, sizeof c);
+  }
+  const struct acq_order order = {.started_us = 1774745999123456, .offset_minutes = 60};
+  assert_int_equal(acq_order_clock_us(&order, 2), 1774745999123456 + 3600 * WALL_SECOND + 2000);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(named),
@@ -378,6 +475,10 @@ int main(void) {
       cmocka_unit_test(local_time),
       cmocka_unit_test(now),
       cmocka_unit_test(dates),
+      cmocka_unit_test(clock_days),
+      cmocka_unit_test(clock_times),
+      cmocka_unit_test(clocks_that_are_none),
+      cmocka_unit_test(order_clock),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
