@@ -249,12 +249,12 @@ void acq_rec_gap(struct acq_record *r, unsigned channel, size_t n) {
     refuse(r, c->gaps.err == -EFBIG ? -EPROTO : c->gaps.err, "too many gaps to be a recording");
 }
 
-/* What a quality item may be about: nothing, an electrode, a channel, or times and counts ("0,020 s à partir de 1,4 s",
- * "0,6 s en 2 fois"). Nothing else passes, as the nurse reads it. */
+/* What a quality item may be about: nothing, an electrode, a channel, a measure, or times and counts ("0,020 s à partir
+ * de 1,4 s", "0,6 s en 2 fois"). Nothing else passes, as the nurse reads it; what becomes a statement is not named. */
 static bool subject_ok(const char *subject) {
   static const char *const words[] = {"s", "à", "partir", "de", "en", "fois"};
   const struct nomenclature *row = nomenclature_find(subject);
-  if (!*subject || electrode_find(subject) || (row && row->kind == 'C'))
+  if (!*subject || electrode_find(subject) || (row && row->kind != 'S'))
     return true;
   for (const char *p = subject; *p;) {
     size_t n = strcspn(p, " "), digits = strspn(p, "0123456789,");

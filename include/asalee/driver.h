@@ -198,8 +198,8 @@ void acq_rec_samples(struct acq_record *record, unsigned channel, const int16_t 
 void acq_rec_gap(struct acq_record *record, unsigned channel, size_t n);
 
 /* A technical fact about the recording: a row of nomenclature.def's ACQ_QUALITY, with what it is about (an
- * electrode, a channel code, times and counts as "0,020 s à partir de 1,4 s", or "") and how often. Shown to the nurse,
- * so never a conclusion about the patient. */
+ * electrode, the code of a channel or measure, times and counts as "0,020 s à partir de 1,4 s", or "") and how often.
+ * Shown to the nurse, so never a conclusion about the patient. */
 void acq_rec_quality(struct acq_record *record, const char *code, const char *subject, uint32_t count);
 
 /* The instrument's own interpretation or comment, UTF-8. Stored, masked for everyone but the reader. */
