@@ -85,10 +85,11 @@ static int print_records(const struct acq_driver *driver, const struct decode_op
     fprintf(stderr, "%s: %s: %s\n", o->file, reason[0] ? reason : "not decoded", strerrordesc_np(-r));
     return r;
   }
+  const int sampled = results[WIRE_OWN].json ? WIRE_OWN : WIRE_STRAY;
   for (int i = 0; i < WIRE_RECORDS; i++) {
     if (results[i].json && !o->samples)
       puts(results[i].json);
-    else if (results[i].json && r == 0 && (i == WIRE_OWN || !results[WIRE_OWN].json))
+    else if (i == sampled && o->samples)
       r = print_samples(&results[i]);
     record_result_finish(&results[i]);
   }
