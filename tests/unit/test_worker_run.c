@@ -107,16 +107,21 @@ static bool in_order(const char *text, const char *const *ends) {
 
 static char path[64];
 
-static void make_file(unsigned seconds) {
+/* The frames first.. of as many seconds. */
+static void make_file_from(unsigned first, unsigned seconds) {
   uint8_t frame[TOY_FRAME];
   str_copy(path, sizeof path, "/tmp/worker-run-XXXXXX");
   int fd = mkstemp(path);
   assert_int_equal(write(fd, "TOY 42\n", 7), 7);
-  for (unsigned i = 0; i < seconds; i++) {
+  for (unsigned i = first; i < first + seconds; i++) {
     toy_frame(i, frame);
     assert_int_equal(write(fd, frame, sizeof frame), sizeof frame);
   }
   close(fd);
+}
+
+static void make_file(unsigned seconds) {
+  make_file_from(0, seconds);
 }
 
 static struct wire_order file_order(unsigned seconds) {
@@ -201,6 +206,136 @@ static void test_whole(void **state) {
   free(text);
   finish(&r);
   unlink(path);
+}
+
+/* ---- a device that remembers: two records of one acquisition ---- */
+
+static void write_text(const char *text);
+static void expect_lines(struct decode_options options, const char *expected);
+
+static struct wire_order memory_order(unsigned seconds) {
+  struct wire_order o = file_order(seconds);
+  str_copy(o.driver, sizeof o.driver, "toy_memory");
+  o.order.modality = ACQ_SPIROMETRY;
+  o.order.phase = ACQ_PRE;
+  return o;
+}
+
+/* Plays the whole acquisition; what it made, after its samples. */
+static struct wire_record acquire_memory(struct run *r, unsigned seconds) {
+  struct wire_message m;
+  struct wire_order order = memory_order(seconds);
+  start(r, &order, NULL);
+  up_to_start(r);
+  do
+    assert_int_equal(wire_receive(r->control, &m), 0);
+  while (m.type == WIRE_PROGRESS || m.type == WIRE_CONTACTS);
+  assert_int_equal(m.type, WIRE_RECORD);
+  assert_int_equal(ended(r), 0);
+  return m.record;
+}
+
+/* The record of frames first.. in the memory file: their samples at `data`, its JSON at `json`. */
+static void check_memory(const char *json, size_t json_bytes, const char *data, unsigned first, unsigned seconds,
+                         unsigned number, bool stray) {
+  int16_t samples[4 * TOY_SAMPLES];
+  char reason[256];
+  json_t *record;
+  size_t data_bytes = seconds * TOY_SAMPLES * sizeof *samples;
+  memcpy(samples, data, data_bytes);
+  for (unsigned i = 0; i < seconds * TOY_SAMPLES; i++)
+    assert_int_equal(samples[i], 100 * (first + i / TOY_SAMPLES) + i % TOY_SAMPLES);
+  if (record_read(json, json_bytes, samples, data_bytes, &record, reason) < 0)
+    fail_msg("%s", reason);
+  const json_t *acquired = json_object_get(record, "acquired"), *trials = json_object_get(acquired, "trials"),
+               *measures = json_object_get(acquired, "measures");
+  assert_int_equal(json_is_true(json_object_get(record, "stray")), stray);
+  assert_string_equal(json_text(record, "modality"), "spirometry");
+  assert_int_equal(json_array_size(trials), seconds);
+  assert_int_equal(json_array_size(measures), seconds);
+  for (unsigned i = 0; i < seconds; i++) {
+    char value[16];
+    snprintf(value, sizeof value, "1.%u00", first + i);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(trials, i), "number")), number + i);
+    assert_string_equal(json_text(json_array_get(trials, i), "phase"), "pre");
+    assert_string_equal(json_text(json_array_get(measures, i), "value"), value);
+  }
+  json_decref(record);
+}
+
+static void test_two_records(void **state) {
+  (void)state;
+  struct run r, again;
+  struct wire_message m;
+  make_file(4); /* 0, 100, 200 and 300 s after the start, and it takes no time: two of them are another's */
+  struct wire_record made = acquire_memory(&r, 4);
+  unlink(path);
+  char *all = contents(r.record), *text = contents(r.capture), *own = all + 80,
+       *stray = own + made.json_bytes[WIRE_OWN];
+  assert_non_null(strstr(text, "\norder 4 spirometry pre\n"));
+  assert_int_equal(made.data_bytes[WIRE_OWN], 40);
+  assert_int_equal(made.data_bytes[WIRE_STRAY], 40);
+  assert_int_equal(lseek(r.record, 0, SEEK_END), 80 + made.json_bytes[WIRE_OWN] + made.json_bytes[WIRE_STRAY]);
+  check_memory(own, made.json_bytes[WIRE_OWN], all, 0, 2, 1, false);
+  check_memory(stray, made.json_bytes[WIRE_STRAY], all + 40, 2, 2, 3, true);
+  char *told = strstr(own, "\"readings_stray\",\"count\":2,");
+  assert_true(told && told < stray);
+
+  struct wire_order redecode = {.driver = "toy_memory"}; /* its capture says what was ordered */
+  start(&again, &redecode, text);
+  hear(&again, WIRE_RECORD, &m);
+  assert_int_equal(ended(&again), 0);
+  assert_memory_equal(&m.record, &made, sizeof made);
+  char *all_again = contents(again.record);
+  assert_memory_equal(all_again, all, 80 + made.json_bytes[WIRE_OWN] + made.json_bytes[WIRE_STRAY]);
+  finish(&again);
+  free(all_again);
+
+  /* decode prints a line a record; samples are the session's */
+  char lines[8192];
+  snprintf(lines, sizeof lines, "%.*s\n%s\n", (int)made.json_bytes[WIRE_OWN], own, stray);
+  write_text(text);
+  expect_lines((struct decode_options){.driver = "toy_memory"}, lines);
+  expect_lines((struct decode_options){.driver = "toy_memory", .samples = true},
+               "flow,flow\n0,100\n1,101\n2,102\n3,103\n4,104\n5,105\n6,106\n7,107\n8,108\n9,109\n");
+  unlink(path);
+  free(all);
+  free(text);
+  finish(&r);
+}
+
+static void test_one_record(void **state) {
+  (void)state;
+  struct run r;
+  make_file(2);
+  struct wire_record made = acquire_memory(&r, 2);
+  unlink(path);
+  char *all = contents(r.record);
+  assert_int_equal(made.json_bytes[WIRE_STRAY] + made.data_bytes[WIRE_STRAY], 0);
+  check_memory(all + 40, made.json_bytes[WIRE_OWN], all, 0, 2, 1, false);
+  assert_null(strstr(all + 40, "readings_stray"));
+  free(all);
+  finish(&r);
+
+  make_file_from(2, 2); /* nothing of this session */
+  made = acquire_memory(&r, 2);
+  unlink(path);
+  all = contents(r.record);
+  char *text = contents(r.capture);
+  assert_int_equal(made.json_bytes[WIRE_OWN] + made.data_bytes[WIRE_OWN], 0);
+  assert_int_equal(lseek(r.record, 0, SEEK_END), 40 + made.json_bytes[WIRE_STRAY]);
+  check_memory(all + 40, made.json_bytes[WIRE_STRAY], all, 2, 2, 1, true);
+  char lines[4096];
+  snprintf(lines, sizeof lines, "%s\n", all + 40);
+  write_text(text);
+  expect_lines((struct decode_options){.driver = "toy_memory"}, lines);
+  expect_lines((struct decode_options){.driver = "toy_memory", .samples = true},
+               "flow,flow\n200,300\n201,301\n202,302\n203,303\n204,304\n205,305\n206,306\n207,307\n208,308\n"
+               "209,309\n");
+  unlink(path);
+  free(text);
+  free(all);
+  finish(&r);
 }
 
 static void test_too_short(void **state) {
@@ -433,6 +568,15 @@ static void expect_decode(struct decode_options options, int status, const char 
   free(out);
 }
 
+/* All of what it prints. */
+static void expect_lines(struct decode_options options, const char *expected) {
+  char *out;
+  options.file = path;
+  assert_int_equal(command(run_decode, &options, &out), 0);
+  assert_string_equal(out, expected);
+  free(out);
+}
+
 static void test_decode(void **state) {
   (void)state;
   char *capture = toy_capture(2, "end ok");
@@ -480,17 +624,22 @@ static void test_list(void **state) {
   assert_int_equal(command(run_list, &json, &out), 0);
   assert_non_null(strstr(out, "\ntoy                    ecg                        simulated     crc16      "
                               "serial 0403:* 115200 8N1, bound in devices.d Jouet\n"));
+  assert_non_null(strstr(out, "\ntoy_memory             spirometry,measurement     simulated     crc16 "));
   free(out);
   json = true;
   assert_int_equal(command(run_list, &json, &out), 0);
   json_error_t error;
   json_t *list = json_loads(out, JSON_REJECT_DUPLICATES, &error);
-  assert_int_equal(json_array_size(list), 2);
+  assert_int_equal(json_array_size(list), 3);
   const json_t *row = json_array_get(list, 0);
   assert_string_equal(json_text(row, "name"), "toy");
   assert_int_equal(json_array_size(json_object_get(row, "modalities")), 1);
   assert_string_equal(json_string_value(json_array_get(json_object_get(row, "modalities"), 0)), "ecg");
   assert_int_equal(json_integer_value(json_object_get(json_object_get(row, "limits"), "grace_ms")), 2000);
+  const json_t *several = json_object_get(json_array_get(list, 2), "modalities");
+  assert_int_equal(json_array_size(several), 2);
+  assert_string_equal(json_string_value(json_array_get(several, 0)), "spirometry");
+  assert_string_equal(json_string_value(json_array_get(several, 1)), "measurement");
   const json_t *usb = json_array_get(json_object_get(row, "match"), 1);
   assert_string_equal(json_text(usb, "bus"), "usb");
   assert_int_equal(json_integer_value(json_object_get(usb, "vendor")), 0x1209);
@@ -567,10 +716,11 @@ static int set_up(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_whole),         cmocka_unit_test(test_too_short),  cmocka_unit_test(test_cancel),
-      cmocka_unit_test(test_daemon_gone),   cmocka_unit_test(test_bad_orders), cmocka_unit_test(test_redecode),
-      cmocka_unit_test(test_first_message), cmocka_unit_test(test_decode),     cmocka_unit_test(test_decode_raw),
-      cmocka_unit_test(test_list),          cmocka_unit_test(test_udev),       cmocka_unit_test(test_table),
+      cmocka_unit_test(test_whole),      cmocka_unit_test(test_two_records), cmocka_unit_test(test_one_record),
+      cmocka_unit_test(test_too_short),  cmocka_unit_test(test_cancel),      cmocka_unit_test(test_daemon_gone),
+      cmocka_unit_test(test_bad_orders), cmocka_unit_test(test_redecode),    cmocka_unit_test(test_first_message),
+      cmocka_unit_test(test_decode),     cmocka_unit_test(test_decode_raw),  cmocka_unit_test(test_list),
+      cmocka_unit_test(test_udev),       cmocka_unit_test(test_table),
   };
   return cmocka_run_group_tests(tests, set_up, NULL);
 }

@@ -95,14 +95,35 @@ static int toy_decode(const struct acq_capture *capture, struct acq_record *ret)
   return acq_rec_done(ret);
 }
 
-#define TOY_COMMON                                                                                           \
-  .abi = ACQ_DRIVER_ABI, .version = "1", .modalities = ACQ_MODALITY(ACQ_ECG), .maturity = ACQ_SIMULATED,     \
-  .integrity = ACQ_CRC16,                                                                                    \
-  .limits = {.max_bytes = 4096, .max_seconds = 60, .default_seconds = 2, .idle_ms = 1500, .grace_ms = 2000}, \
-  .decode = toy_decode
+static int memory_decode(const struct acq_capture *capture, struct acq_record *ret) {
+  struct acq_cur c = acq_capture_received(capture);
+  const struct acq_order *order = acq_capture_order(capture);
+  acq_rec_modality(ret, order->modality);
+  while (acq_left(&c) && acq_u8(&c) != '\n')
+    ;
+  while (acq_left(&c) >= TOY_FRAME && *c.at == 'F') {
+    struct acq_cur frame = acq_sub(&c, TOY_FRAME);
+    int16_t values[TOY_SAMPLES];
+    acq_u8(&frame);
+    for (unsigned i = 0; i < TOY_SAMPLES; i++)
+      values[i] = (int16_t)acq_u16le(&frame);
+    acq_rec_trial(
+        ret, &(struct acq_trial){.timed = true, .clock_us = acq_order_clock_us(order, (uint64_t)values[0] * 1000)});
+    acq_rec_measure(ret, "fev1", (struct dec){1000 + values[0], 0}, "mL");
+    acq_rec_samples(ret, acq_rec_channel(ret, "flow", (struct dec){10, 0}, (struct dec){1, -3}, false), values,
+                    TOY_SAMPLES);
+  }
+  return acq_rec_done(ret);
+}
+
+#define TOY_COMMON                                                                          \
+  .abi = ACQ_DRIVER_ABI, .version = "1", .maturity = ACQ_SIMULATED, .integrity = ACQ_CRC16, \
+  .limits = {.max_bytes = 4096, .max_seconds = 60, .default_seconds = 2, .idle_ms = 1500, .grace_ms = 2000}
 
 const struct acq_driver toy = {
     TOY_COMMON,
+    .modalities = ACQ_MODALITY(ACQ_ECG),
+    .decode = toy_decode,
     .name = "toy",
     .label = "Jouet",
     .match = (const struct acq_match[]){{.bus = ACQ_SERIAL, .vendor = 0x0403, .generic = true, .baud = 115200},
@@ -115,6 +136,8 @@ const struct acq_driver toy = {
 
 const struct acq_driver toy_file = {
     TOY_COMMON,
+    .modalities = ACQ_MODALITY(ACQ_ECG),
+    .decode = toy_decode,
     .name = "toy_file",
     .label = "Jouet, fichier",
     .match = (const struct acq_match[]){{.bus = ACQ_FILE, .pattern = "*.toy"}, {0}},
@@ -123,7 +146,19 @@ const struct acq_driver toy_file = {
     .release = file_release,
 };
 
-const struct acq_driver *const toy_table[] = {&toy, &toy_file, NULL};
+const struct acq_driver toy_memory = {
+    TOY_COMMON,
+    .modalities = ACQ_MODALITY(ACQ_SPIROMETRY) | ACQ_MODALITY(ACQ_MEASUREMENT),
+    .decode = memory_decode,
+    .name = "toy_memory",
+    .label = "Jouet qui se souvient",
+    .match = (const struct acq_match[]){{.bus = ACQ_FILE, .pattern = "*.memory"}, {0}},
+    .identify = file_identify,
+    .acquire = file_acquire,
+    .release = file_release,
+};
+
+const struct acq_driver *const toy_table[] = {&toy, &toy_file, &toy_memory, NULL};
 
 void toy_frame(unsigned second, uint8_t bytes[static TOY_FRAME]) {
   bytes[0] = 'F';
