@@ -2,10 +2,12 @@
 #include <asalee/driver.h>
 
 extern const struct acq_driver corscience_emi12;
+extern const struct acq_driver ieee11073_phdc;
 extern const struct acq_driver vitalograph_lungmonitor;
 
 const struct acq_driver *const acq_drivers[] = {
     &corscience_emi12,
+    &ieee11073_phdc,
     &vitalograph_lungmonitor,
     NULL,
 };
