@@ -162,6 +162,16 @@ static int on_uevent(sd_device_monitor *monitor, sd_device *dev, void *arg) {
   return 0;
 }
 
+/* Not a virtual console, of which /sys/class/tty lists 64: they have no device behind them. Not an interface of a USB
+ * device. */
+static bool is_candidate(sd_device *dev) {
+  const char *subsystem = "", *devtype = "";
+  sd_device *parent;
+  sd_device_get_subsystem(dev, &subsystem);
+  sd_device_get_devtype(dev, &devtype);
+  return strcmp(subsystem, "usb") ? sd_device_get_parent(dev, &parent) >= 0 : !strcmp(devtype, "usb_device");
+}
+
 static int devices_scan(struct devices *d) {
   sd_device_enumerator *e = NULL;
   int r = sd_device_enumerator_new(&e);
@@ -171,14 +181,10 @@ static int devices_scan(struct devices *d) {
     r = sd_device_enumerator_add_match_subsystem(e, "tty", true);
   if (r >= 0)
     r = sd_device_enumerator_add_match_subsystem(e, "usb", true);
-  /* Only ports with a device behind them: /sys/class/tty lists 64 virtual consoles too. */
   for (sd_device *dev = r < 0 ? NULL : sd_device_enumerator_get_device_first(e); dev;
        dev = sd_device_enumerator_get_device_next(e)) {
     struct adapter a;
-    sd_device *parent;
-    const char *devtype = "";
-    sd_device_get_devtype(dev, &devtype); /* a USB interface is no device of its own */
-    if (strcmp(devtype, "usb_interface") && sd_device_get_parent(dev, &parent) >= 0 && adapter_read(dev, &a))
+    if (is_candidate(dev) && adapter_read(dev, &a))
       adapter_add(d, &a);
   }
   sd_device_enumerator_unref(e);
