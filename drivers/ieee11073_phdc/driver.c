@@ -147,7 +147,8 @@ struct wait {
 
 static void show_progress(const struct phd_session *s, const struct wait *w) {
   const uint32_t total = w->order->seconds * 1000;
-  uint64_t done = s->live.signal ? phd_live_ticks(&s->live) / 8 : acq_elapsed_ms(s->io) - w->began;
+  uint64_t done =
+      w->order->modality == ACQ_ECG && s->live.signal ? phd_live_ticks(&s->live) / 8 : acq_elapsed_ms(s->io) - w->began;
   acq_progress(s->io, done < total ? (uint32_t)done : total, total);
 }
 
@@ -194,7 +195,7 @@ static int acquire(struct acq_io *io, const struct acq_order *order) {
     if (r == 0 && s->state == PHD_OPERATING && !s->prepared)
       r = prepare(s, order);
     if (r == 0)
-      r = s->live.signal ? judge_signal(s, &w) : judge_reading(s, &w);
+      r = order->modality == ACQ_ECG && s->live.signal ? judge_signal(s, &w) : judge_reading(s, &w);
     if (r)
       return r < 0 ? r : 0;
     show_progress(s, &w);
