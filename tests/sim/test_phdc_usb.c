@@ -21,6 +21,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <systemd/sd-device.h>
 #include <unistd.h>
 
 #define PATIENCE_MS 4000
@@ -32,7 +33,7 @@ struct host {
   libusb_context *context;
   libusb_device_handle *handle;
   uint8_t in, out;
-  uint8_t apdu[70000];
+  uint8_t apdu[100000];
   size_t have;    /* bytes in it; the first APDU is at its start */
   uint64_t total; /* since it was opened */
   FILE *control;
@@ -164,10 +165,28 @@ static void associate(struct host *h) {
   drop(h);
 }
 
+/* udev has dealt with it, and says its class and its number. */
+static void find_by_udev(void) {
+  sd_device_enumerator *e = NULL;
+  const char *text;
+  unsigned found = 0;
+  NEED(sd_device_enumerator_new(&e) >= 0);
+  NEED(sd_device_enumerator_add_match_subsystem(e, "usb", true) >= 0);
+  NEED(sd_device_enumerator_add_match_property(e, "ID_USB_INTERFACES", ":0f0000:") >= 0);
+  for (sd_device *dev = sd_device_enumerator_get_device_first(e); dev; dev = sd_device_enumerator_get_device_next(e)) {
+    NEED(sd_device_get_property_value(dev, "ID_SERIAL_SHORT", &text) >= 0 && strcmp(text, "PF-0042") == 0);
+    NEED(sd_device_get_devname(dev, &text) >= 0 && strcmp(text, "/dev/bus/usb/002/002") == 0);
+    found++;
+  }
+  sd_device_enumerator_unref(e);
+  NEED(found == 1);
+}
+
 static void case_talk(struct host *h) {
   char answer[512], text[64];
   uint8_t status[2];
   struct libusb_device_descriptor d;
+  find_by_udev();
   NEED(open_device(h));
   NEED(libusb_get_device_descriptor(libusb_get_device(h->handle), &d) == 0);
   NEED(libusb_get_string_descriptor_ascii(h->handle, d.iSerialNumber, (unsigned char *)text, sizeof text) == 7);
@@ -263,6 +282,17 @@ static void case_preamble(struct host *h) {
   close_device(h);
 }
 
+/* As long an APDU as there can be. */
+static void case_crowd(struct host *h) {
+  NEED(open_device(h));
+  NEED(read_apdu(h, PATIENCE_MS) == 0xE200);
+  drop(h);
+  NEED(accept_it(h, 3) == 0);
+  NEED(read_apdu(h, PATIENCE_MS) == 0xE700);
+  NEED(length(h) > 65000 && h->have == length(h));
+  close_device(h);
+}
+
 /* Another instrument on another bus. */
 static void case_both(struct host *h) {
   int fd = open("/dev/ttyUSB0", O_RDWR | O_NOCTTY | O_NONBLOCK);
@@ -285,6 +315,7 @@ static const struct {
     {"stream", {"phdc,profile=ecg,speed=max", NULL}, case_stream},
     {"split", {"phdc,fault=split:3", NULL}, case_unplug},
     {"preamble", {"phdc,preamble=yes", NULL}, case_preamble},
+    {"crowd", {"phdc,fault=objects", NULL}, case_crowd},
     {"both", {"emi12", "phdc"}, case_both},
 };
 

@@ -33,6 +33,7 @@ struct client { /* an open descriptor of the node */
   UMockdevIoctlClient *id;
   GQueue waiting, done; /* struct urb */
   bool gone;            /* unplugged under it */
+  bool idle;            /* found nothing to reap last time */
 };
 
 struct urb {
@@ -375,9 +376,11 @@ static struct outcome discard(struct usb_bed *b, struct client *c, gulong addres
 }
 
 static struct outcome reap(struct usb_bed *b, struct client *c, UMockdevIoctlData *arg) {
-  if (!c->done.head && !c->gone)
+  /* libusb asks once more after each transfer that it got: only who asks again for nothing has to wait. */
+  if (!c->done.head && !c->gone && c->idle)
     g_cond_wait_until(&b->changed, &b->lock, g_get_monotonic_time() + REAP_PAUSE_US);
   struct urb *u = g_queue_pop_head(&c->done);
+  c->idle = !u;
   if (!u)
     return FAILED(c->gone ? ENODEV : EAGAIN);
   UMockdevIoctlData *pointer = umockdev_ioctl_data_resolve(arg, 0, sizeof(void *), NULL);
