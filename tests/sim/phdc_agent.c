@@ -22,6 +22,7 @@
 #define AHEAD 8u          /* unpaced: observations made ahead of the host */
 #define AGENT_INITIATED 0xF000u
 #define ARRAYS_PER_SECOND 2u /* of the ECG */
+#define RECORDING_SECONDS 10u
 
 enum { ABORT_UNDEFINED, ABORT_OVERFLOW, ABORT_RESPONSE_TIMEOUT, ABORT_CONFIG_TIMEOUT };
 enum { ACCEPTED = 0, REJECTED_TRANSIENT = 2, ACCEPTED_UNKNOWN_CONFIG = 3 };
@@ -71,7 +72,7 @@ struct agent {
   size_t in_len;
 
   struct {
-    uint64_t apdus_in, apdus_out, bytes_in, bytes_out, associations, aborts, reports, bad;
+    uint64_t apdus_in, apdus_out, bytes_in, associations, aborts, reports, bad;
   } stats;
 };
 
@@ -89,6 +90,10 @@ static uint64_t paced(const struct agent *a, uint64_t us) {
 
 static bool has_fault(const struct agent *a, enum phdc_fault fault) {
   return a->set.device.faults.on[fault];
+}
+
+static bool is_ecg(const struct agent *a) {
+  return strcmp(a->set.device.profile->name, "ecg") == 0;
 }
 
 /* ---- sending ---- */
@@ -329,13 +334,13 @@ static void answer_get(struct agent *a, uint16_t invoke, struct mder_in in) {
 static void answer_set(struct agent *a, uint16_t invoke, bool confirmed, struct mder_in in) {
   uint16_t handle = (uint16_t)mder_get_u16(&in);
   mder_get_u32(&in); /* count and length of the list */
-  unsigned operator= mder_get_u16(&in), id = mder_get_u16(&in), length = mder_get_u16(&in), value = mder_get_u16(&in);
+  unsigned modify = mder_get_u16(&in), id = mder_get_u16(&in), length = mder_get_u16(&in), value = mder_get_u16(&in);
   uint16_t own = a->set.device.scanner == PHDC_EPISODIC ? PHDC_EPI_HANDLE : PHDC_PERI_HANDLE;
   if (in.bad)
     return refuse(a, invoke, PHDC_REJECT, REJECT_BADLY_STRUCTURED);
   if (!a->set.device.scanner || handle != own)
     return refuse(a, invoke, PHDC_ERROR, ERROR_NO_SUCH_OBJECT);
-  if (operator!= 0 || id != PHDC_ATTR_OP_STAT || length != 2)
+  if (modify != 0 || id != PHDC_ATTR_OP_STAT || length != 2)
     return refuse(a, invoke, PHDC_ERROR, ERROR_NOT_ALLOWED);
   a->set.device.scanner_on = value == 1;
   if (!confirmed)
@@ -625,14 +630,17 @@ static uint64_t stream_due(const struct agent *a) {
   return a->stream_us + paced(a, (a->measure.recording.done + 1ull) * SECOND_US / ARRAYS_PER_SECOND);
 }
 
+static void record(struct agent *a, unsigned seconds) {
+  phdc_measure_record(&a->measure, seconds * ARRAYS_PER_SECOND, moment(a));
+  a->stream_us = a->now_us;
+}
+
 static void measure_by_itself(struct agent *a) {
   char answer[256];
-  if (strcmp(a->set.device.profile->name, "ecg") == 0) {
-    phdc_measure_record(&a->measure, 10 * ARRAYS_PER_SECOND, moment(a));
-    a->stream_us = a->now_us;
-  } else if (phdc_measure_blow(&a->measure, a->set.manner, moment(a), answer) < 0) {
+  if (is_ecg(a))
+    record(a, RECORDING_SECONDS);
+  else if (phdc_measure_blow(&a->measure, a->set.manner, moment(a), answer) < 0)
     phdc_measure_take(&a->measure, "", moment(a), answer);
-  }
 }
 
 static void give_up_waiting(struct agent *a) {
@@ -753,15 +761,14 @@ static int set_fault(void *engine, const char *text) {
 }
 
 static int measure(struct agent *a, const char *words, char answer[static 256]) {
-  uint64_t seconds = 10;
-  if (strcmp(a->set.device.profile->name, "ecg") != 0)
+  uint64_t seconds = RECORDING_SECONDS;
+  if (!is_ecg(a))
     return phdc_measure_take(&a->measure, words, moment(a), answer);
   if (*words && (!option_number(words, 3600, &seconds) || seconds == 0)) {
     snprintf(answer, 256, "for how many seconds?");
     return -EINVAL;
   }
-  phdc_measure_record(&a->measure, (unsigned)seconds * ARRAYS_PER_SECOND, moment(a));
-  a->stream_us = a->now_us;
+  record(a, (unsigned)seconds);
   return 0;
 }
 
@@ -834,10 +841,11 @@ static void receive(void *engine, uint64_t now_us, const uint8_t *bytes, size_t 
   go_on(a, now_us);
 }
 
-/* The first APDU is out: from now on its answer is due. */
+/* The first APDU is out: from now on its answer is due, unless that has become void. */
 static void sent(struct agent *a) {
   struct apdu *apdu = a->out;
-  if (apdu->patience_us)
+  bool waits = a->outstanding || a->state == ASSOCIATING || a->state == DISASSOCIATING;
+  if (apdu->patience_us && waits)
     a->due[T_ANSWER] = a->now_us + apdu->patience_us;
   a->out = apdu->next;
   if (!a->out)

@@ -1476,6 +1476,25 @@ static void test_split_and_merged(void **state) {
   end(&b);
 }
 
+/* A request of which half was read when it became void waits for no answer. */
+static void test_void_request(void **state) {
+  (void)state;
+  struct bench b;
+  start(&b, "");
+  set_fault(&b, "split:20");
+  assert_true(hear(&b));
+  feed_hex(&b, "e600 0002 0000");
+  set_fault(&b, "none");
+  assert_true(hear(&b));
+  assert_int_equal(b.n, 34);
+  assert_int_equal(b.engine->next_us(b.agent), b.now + SECOND);
+  b.now += SECOND;
+  operate(&b);
+  b.now += 100ull * SECOND;
+  expect_silence(&b);
+  end(&b);
+}
+
 static void test_silences_and_aborts(void **state) {
   (void)state;
   struct bench b;
@@ -1631,6 +1650,7 @@ int main(void) {
       cmocka_unit_test(test_lying_configurations),
       cmocka_unit_test(test_lying_reports),
       cmocka_unit_test(test_split_and_merged),
+      cmocka_unit_test(test_void_request),
       cmocka_unit_test(test_silences_and_aborts),
       cmocka_unit_test(test_wrong_conversations),
       cmocka_unit_test(test_statistics),
