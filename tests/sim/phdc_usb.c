@@ -78,9 +78,9 @@ static int set_preamble(void *engine, uint8_t feature, bool on) {
 
 static int control(void *engine, uint64_t now_us, const uint8_t setup[static 8], const uint8_t *data, size_t n,
                    uint8_t *answer, size_t max) {
-  (void)now_us;
   (void)data;
   (void)n;
+  sim_phdc.transmit(engine, now_us, answer, 0); /* what it has to say by now counts */
   switch (setup[0] << 8 | setup[1]) {
   case 0x2100 | USB_REQ_SET_FEATURE:
     return set_preamble(engine, setup[2], true);
