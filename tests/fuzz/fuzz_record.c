@@ -47,15 +47,51 @@ static bool golden_line(const uint8_t *file, size_t n, unsigned i, struct buf *r
   return nl && buf_add(ret, file, (size_t)(nl - file)) == 0;
 }
 
+/* One of everything: a blow of today, one of another day, measures without a trial. */
+static int everything(const struct acq_capture *capture, struct acq_record *r) {
+  const struct acq_trial blow = {ACQ_POST, true, acq_order_clock_us(acq_capture_order(capture), 5), 0},
+                         old = {ACQ_NO_PHASE, true, 1369737858000000, 1000000};
+  acq_rec_measure(r, "ambient_temperature", (struct dec){215, -1}, NULL);
+  acq_rec_statement(r, "comment", "É\n\"b\"");
+  for (int i = 0; i < 2; i++) {
+    acq_rec_trial(r, i ? &old : &blow);
+    unsigned flow = acq_rec_channel(r, "flow", (struct dec){0, 0}, (struct dec){1, -3}, false),
+             step = acq_rec_channel(r, "time_step", (struct dec){0, 0}, (struct dec){1, -3}, false);
+    acq_rec_samples(r, flow, (const int16_t[]){0, 900}, 2);
+    acq_rec_gap(r, flow, 1);
+    acq_rec_samples(r, step, (const int16_t[]){0, 10, 10}, 3);
+    acq_rec_measure(r, "fev1", (struct dec){3100, 0}, "mL");
+    acq_rec_measure(r, "pef", (struct dec){29, 0}, "L/min");
+    acq_rec_measure(r, "fev1_predicted", (struct dec){33, -1}, NULL);
+    acq_rec_quality(r, "value_missing", "fvc", 1);
+  }
+  acq_rec_trial(r, &(struct acq_trial){0});
+  acq_rec_measure(r, "fev1", (struct dec){3, 0}, NULL);
+  return acq_rec_done(r);
+}
+
+static const struct acq_driver built_in = {
+    .name = "built_in",
+    .version = "1",
+    .modalities = ACQ_MODALITY(ACQ_SPIROMETRY),
+    .integrity = ACQ_CRC16,
+    .decode = everything,
+};
+static const char built_in_capture[] = "asaleed-capture 1\ndriver built_in 1\nbus usb\norder 10 spirometry pre\n"
+                                       "start 2026-03-29T01:59:59.123456+01:00\n< 10 00\nend error\n";
+
 bool fuzz_seed(const uint8_t *file, size_t n, unsigned i, struct buf *ret) {
   struct acq_capture capture;
-  if (!file || i >= WIRE_RECORDS)
+  if (i >= WIRE_RECORDS)
     return false;
-  if (capture_parse((const char *)file, n, &capture, NULL) < 0)
+  if (capture_parse(file ? (const char *)file : built_in_capture, file ? n : sizeof built_in_capture - 1, &capture,
+                    NULL) < 0)
     return golden_line(file, n, i, ret);
   struct record_result results[WIRE_RECORDS] = {0};
   char reason[256];
-  for (size_t d = 0; acq_drivers[d]; d++)
+  if (!file)
+    FUZZ_CHECK(record_decode(&built_in, &capture, results, reason) == 0);
+  for (size_t d = 0; acq_drivers[d] && file; d++)
     if (!strcmp(acq_drivers[d]->name, capture.header.driver))
       record_decode(acq_drivers[d], &capture, results, reason);
   const struct record_result *r = &results[results[WIRE_OWN].json ? i : i + 1]; /* stray ones alone come first */
