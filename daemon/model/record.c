@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define QUALITY_MAX 256 /* items in one record */
+#define QUALITY_OURS 3  /* of them: incomplete, shorter_than_ordered, readings_stray */
 #define MEASURES_MAX 1024
 #define STATEMENTS_MAX 256
 #define STATEMENT_BYTES_MAX 16384
@@ -284,7 +285,7 @@ static void quality_text(const struct quality *q, const char *subject, char text
     snprintf(text, 512, "%s", q->text);
 }
 
-void acq_rec_quality(struct acq_record *r, const char *code, const char *subject, uint32_t count) {
+static void add_quality(struct acq_record *r, const char *code, const char *subject, uint32_t count, size_t most) {
   const struct quality *q = quality_find(code);
   if (r->err)
     return;
@@ -301,13 +302,17 @@ void acq_rec_quality(struct acq_record *r, const char *code, const char *subject
       refuse(r, -ENOMEM, "no memory");
     return;
   }
-  if (json_array_size(r->quality) >= QUALITY_MAX)
+  if (json_array_size(r->quality) >= most)
     return refuse(r, -EPROTO, "too many quality items to be a recording");
   char text[512];
   quality_text(q, subject, text);
   append(r, r->quality,
          json_pack("{s:s, s:I, s:s, s:s, s:s, s:i}", "code", q->code, "count", (json_int_t)count, "severity",
                    q->severity, "subject", subject, "text", text, "trial", (int)r->trial));
+}
+
+void acq_rec_quality(struct acq_record *r, const char *code, const char *subject, uint32_t count) {
+  add_quality(r, code, subject, count, QUALITY_MAX - QUALITY_OURS);
 }
 
 void acq_rec_statement(struct acq_record *r, const char *code, const char *text) {
@@ -382,7 +387,7 @@ static void check_capture(struct acq_record *r) {
   const struct acq_capture *capture = r->capture;
   r->trial = 0;
   if (capture->end != CAPTURE_OK)
-    acq_rec_quality(r, "incomplete", "", 1);
+    add_quality(r, "incomplete", "", 1, QUALITY_MAX);
   for (unsigned i = 0; i < r->n_channels && r->modality == ACQ_ECG; i++) {
     struct dec ordered;
     if (!belongs(r, r->channels[i].trial, WIRE_OWN))
@@ -390,7 +395,7 @@ static void check_capture(struct acq_record *r) {
     struct dec got = {(int32_t)(r->channels[i].samples.len / sizeof(int16_t)), 0};
     if (dec_mul(r->channels[i].rate, (int32_t)capture->header.order.seconds, &ordered) < 0 ||
         dec_cmp(got, ordered) < 0) {
-      acq_rec_quality(r, "shorter_than_ordered", "", 1);
+      add_quality(r, "shorter_than_ordered", "", 1, QUALITY_MAX);
       break;
     }
   }
@@ -524,7 +529,7 @@ static int encode_all(struct acq_record *r, struct record_result ret[static WIRE
     n_stray += r->trials[i].measured && r->trials[i].stray;
   }
   if (n_own && n_stray)
-    acq_rec_quality(r, "readings_stray", "", n_stray);
+    add_quality(r, "readings_stray", "", n_stray, QUALITY_MAX);
   int err = r->err;
   if (err == 0 && (n_own || !n_stray))
     err = encode(r, WIRE_OWN, &ret[WIRE_OWN]);

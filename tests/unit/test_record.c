@@ -350,7 +350,7 @@ TEST(counts_are_bounded) {
     void (*script)(struct acq_record *r);
     size_t most;
   } rows[] = {
-      {channels, RECORD_CHANNELS_MAX}, {gaps, RECORD_GAPS_MAX}, {measures, 1024}, {qualities, 256}, {statements, 256}};
+      {channels, RECORD_CHANNELS_MAX}, {gaps, RECORD_GAPS_MAX}, {measures, 1024}, {qualities, 253}, {statements, 256}};
   code = "c";
   words = "w";
   for (size_t i = 0; i < COUNT(rows); i++)
@@ -361,6 +361,26 @@ TEST(counts_are_bounded) {
       if (!over)
         json_decref(bed_accepted(&r));
     }
+}
+
+static void full_of_quality(struct acq_record *r) {
+  acq_rec_gap(r, acq_rec_channel(r, "lead_i", D(1, 0), D(1, 0), false), 1);
+  qualities(r);
+  acq_rec_trial(r, &(struct acq_trial){0});
+  acq_rec_measure(r, "fev1", D(1, 0), NULL);
+  acq_rec_trial(r, &(struct acq_trial){.timed = true});
+  acq_rec_measure(r, "fev1", D(1, 0), NULL);
+}
+
+/* However much a driver says, what the capture says of itself has room. */
+TEST(room_for_our_own_quality) {
+  CAPTURE(c, "2", "end cancel\n");
+  RESULTS(r);
+  count = 253;
+  assert_int_equal(bed_decode_both(&bed_ecg, &c, full_of_quality, &r, NULL), 0);
+  _json_cleanup_ json_t *own = bed_accepted(&r.of[WIRE_OWN]), *stray = bed_accepted(&r.of[WIRE_STRAY]);
+  assert_int_equal(json_array_size(bed_part(own, "quality")), 256);
+  assert_int_equal(json_array_size(bed_part(stray, "quality")), 256);
 }
 
 static void huge_gap(struct acq_record *r) {
@@ -1552,6 +1572,7 @@ int main(void) {
       cmocka_unit_test(rates_and_scales),
       cmocka_unit_test(samples_in_range),
       cmocka_unit_test(counts_are_bounded),
+      cmocka_unit_test(room_for_our_own_quality),
       cmocka_unit_test(sizes_are_bounded),
       cmocka_unit_test(statements_are_clean),
       cmocka_unit_test(quality_items),
