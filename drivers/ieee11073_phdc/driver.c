@@ -10,7 +10,7 @@
 #define SECONDS_MAX 300u
 #define SLICE_MS 1000u     /* of waiting, between two looks at the progress */
 #define QUIET_S 10u        /* after a reading: nothing more is coming */
-#define QUIET_BLOWS_S 60u  /* the same of a spirometer: time for another blow */
+#define QUIET_BLOWS_S 5u   /* the same of a spirometer: the nurse sees how good the blow was before the next */
 #define SIGNAL_SILENT_S 5u /* a signal that has begun stops */
 #define SIGNAL_OVER_MS 10000u
 #define CONTROL_MS 1000u

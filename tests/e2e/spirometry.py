@@ -152,7 +152,7 @@ def vitalograph():
         result(len(trial) == 1 and trial[0]["time"] and trial[0]["phase"] == "baseline",
                "its time is told on the instrument's clock and on ours", str(trial))
         nurses, readers = json.dumps(record), json.dumps(bed.record(study, bed.gp))
-        result("7.77" not in nurses and "888" not in nurses and "7.77" in readers and "888" in readers,
+        result("7,77" not in nurses and "888" not in nurses and "7,77" in readers and "888" in readers,
                "personal bests are the reader's", nurses[:500])
         study_json = bed.nurse.get(f"/v1/studies/{study}")
         phase = study_json["spirometry"]["phases"][0]
@@ -241,7 +241,7 @@ def leaks():
                 bed.gp.post(f"/v1/studies/{study}/sign",
                             {"token": claim["token"], "conclusion": "normal", "text": "Zqxlu"})
         aids = bed.gp.get(f"/v1/studies/{seen[0][0]}")["aids"]
-        markers = {"7.77", "888", "Zqxlu", "percent_predicted", "below_lln", "lln", "predicted", "z-score", "aids",
+        markers = {"7.77", "7,77", "888", "Zqxlu", "percent_predicted", "below_lln", "lln", "predicted", "z-score", "aids",
                    "ratio_permille", "GLI"}
         for r in aids["results"]:
             markers |= {r[k] for k in ("predicted", "lln", "z", "percent_predicted") if r[k]}

@@ -144,6 +144,13 @@ static void unassociate(struct agent *a) {
   a->due[T_ANSWER] = a->due[T_AUTO] = a->due[T_REASSOCIATE] = a->due[T_REQUEST_END] = NEVER;
 }
 
+/* After a release: silent until there is a reading, unless the patient takes the next by himself. */
+static void rest(struct agent *a) {
+  unassociate(a);
+  if (a->set.has_auto)
+    a->due[T_ASSOCIATE] = a->now_us + paced(a, a->set.auto_us);
+}
+
 static void stop(struct agent *a, uint16_t reason, uint64_t again_us) {
   take_back(a);
   say_short(a, PHDC_ABRT, reason, 0);
@@ -583,11 +590,11 @@ static void hear_apdu(struct agent *a, uint16_t choice, struct mder_in in) {
       return;
     take_back(a);
     say_short(a, PHDC_RLRE, RELEASE_NORMAL, 0);
-    return unassociate(a);
+    return rest(a);
   case PHDC_RLRE:
     if (a->state != DISASSOCIATING)
       return stop(a, ABORT_UNDEFINED, AGAIN_US);
-    return unassociate(a);
+    return rest(a);
   case PHDC_ABRT:
     if (a->state != UNASSOCIATED)
       a->due[T_ASSOCIATE] = a->now_us + AGAIN_US;

@@ -21,19 +21,20 @@ struct phdc_settings {
   uint64_t seed;
 };
 
-#define PHDC_SETTINGS_HELP                                                                    \
-  "  profile=pefm|spirometer|ecg|scale|bodyfat|bp|spo2|glucose|pmstore  (pefm)\n"             \
-  "  config=ID system-id=HEX  configuration that it announces, EUI-64\n"                      \
-  "  clock=host|2026-03-17T09:30:00  what its clock shows when it is switched on (host)\n"    \
-  "  seed=N           of the patient who blows\n"                                             \
-  "  auto=MS          measures by itself so long after the association (never)\n"             \
-  "  manner=WORDS     of those blows and of \"blow\" without words\n"                         \
-  "  stored=N         readings of the hours before, in its memory (0)\n"                      \
-  "  report=fixed|var|grouped|mp-fixed|mp-var|mp-grouped (fixed), scanner=no|epi|peri (no)\n" \
-  "  confirm=yes|no   whether reports are to be confirmed (yes)\n"                            \
-  "  start=agent|manager  who starts data (agent)\n"                                          \
-  "  volume=L|cL|mL flow=L/s|cL/s|L/min ratio=percent|fraction number=sfloat|float\n"         \
-  "  best=N           pefm: the patient's best\n"                                             \
+#define PHDC_SETTINGS_HELP                                                                                     \
+  "  profile=pefm|spirometer|ecg|scale|bodyfat|bp|spo2|glucose|pmstore  (pefm)\n"                              \
+  "  config=ID system-id=HEX  configuration that it announces, EUI-64\n"                                       \
+  "  clock=host|2026-03-17T09:30:00  what its clock shows when it is switched on (host)\n"                     \
+  "  seed=N           of the patient who blows\n"                                                              \
+  "  auto=MS          measures by itself so long after the association, and associates again so long after a " \
+  "release\n"                                                                                                  \
+  "  manner=WORDS     of those blows and of \"blow\" without words\n"                                          \
+  "  stored=N         readings of the hours before, in its memory (0)\n"                                       \
+  "  report=fixed|var|grouped|mp-fixed|mp-var|mp-grouped (fixed), scanner=no|epi|peri (no)\n"                  \
+  "  confirm=yes|no   whether reports are to be confirmed (yes)\n"                                             \
+  "  start=agent|manager  who starts data (agent)\n"                                                           \
+  "  volume=L|cL|mL flow=L/s|cL/s|L/min ratio=percent|fraction number=sfloat|float\n"                          \
+  "  best=N           pefm: the patient's best\n"                                                              \
   "  preamble=yes|no  whether metadata messages can be switched on (no)\n"
 
 /* 0, or -EINVAL with the reason. local_us: see sim_engine.create. */
