@@ -1,0 +1,1062 @@
+/* The ISO/IEEE 11073 driver: its layers, its conversation on the replay transport, and what its captures decode to.
+ * APDUs are written here in a notation of their own, from the protocol's description, not with the driver's encoder. */
+#include "../../drivers/ieee11073_phdc/apdu.h"
+#include "../../drivers/ieee11073_phdc/decode.h"
+#include "../../drivers/ieee11073_phdc/descriptor.h"
+#include "../../drivers/ieee11073_phdc/manager.h"
+#include "../../drivers/ieee11073_phdc/report.h"
+#include "../../drivers/ieee11073_phdc/wave.h"
+#include "buf.h"
+#include "capture.h"
+#include "hash.h"
+#include "io.h"
+#include "record.h"
+#include "talk.h"
+#include "transport_replay.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+extern const struct acq_driver ieee11073_phdc;
+#define DRIVER (&ieee11073_phdc)
+
+/* ---- the notation: hex digits are bytes; ( ) puts the length of what is inside in front, as u16; [ a | b ] the
+ * count of its items and their length together; blanks mean nothing -------------------------------------------------
+ */
+
+static size_t mder(const char *text, uint8_t *out, size_t max) {
+  struct {
+    size_t at;
+    unsigned items;
+    bool list;
+  } open[16];
+  size_t n = 0, depth = 0;
+  for (const char *p = text; *p; p++) {
+    unsigned byte;
+    assert_true(n + 4 <= max && depth < 16);
+    switch (*p) {
+    case ' ':
+      break;
+    case '(':
+    case '[':
+      open[depth].at = n;
+      open[depth].list = *p == '[';
+      open[depth].items = p[strspn(p + 1, " ") + 1] != ']';
+      depth++;
+      n += *p == '[' ? 4 : 2;
+      break;
+    case '|':
+      open[depth - 1].items++;
+      break;
+    case ')':
+    case ']': {
+      assert_true(depth > 0);
+      depth--;
+      uint8_t *head = out + open[depth].at;
+      size_t length = n - open[depth].at - (open[depth].list ? 4 : 2);
+      if (open[depth].list) {
+        *head++ = (uint8_t)(open[depth].items >> 8);
+        *head++ = (uint8_t)open[depth].items;
+      }
+      *head++ = (uint8_t)(length >> 8);
+      *head = (uint8_t)length;
+      break;
+    }
+    default:
+      assert_int_equal(sscanf(p, "%2x", &byte), 1);
+      out[n++] = (uint8_t)byte;
+      p++;
+    }
+  }
+  assert_int_equal(depth, 0);
+  return n;
+}
+
+/* ---- captures as scripts: lines of
+ *   > APDU      < APDU      ! note      @ milliseconds ------------------------------------------------------------ */
+
+#define CAPTURE_HEAD \
+  "asaleed-capture 1\ndriver ieee11073_phdc 1\nbus usb\norder %s\nstart 2026-01-05T09:30:00.000000+01:00\n"
+
+/* `pieces`: the most bytes of a line of what is received. */
+static struct acq_capture capture_of(const char *order, const char *script, size_t pieces, const char *end) {
+  static uint8_t bytes[70000];
+  struct buf text = BUF_INIT(4 << 20);
+  unsigned ms = 0;
+  buf_format(&text, CAPTURE_HEAD, order);
+  while (*script) {
+    size_t n = strcspn(script, "\n");
+    char *line = strndup(script, n);
+    script += n + (script[n] == '\n');
+    if (line[0] == '@') {
+      ms = (unsigned)strtoul(line + 1, NULL, 10);
+    } else if (line[0] == '!') {
+      buf_format(&text, "! %u %s\n", ms, line + 2);
+    } else if (line[0]) {
+      size_t len = mder(line + 1, bytes, sizeof bytes), most = line[0] == '<' ? pieces : CAPTURE_LINE_BYTES;
+      for (size_t at = 0; at < len; at += most) {
+        buf_format(&text, "%c %u ", line[0], ms);
+        buf_hex(&text, bytes + at, len - at < most ? len - at : most);
+        buf_text(&text, "\n");
+      }
+    }
+    free(line);
+  }
+  if (end)
+    buf_format(&text, "end %s\n", end);
+  struct acq_capture capture;
+  unsigned line = 0;
+  if (text.err || capture_parse((const char *)text.data, text.len, &capture, &line) < 0)
+    fail_msg("line %u of the script is no line of a capture", line);
+  buf_finish(&text);
+  return capture;
+}
+
+/* ---- what a capture decodes to, as one line -------------------------------------------------------------------- */
+
+static void put_part(struct buf *out, const char *name, const json_t *record) {
+  const json_t *acquired = json_object_get(record, "acquired"), *quality = json_object_get(record, "quality");
+  size_t i, n = json_array_size(json_object_get(acquired, "trials"));
+  json_t *item;
+  buf_format(out, "%s %s%s", name, json_text(record, "modality"),
+             json_is_true(json_object_get(record, "complete")) ? "" : " incomplete");
+  for (json_int_t trial = 0; trial <= 999; trial++) {
+    bool said = false;
+    for (i = 0; i < n; i++) {
+      const json_t *t = json_array_get(json_object_get(acquired, "trials"), i);
+      if (json_integer_value(json_object_get(t, "number")) != trial)
+        continue;
+      buf_format(out, "; %d %s%s%s", (int)trial, json_text(t, "device_time") ? json_text(t, "device_time") : "-",
+                 json_text(t, "phase") ? " " : "", json_text(t, "phase") ? json_text(t, "phase") : "");
+      said = true;
+    }
+    json_array_foreach(json_object_get(acquired, "measures"), i, item) {
+      if (json_integer_value(json_object_get(item, "trial")) != trial)
+        continue;
+      if (!said)
+        buf_format(out, "; %d", (int)trial);
+      said = true;
+      buf_format(out, " %s=%s %s%s%s", json_text(item, "code"), json_text(item, "value"), json_text(item, "unit"),
+                 json_array_size(json_object_get(item, "flags")) ? "!" : "",
+                 json_array_size(json_object_get(item, "flags"))
+                     ? json_string_value(json_array_get(json_object_get(item, "flags"), 0))
+                     : "");
+    }
+    json_array_foreach(quality, i, item) {
+      if (json_integer_value(json_object_get(item, "trial")) == trial)
+        buf_format(out, "%s +%s*%d%s%s", said || trial ? "" : ";", json_text(item, "code"),
+                   (int)json_integer_value(json_object_get(item, "count")), *json_text(item, "subject") ? ":" : "",
+                   json_text(item, "subject"));
+    }
+  }
+  json_array_foreach(json_object_get(record, "statements"), i, item) {
+    buf_format(out, "; \"%s\"", json_text(item, "text"));
+  }
+}
+
+struct reading {
+  int err;
+  char reason[256], text[4096];
+  struct record_result results[WIRE_RECORDS];
+  json_t *own;
+};
+
+static struct reading read_capture(const struct acq_capture *capture) {
+  struct reading r = {0};
+  struct buf text = BUF_INIT(sizeof r.text - 1);
+  r.err = record_decode(DRIVER, capture, r.results, r.reason);
+  for (int i = 0; i < WIRE_RECORDS && r.err == 0; i++) {
+    const struct record_result *result = &r.results[i];
+    json_t *json = NULL;
+    char why[256] = "";
+    if (!result->json)
+      continue;
+    if (record_read(result->json, result->json_bytes, result->data, result->data_values * 2, &json, why) < 0)
+      fail_msg("the record is not accepted: %s", why);
+    if (text.len)
+      buf_text(&text, " // ");
+    put_part(&text, i == WIRE_OWN ? "own" : "stray", json);
+    if (i == WIRE_OWN)
+      r.own = json;
+    else
+      json_decref(json);
+  }
+  if (r.err < 0)
+    buf_format(&text, "%s: %s", strerrorname_np(-r.err), r.reason);
+  assert_false(text.err);
+  memcpy(r.text, text.data, text.len);
+  buf_finish(&text);
+  return r;
+}
+
+static void reading_finish(struct reading *r) {
+  for (int i = 0; i < WIRE_RECORDS && r->err == 0; i++)
+    record_result_finish(&r->results[i]);
+  json_decref(r->own);
+}
+
+static void assert_decodes(const char *order, const char *script, const char *want) {
+  struct acq_capture capture = capture_of(order, script, CAPTURE_LINE_BYTES, "ok");
+  struct reading r = read_capture(&capture);
+  assert_string_equal(r.text, want);
+  reading_finish(&r);
+  capture_finish(&capture);
+}
+
+/* ---- the conversation on the replay transport ------------------------------------------------------------------ */
+
+struct played {
+  int identified, acquired, released;
+  struct acq_identity identity;
+  char reason[IO_REASON_MAX], departed[TRANSPORT_WHY_MAX];
+  struct wire_progress progress;
+  unsigned previews;
+  struct wire_preview preview; /* the first one */
+};
+
+static struct played play_capture(const struct acq_capture *capture, size_t chunk) {
+  static struct acq_io io;
+  struct replay replay;
+  struct played p = {.acquired = -EAGAIN};
+  struct wire_message m;
+  int control[2];
+  assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, control), 0);
+  replay_init(&replay, capture);
+  replay.chunk = chunk;
+  io_init(&io, &replay.base, NULL, control[0], DRIVER->limits.max_bytes);
+  p.identified = talk_identify(&io, DRIVER, &p.identity);
+  if (p.identified == 0)
+    p.acquired = talk_acquire(&io, DRIVER, &capture->header.order);
+  memcpy(p.reason, io.reason, sizeof p.reason);
+  p.released = talk_release(&io, DRIVER, p.identified);
+  replay_done(&replay);
+  memcpy(p.departed, replay.departed, sizeof p.departed);
+  p.progress = io.progress;
+  assert_false(io.preview_refused);
+  while (wire_receive(control[1], &m) == 0)
+    if (m.type == WIRE_PREVIEW && !p.previews++)
+      p.preview = m.preview;
+  close(control[0]);
+  close(control[1]);
+  return p;
+}
+
+static struct played play(const char *order, const char *script) {
+  struct acq_capture capture = capture_of(order, script, CAPTURE_LINE_BYTES, NULL);
+  struct played p = play_capture(&capture, SIZE_MAX);
+  capture_finish(&capture);
+  if (p.departed[0])
+    fail_msg("%s (%d, %d, %d, %s)", p.departed, p.identified, p.acquired, p.released, p.reason);
+  return p;
+}
+
+/* The script is what happens, to the letter, and identify() and acquire() end so. */
+static void assert_plays(const char *order, const char *script, int identified, int acquired, const char *reason) {
+  struct played p = play(order, script);
+  assert_string_equal(p.reason, reason);
+  assert_int_equal(p.identified, identified);
+  assert_int_equal(p.acquired, identified < 0 ? -EAGAIN : acquired);
+  assert_int_equal(p.released, 0);
+}
+
+/* ---- the parts of a conversation ------------------------------------------------------------------------------- */
+
+#define PRST(id, choice, body) "e700((" id choice "(" body ")))"
+#define EVENT(id, handle, type, info) PRST(id, "0101", handle "00001234" type "(" info ")")
+#define UNCONFIRMED(id, handle, type, info) PRST(id, "0100", handle "00001234" type "(" info ")")
+#define CONFIRM(id, handle, type) "> " PRST(id, "0201", handle "00000000" type "()") "\n"
+
+#define CONFIGURATION_HEAD "0902320001010080fa"
+#define FUNCTION "09040000020f000000"
+#define ENDPOINTS          \
+  "0705810240000004210108" \
+  "0705020240000004210108"
+#define USB_ENDS                         \
+  CONFIGURATION_HEAD FUNCTION "04200200" \
+                              "063000011510" ENDPOINTS "\n"
+#define USB "> 8006000200000900\n< " CONFIGURATION_HEAD "\n> 8006000200003200\n< " USB_ENDS
+
+#define AARQ_OF(assoc, protocol, versions, rules, nomenclature, units, system)                     \
+  "e200(" assoc "[" protocol "(" versions rules nomenclature units system "(0011223344556677)4000" \
+  "0001 01 00 0000 0000)])"
+#define AARQ AARQ_OF("80000000", "5079", "80000000", "8000", "80000000", "00000000", "00800000")
+#define AARE_OF(result, versions) \
+  "e300(" result "5079(" versions "8000 80000000 00000000 80000000 (024153414c454544) 0000 0000 0000 0000 0000))"
+#define ASSOCIATE "< " AARQ "\n> " AARE_OF("0003", "80000000") "\n"
+#define CONFIGURE_AS(objects, result)                                                 \
+  "< " EVENT("0001", "0000", "0d1c", "4000[" objects "]") "\n> " PRST("0001", "0201", \
+                                                                      "0000000000000d1c(4000" result ")") "\n"
+#define CONFIGURE(objects) CONFIGURE_AS(objects, "0000")
+
+#define GET(id, handle) "> " PRST(id, "0103", handle "0000 0000") "\n"
+#define CLOCK(time) "|0987(" time ")"
+#define MODEL "0928((45786d706c65)(506561 6b 20))" /* "Exmple", "Peak " */
+#define SPECS(list) "0a5a([" list "])"
+#define MDS(id, attributes) "< " PRST(id, "0203", "0000[" attributes "]") "\n"
+#define PEAK_FLOW SPECS("10150001")
+#define ACQUIRE "! acquire\n"
+#define RELEASE "! release\n"
+#define RLRQ "e400(0000)"
+#define RLRE "e500(0000)"
+#define ABRT "e600(0000)"
+#define LET_GO RELEASE "> " RLRQ "\n< " RLRE "\n" /* the manager ends the association */
+#define GONE "< " RLRQ "\n> " RLRE "\n" RELEASE   /* the agent did */
+
+#define T1 "2026010509302300"
+#define T2 "2026010509310200"
+#define OBJECT(class, handle, attributes) class handle "[" attributes "]"
+#define TYPE(code) "092f(" code ")|0a46(f040)"
+#define NUMERIC(handle, code, unit) OBJECT("0006", handle, TYPE(code) "|0996(" unit ")|0a55([0a4c0002|09900008])")
+#define PEF NUMERIC("0001", "00025408", "0c00")
+#define FEV1 NUMERIC("0002", "0002540a", "0640")
+#define FEV6 NUMERIC("0003", "0002540b", "0640")
+#define STATUS OBJECT("0005", "0004", "092f(00807800)|0a55([0a660002|09900008])")
+#define METER PEF "|" FEV1 "|" FEV6 "|" STATUS
+#define PREPARED(objects, mds) \
+  USB "@30\n" ASSOCIATE CONFIGURE(objects) GET("0001", "0000") "@40\n" MDS("0001", mds) ACQUIRE
+
+#define REPORT(number, observations) "f000" number "[" observations "]"
+#define VALUE(handle, value, time) handle "(" value time ")"
+#define BLOW(time, pef, fev1, fev6, status) \
+  VALUE("0001", pef, time) "|" VALUE("0002", fev1, time) "|" VALUE("0003", fev6, time) "|" VALUE("0004", status, time)
+/* One confirmed fixed report, and its confirmation. */
+#define SENT(id, observations) \
+  "< " EVENT(id, "0000", "0d1d", REPORT("0000", observations)) "\n" CONFIRM(id, "0000", "0d1d")
+#define BLOW_1 BLOW(T1, "01b0", "e16b", "e18f", "0000") /* 432, 3.63, 3.99 */
+#define BLOW_2 BLOW(T2, "01b9", "e173", "e192", "0000") /* 441, 3.71, 4.02 */
+#define READ_1 "pef=432 L/min fev1=3.63 L fev6=3.99 L"
+#define READ_2 "pef=441 L/min fev1=3.71 L fev6=4.02 L"
+#define SPIRO "120 spirometry"
+#define CLOCK_RIGHT PEAK_FLOW CLOCK("2026010509300000")
+
+/* ---- APDUs ----------------------------------------------------------------------------------------------------- */
+
+static struct acq_cur bytes_of(const char *text, uint8_t bytes[static 4096]) {
+  return acq_cur(bytes, mder(text, bytes, 4096));
+}
+
+static void test_assembler(void **state) {
+  (void)state;
+  static const char *const texts[] = {AARQ, PRST("0001", "0203", "0000[0987(" T1 ")]"), ABRT, "e400()", RLRE};
+  static uint8_t bytes[4096];
+  static struct phd_assembler a;
+  size_t ends[5], n = 0;
+  for (size_t i = 0; i < 5; i++)
+    ends[i] = n += mder(texts[i], bytes + n, sizeof bytes - n);
+  /* All of them, cut in two at every byte, and a byte at a time. */
+  for (size_t cut = 0; cut <= n + 1; cut++) {
+    size_t got = 0;
+    memset(&a, 0, sizeof a);
+    for (size_t at = 0; at < n;) {
+      size_t part = cut > n ? 1 : at < cut ? cut - at : n - at;
+      struct acq_cur in = acq_cur(bytes + at, part);
+      struct phd_apdu apdu;
+      int r;
+      while ((r = phd_assemble(&a, &in, &apdu)) > 0) {
+        size_t begin = got ? ends[got - 1] : 0;
+        assert_int_equal(apdu.choice, bytes[begin] << 8);
+        assert_int_equal(acq_left(&apdu.body), ends[got] - begin - 4);
+        assert_memory_equal(apdu.body.at, bytes + begin + 4, acq_left(&apdu.body));
+        got++;
+      }
+      assert_int_equal(r, 0);
+      at += part;
+    }
+    assert_int_equal(got, 5);
+    assert_int_equal(phd_wanted(&a), 4);
+  }
+}
+
+static void test_assembler_bounds(void **state) {
+  (void)state;
+  static struct phd_assembler a;
+  struct phd_apdu apdu;
+  static uint8_t longest[PHD_APDU_MAX + 1] = {0xe7, 0x00, 0xff, 0xff};
+  struct acq_cur in = acq_cur(longest, PHD_HEAD);
+  assert_int_equal(phd_assemble(&a, &in, &apdu), 0);
+  assert_int_equal(phd_wanted(&a), 65535);
+  in = acq_cur(longest + PHD_HEAD, PHD_APDU_MAX - PHD_HEAD + 1);
+  assert_int_equal(phd_assemble(&a, &in, &apdu), 1);
+  assert_int_equal(acq_left(&apdu.body), 65535);
+  assert_int_equal(acq_left(&in), 1); /* the byte after is another APDU's */
+  static const uint16_t wrong[] = {0x0000, 0xe100, 0xe201, 0xe800, 0x5068, 0xffff};
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    memset(&a, 0, sizeof a);
+    const uint8_t head[] = {(uint8_t)(wrong[i] >> 8), (uint8_t)wrong[i], 0, 0};
+    in = acq_cur(head, sizeof head);
+    assert_int_equal(phd_assemble(&a, &in, &apdu), -EPROTO);
+  }
+}
+
+static void test_association_requests(void **state) {
+  (void)state;
+  static const struct {
+    const char *text, *why; /* why = NULL: not a request at all */
+    enum phd_result result;
+    uint32_t version;
+  } rows[] = {
+      {AARQ, "", PHD_ACCEPTED_UNKNOWN_CONFIG, 0x80000000},
+      {AARQ_OF("80000000", "5079", "a0000000", "a000", "80000000", "40000000", "00800000"), "",
+       PHD_ACCEPTED_UNKNOWN_CONFIG, 0x80000000},
+      {AARQ_OF("80000000", "5079", "60000000", "8000", "80000000", "00000000", "00800000"), "",
+       PHD_ACCEPTED_UNKNOWN_CONFIG, 0x40000000},
+      {AARQ_OF("40000000", "5079", "80000000", "8000", "80000000", "00000000", "00800000"),
+       "another version of the association", PHD_UNSUPPORTED_VERSION, 0x80000000},
+      {AARQ_OF("80000000", "ffff", "80000000", "8000", "80000000", "00000000", "00800000"), "it does not speak 20601",
+       PHD_NO_COMMON_PROTOCOL, 0x80000000},
+      {AARQ_OF("80000000", "5079", "00000001", "8000", "80000000", "00000000", "00800000"),
+       "no version of the protocol that we know", PHD_NO_COMMON_PARAMETER, 0x80000000},
+      {AARQ_OF("80000000", "5079", "80000000", "6000", "80000000", "00000000", "00800000"), "its encoding is not MDER",
+       PHD_NO_COMMON_PARAMETER, 0x80000000},
+      {AARQ_OF("80000000", "5079", "80000000", "8000", "00000000", "00000000", "00800000"), "another nomenclature",
+       PHD_NO_COMMON_PARAMETER, 0x80000000},
+      {AARQ_OF("80000000", "5079", "80000000", "8000", "80000000", "00000000", "80000000"), "it is not an agent",
+       PHD_REJECTED_PERMANENT, 0x80000000},
+      {AARQ_OF("80000000", "5079", "80000000", "8000", "80000000", "20000000", "00800000"),
+       "it asks for a test association", PHD_REJECTED_PERMANENT, 0x80000000},
+      {"e200(80000000[ffff(00)|5079(80000000 8000 80000000 00000000 00800000 (0011223344556677) 4000 0001 01 00 0000"
+       "0000)])",
+       "", PHD_ACCEPTED_UNKNOWN_CONFIG, 0x80000000},
+      {"e200(80000000)", NULL, 0, 0},
+      {"e200(80000000 0002 0004 50790000)", NULL, 0, 0},
+      {"e200(80000000 ffff 0000)", NULL, 0, 0},
+      {"e200(80000000[5079(80000000 8000 80000000 00000000 00800000 (00112233445566) 4000 0001 01 00 0000 0000)])",
+       NULL, 0, 0},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    uint8_t bytes[4096];
+    struct acq_cur c = bytes_of(rows[i].text, bytes);
+    struct phd_association a;
+    enum phd_result result;
+    const char *why;
+    acq_u32be(&c);
+    int r = phd_aarq_read(c, &a, &result, &why);
+    if (!rows[i].why) {
+      assert_int_equal(r, -EPROTO);
+      continue;
+    }
+    assert_int_equal(r, 0);
+    assert_string_equal(why, rows[i].why);
+    assert_int_equal(result, rows[i].result);
+    assert_int_equal(a.protocol_version, rows[i].version);
+  }
+}
+
+static void assert_out(const struct phd_out *out, const char *text) {
+  uint8_t bytes[4096];
+  size_t n = mder(text, bytes, sizeof bytes);
+  assert_int_equal(out->n, n);
+  assert_memory_equal(out->bytes, bytes, n);
+}
+
+static void test_writing(void **state) {
+  (void)state;
+  struct phd_out out;
+  static const uint8_t info[] = {0x40, 0x00, 0x00, 0x00};
+  const struct phd_event config = {.handle = 0, .type = 0x0d1c}, report = {.handle = 0, .type = 0x0d1d};
+  phd_write_aare(&out, PHD_ACCEPTED_UNKNOWN_CONFIG, 0x80000000);
+  assert_out(&out, AARE_OF("0003", "80000000"));
+  phd_write_reason(&out, PHD_RLRQ, 0);
+  assert_out(&out, "e40000020000");
+  phd_write_reason(&out, PHD_RLRE, 0);
+  assert_out(&out, "e50000020000");
+  phd_write_reason(&out, PHD_ABRT, PHD_ABORT_CONFIG_TIMEOUT);
+  assert_out(&out, "e60000020003");
+  phd_write_event_result(&out, 0x4321, &config, info, sizeof info);
+  assert_out(&out, "e7000016001443210201000e0000000000000d1c000440000000"); /* as H222 */
+  phd_write_event_result(&out, 0x4321, &report, NULL, 0);
+  assert_out(&out, "e7000012001043210201000a0000000000000d1d0000"); /* as H242 */
+  phd_write_get(&out, 0x3456, 0);
+  assert_out(&out, "e700000e000c345601030006000000000000"); /* as H232 */
+  phd_write_error(&out, 5, 9);
+  assert_out(&out, "e700((0005 0300 (0009 0000)))");
+  phd_write_set(&out, 6, 0x37, 0x0953, 1);
+  assert_out(&out, "e700((0006 0105 (0037 0001 0008 0000 0953 (0001))))");
+  phd_write_action(&out, 7, 11, 0x0c0d, info, sizeof info);
+  assert_out(&out, "e700((0007 0107 (000b 0c0d (40000000))))");
+}
+
+/* ---- the samples ------------------------------------------------------------------------------------------------- */
+
+static const char *samples_folder(char path[static 512]) {
+  const char *root = getenv("ASALEED_SAMPLES");
+  snprintf(path, 512, "%s/phd_11073/antidote_apdu", root ? root : "");
+  return root && access(path, R_OK) == 0 ? path : NULL;
+}
+
+static size_t read_sample(const char *name, uint8_t bytes[static 4096]) {
+  char folder[512], path[1024];
+  snprintf(path, sizeof path, "%s/%s", samples_folder(folder), name);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t n = fd < 0 ? -1 : read(fd, bytes, 4096);
+  if (fd >= 0)
+    close(fd);
+  if (n < 0)
+    fail_msg("%s cannot be read", path);
+  return (size_t)n;
+}
+
+struct collected {
+  struct buf text;
+};
+
+static int collect(void *context, const struct phd_report *report, const struct phd_observation *ob) {
+  struct collected *c = context;
+  (void)report;
+  if (c->text.len)
+    buf_text(&c->text, ", ");
+  buf_format(&c->text, "%u", ob->object->handle);
+  for (unsigned i = 0; i < ob->n_numbers; i++) {
+    char number[DEC_TEXT_MAX] = "none";
+    if (ob->numbers[i].err == 0)
+      dec_format(ob->numbers[i].value, number);
+    buf_format(&c->text, "%s%s", i ? "/" : ":", number);
+  }
+  if (ob->has_bits)
+    buf_format(&c->text, ":bits %08x", ob->bits);
+  if (ob->stamp.kind != PHD_UNTIMED)
+    buf_text(&c->text, "@");
+  if (ob->person != PERSON_UNKNOWN)
+    buf_format(&c->text, " of %u", ob->person);
+  return 0;
+}
+
+/* The data inside a PRST; some of the files have bytes after it. */
+static int data_of(const uint8_t *bytes, struct phd_data *ret, const char **ret_why) {
+  return phd_data_read(acq_cur(bytes + 4, (size_t)(bytes[2] << 8 | bytes[3])), ret, ret_why);
+}
+
+static void load_configuration(struct phd_dim *d, const char *name) {
+  uint8_t bytes[4096];
+  struct phd_event event;
+  struct phd_data data;
+  const char *why;
+  read_sample(name, bytes);
+  assert_int_equal(data_of(bytes, &data, &why), 0);
+  assert_int_equal(phd_event_read(data.body, &event, &why), 0);
+  if (phd_dim_read(d, event.info) < 0)
+    fail_msg("%s: %s", name, d->why);
+}
+
+/* What became of one sample. */
+static void judge_sample(const char *name, const char *configuration, struct buf *out) {
+  static struct phd_dim dim;
+  static struct phd_assembler a;
+  uint8_t bytes[4096];
+  const char *why = "";
+  struct phd_apdu apdu;
+  size_t n = read_sample(name, bytes);
+  struct acq_cur in = acq_cur(bytes, n);
+  memset(&a, 0, sizeof a);
+  if (phd_assemble(&a, &in, &apdu) != 1) {
+    buf_text(out, "refused: no APDU");
+    return;
+  }
+  if (acq_left(&in))
+    buf_format(out, "%zu bytes follow; ", acq_left(&in));
+  if (apdu.choice == PHD_AARQ) {
+    struct phd_association association;
+    enum phd_result result;
+    int r = phd_aarq_read(apdu.body, &association, &result, &why);
+    if (r == 0)
+      buf_format(out, "AARQ %04x, answer %d%s", association.config_id, result, why);
+    else
+      buf_format(out, "refused: %s", why);
+    return;
+  }
+  if (apdu.choice != PHD_PRST) {
+    buf_text(out, phd_choice_name(apdu.choice));
+    return;
+  }
+  struct phd_data data;
+  struct phd_event event;
+  if (data_of(bytes, &data, &why) < 0) {
+    buf_format(out, "refused: %s", why);
+    return;
+  }
+  if (data.choice == PHD_GET_RESULT) {
+    struct phd_mds mds;
+    int r = phd_mds_read(data.body, &mds, &why);
+    if (r == 0)
+      buf_format(out, "MDS %s, %s, serial %s, specialisation %u", mds.identity.make, mds.identity.model,
+                 mds.identity.serial, mds.specs[0]);
+    else
+      buf_format(out, "refused: %s", why);
+    return;
+  }
+  if (data.choice != PHD_EVENT && data.choice != PHD_CONFIRMED_EVENT) {
+    buf_format(out, "data %04x", data.choice);
+    return;
+  }
+  assert_int_equal(phd_event_read(data.body, &event, &why), 0);
+  if (event.type == MDC_NOTI_CONFIG) {
+    int r = phd_dim_read(&dim, event.info);
+    if (r == 0)
+      buf_format(out, "configuration, %u objects", dim.n_objects);
+    else
+      buf_format(out, "refused: %s", dim.why);
+    return;
+  }
+  struct collected c = {BUF_INIT(4096)};
+  load_configuration(&dim, configuration);
+  int r = phd_report_read(&dim, event.handle, event.type, event.info, collect, &c);
+  if (r < 0)
+    buf_format(out, "refused: %s", dim.why);
+  else
+    buf_add(out, c.text.data, c.text.len);
+  buf_finish(&c.text);
+}
+
+static void test_samples(void **state) {
+  (void)state;
+  static const char scanner[] = "pulse_oximeter/pulse_oximeter_noti_config_with_scanner";
+  static const struct {
+    const char *name, *configuration, *want;
+  } rows[] = {
+      {"H211", NULL, "AARQ 4000, answer 3"},
+      {"H211_ID_0190", NULL, "AARQ 0190, answer 3"},
+      {"H211_ID_02BC", NULL, "AARQ 02bc, answer 3"},
+      {"H211_ID_05DC", NULL, "AARQ 05dc, answer 3"},
+      {"H212", NULL, "AARE"},
+      {"H221", NULL, "configuration, 2 objects"},
+      {"H221_ID_0190", NULL, "6 bytes follow; refused: the attributes of an object are not in their form"},
+      {"H221_ID_02BC", NULL, "6 bytes follow; refused: the attributes of an object are not in their form"},
+      {"H221_ID_05DC", NULL, "configuration, 3 objects"},
+      {"H222", NULL, "data 0201"},
+      {"H232", NULL, "data 0103"},
+      {"H233", NULL, "MDS TheCompany, TheScaleABC, serial DE124567, specialisation 4111"},
+      {"H233_ID_0190", NULL, "MDS TheCompany, OximeterABC, serial DE124567, specialisation 4100"},
+      {"H233_ID_02BC", NULL, "MDS TheCompany, TheBPM ABC, serial DE124567, specialisation 4103"},
+      {"H233_ID_05DC", NULL, "MDS TheCompany, TheScaleABC, serial DE124567, specialisation 4111"},
+      {"H241", "H221", "1:62.4@, 2:25.6@"},
+      {"H241_ID_0190", scanner, "1:98@, 10:72@"},
+      {"H241_ID_02BC", "blood_pressure/roiv_mdc_noti_config", "1:120/80/100@, 2:60.0@"},
+      {"H241_ID_05DC", "H221_ID_05DC", "1:76.2@, 3:24.3@, 1:76.0@, 3:24.2@"},
+      {"H242", NULL, "data 0201"},
+      {"H243", NULL, "data 0107"},
+      {"H244", NULL, "data 0207"},
+      {"data_apdu1", NULL, "refused: no APDU"},
+      {"data_apdu2", NULL, "refused: no APDU"},
+      {"rx_aare_example_one", NULL, "AARE"},
+      {"rx_abrt_buffer_overflow", NULL, "ABRT"},
+      {"rx_abrt_config_timeout", NULL, "ABRT"},
+      {"rx_abrt_response_timeout", NULL, "ABRT"},
+      {"rx_abrt_undefined", NULL, "ABRT"},
+      {"rx_rlre_normal", NULL, "RLRE"},
+      {"rx_rlrq_normal", NULL, "RLRQ"},
+      {"scan_report_info_var", "blood_pressure/roiv_mdc_noti_config",
+       "refused: the lengths inside a PRST contradict each other"},
+      {"blood_pressure/aarq", NULL, "AARQ 4000, answer 3"},
+      {"blood_pressure/aare_accept_known_conf", NULL, "AARE"},
+      {"blood_pressure/aare_accept_unknown_conf", NULL, "AARE"},
+      {"blood_pressure/rlre", NULL, "ABRT"}, /* as it is named there */
+      {"blood_pressure/rlrq", NULL, "RLRQ"},
+      {"blood_pressure/roiv_mdc_noti_config", NULL, "configuration, 3 objects"},
+      {"blood_pressure/roiv_mds_note_scan_report_mp_fixed", "blood_pressure/roiv_mdc_noti_config",
+       "1:113/71/85@ of 66, 2:71@ of 66, 3:0@ of 66"},
+      {"blood_pressure/rors_accepted_config", NULL, "data 0201"},
+      {"pedometer/pedometer_association_request", NULL, "AARQ 4001, answer 3"},
+      {"pedometer/pedometer_noti_config", NULL,
+       "56 bytes follow; refused: a value map gives an attribute a length that it cannot have"},
+      {"pulse_oximeter/pulse_oximeter_association_request", NULL, "AARQ 4001, answer 3"},
+      {"pulse_oximeter/pulse_oximeter_noti_config", NULL, "configuration, 2 objects"},
+      {"pulse_oximeter/pulse_oximeter_noti_config_with_scanner", NULL, "configuration, 5 objects"},
+      {"pulse_oximeter/pulse_oximeter_episodic_set_response", NULL, "data 0205"},
+      {"pulse_oximeter/pulse_oximeter_periodic_set_response", NULL, "data 0205"},
+      {"pulse_oximeter/pulse_oximeter_buf_scan_report_fixed", scanner, "1:98@, 10:72@"},
+      {"pulse_oximeter/pulse_oximeter_buf_scan_report_grouped", scanner, "1:98@, 10:73, 3:98"},
+      {"pulse_oximeter/pulse_oximeter_buf_scan_report_mp_fixed", scanner, "1:98@ of 1, 10:72@ of 1"},
+      {"pulse_oximeter/pulse_oximeter_buf_scan_report_mp_grouped", scanner, "refused: no APDU"},
+      {"pulse_oximeter/pulse_oximeter_buf_scan_report_mp_var", scanner, "1:98@ of 1, 10:72@ of 1"},
+      {"pulse_oximeter/pulse_oximeter_buf_scan_report_var", scanner, "1:98@, 10:72@"},
+      {"pulse_oximeter/pulse_oximeter_unbuf_scan_report_fixed", scanner, "1:98@, 10:72@"},
+      {"pulse_oximeter/pulse_oximeter_unbuf_scan_report_grouped", scanner, "1:97.5@, 10:80.1@"},
+      {"pulse_oximeter/pulse_oximeter_unbuf_scan_report_mp_fixed", scanner, "1:98@ of 1, 10:72@ of 1"},
+      {"pulse_oximeter/pulse_oximeter_unbuf_scan_report_mp_grouped", scanner, "1:97.5@ of 1, 10:80.1@ of 1"},
+      {"pulse_oximeter/pulse_oximeter_unbuf_scan_report_mp_var", scanner, "1:98@ of 1, 10:72@ of 1"},
+      {"pulse_oximeter/pulse_oximeter_unbuf_scan_report_var", scanner, "1:98@, 10:72@"},
+      {"weighing_scale/association_request", NULL, "AARQ 4000, answer 3"},
+      {"weighing_scale/data_report", "weighing_scale/roiv_mdc_noti_config",
+       "1:79.6@ of 52, 2:171.0@ of 52, 3:27.2@ of 52, 4:25.7@ of 52, 5:1695000@ of 52, 6:8.0@ of 52, 7:54@ of 52, "
+       "8:33.8/0/0/0@ of 52, 9:0@ of 52, 10:0/25@ of 52"},
+      {"weighing_scale/roiv_mdc_noti_config", NULL, "configuration, 10 objects"},
+      {"weighing_scale/std_config_05DC", NULL, "configuration, 1 objects"},
+  };
+  char folder[512];
+  if (!samples_folder(folder))
+    skip();
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    struct buf out = BUF_INIT(4096);
+    judge_sample(rows[i].name, rows[i].configuration, &out);
+    buf_u8(&out, 0);
+    printf("# %s: %s\n", rows[i].name, (const char *)out.data);
+    assert_string_equal((const char *)out.data, rows[i].want);
+    buf_finish(&out);
+  }
+}
+
+/* ---- decoding: values and trials ----------------------------------------------------------------------------------
+ */
+
+static void test_session_of_the_sample(void **state) {
+  (void)state;
+  char folder[512], path[1024], line[1024];
+  if (!samples_folder(folder))
+    skip();
+  snprintf(path, sizeof path, "%.*s/synthetic_peakflow_session.txt", (int)(strrchr(folder, '/') - folder), folder);
+  FILE *f = fopen(path, "r");
+  assert_non_null(f);
+  struct buf script = BUF_INIT(65536);
+  char from = 0;
+  buf_text(&script, USB);
+  while (fgets(line, sizeof line, f)) {
+    if (line[0] == '#')
+      from = line[2];
+    else if (from == 'A' || from == 'M')
+      buf_format(&script, "%c %s", from == 'A' ? '<' : '>', line);
+  }
+  fclose(f);
+  buf_u8(&script, 0);
+  assert_false(script.err);
+  /* That day, and without a clock to compare with: live when the order is of that moment, else a stray. */
+  const char *body = (const char *)script.data;
+  assert_decodes(SPIRO, body, "stray spirometry; 1 2026-03-17T09:30:15.000 " READ_1);
+  struct acq_capture capture = capture_of(SPIRO, body, CAPTURE_LINE_BYTES, "ok");
+  acq_clock_to_us(&(struct acq_clock){2026, 3, 17, 8, 29, 40, 0}, &capture.header.order.started_us);
+  struct reading r = read_capture(&capture);
+  assert_string_equal(r.text, "own spirometry; 1 2026-03-17T09:30:15.000 " READ_1);
+  reading_finish(&r);
+  capture_finish(&capture);
+  buf_finish(&script);
+}
+
+#define SESSION(objects, mds, rest) PREPARED(objects, mds) rest LET_GO
+#define METER_SESSION(rest) SESSION(METER, CLOCK_RIGHT, "@60000\n" rest)
+
+static void test_trials(void **state) {
+  (void)state;
+  static const struct {
+    const char *script, *want;
+  } rows[] = {
+      {METER_SESSION(SENT("0002", BLOW_1) SENT("0003", BLOW_2)),
+       "own spirometry; 1 2026-01-05T09:30:23.000 " READ_1 "; 2 2026-01-05T09:31:02.000 " READ_2},
+      /* in one report */
+      {METER_SESSION(SENT("0002", BLOW_1 "|" BLOW_2)),
+       "own spirometry; 1 2026-01-05T09:30:23.000 " READ_1 "; 2 2026-01-05T09:31:02.000 " READ_2},
+      /* one blow in two reports */
+      {METER_SESSION(SENT("0002", VALUE("0001", "01b0", T1)) SENT("0003", VALUE("0002", "e16b", T1))),
+       "own spirometry; 1 2026-01-05T09:30:23.000 pef=432 L/min fev1=3.63 L"},
+      /* the same report again, at once and after another */
+      {METER_SESSION(SENT("0002", BLOW_1) SENT("0003", BLOW_1) SENT("0004", BLOW_2) SENT("0005", BLOW_1)),
+       "own spirometry; +reading_repeated*2; 1 2026-01-05T09:30:23.000 " READ_1 "; 2 2026-01-05T09:31:02.000 " READ_2},
+      /* two blows with one time stamp: in two reports, in one, and value by value */
+      {METER_SESSION(SENT("0002", BLOW_1) SENT("0003", BLOW(T1, "01b9", "e173", "e192", "0000"))),
+       "own spirometry; 1 2026-01-05T09:30:23.000 " READ_1 "; 2 2026-01-05T09:30:23.000 " READ_2},
+      {METER_SESSION(SENT("0002", BLOW_1 "|" BLOW(T1, "01b9", "e173", "e192", "0000"))),
+       "own spirometry; 1 2026-01-05T09:30:23.000 " READ_1 "; 2 2026-01-05T09:30:23.000 " READ_2},
+      {METER_SESSION(SENT("0002", VALUE("0001", "01b0", T1) "|" VALUE("0001", "01b9", T1) "|" VALUE(
+                                      "0002", "e16b", T1) "|" VALUE("0002", "e173", T1))),
+       "own spirometry; 1 2026-01-05T09:30:23.000 pef=432 L/min fev1=3.63 L; 2 2026-01-05T09:30:23.000 pef=441 L/min "
+       "fev1=3.71 L"},
+      /* one of them with the same peak flow is another blow all the same */
+      {METER_SESSION(SENT("0002", BLOW_1) SENT("0003", BLOW(T1, "01b0", "e173", "e192", "0000"))),
+       "own spirometry; 1 2026-01-05T09:30:23.000 " READ_1
+       "; 2 2026-01-05T09:30:23.000 pef=432 L/min fev1=3.71 L fev6=4.02 L"},
+      /* which FEV1 is whose cannot be told */
+      {METER_SESSION(
+           SENT("0002", VALUE("0001", "01b0", T1) "|" VALUE("0001", "01b9", T1) "|" VALUE("0002", "e16b", T1))),
+       "EPROTO: readings with one time stamp that cannot be told apart"},
+      /* what the meter says of a blow */
+      {METER_SESSION(SENT("0002", BLOW(T1, "01b0", "e16b", "e18f", "1000"))
+                         SENT("0003", BLOW(T2, "01b9", "e173", "e192", "6000"))),
+       "own spirometry; 1 2026-01-05T09:30:23.000 " READ_1 " +blow_cough*1; 2 2026-01-05T09:31:02.000 " READ_2
+       " +blow_slow*1 +blow_short*1"},
+      {METER_SESSION(SENT("0002", BLOW(T1, "01b0", "e16b", "e18f", "8100"))),
+       "own spirometry; 1 2026-01-05T09:30:23.000 post " READ_1 " +blow_rejected*1"},
+      /* NaN, NRes, the reserved one: the others stand */
+      {METER_SESSION(SENT("0002", BLOW(T1, "07ff", "0800", "0801", "0000")) SENT("0003", BLOW_2)),
+       "own spirometry; 1 2026-01-05T09:30:23.000 +value_missing*3; 2 2026-01-05T09:31:02.000 " READ_2},
+      {METER_SESSION(SENT("0002", BLOW(T1, "07ff", "0800", "0801", "0000"))), "ENODATA: the capture holds no reading"},
+      /* reserved only with exponent 0: 2047, which is no peak flow */
+      {METER_SESSION(SENT("0002", BLOW(T1, "17ff", "e16b", "e18f", "0000"))), "ERANGE: pef is outside what can be"},
+      {METER_SESSION(SENT("0002", BLOW(T1, "07fe", "e16b", "e18f", "0000"))), "ERANGE: pef is infinite"},
+      {METER_SESSION(SENT("0002", BLOW(T1, "01b0", "0802", "e18f", "0000"))), "ERANGE: fev1 is infinite"},
+      {METER_SESSION(SENT("0002", BLOW(T1, "0e50", "e16b", "e18f", "0000"))), "ERANGE: pef is outside what can be"},
+      /* nothing at all */
+      {METER_SESSION(""), "ENODATA: the capture holds no reading"},
+      {"@1\n! timeout\n", "ENODATA: nothing that is known was measured"},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    assert_decodes(SPIRO, rows[i].script, rows[i].want);
+  /* The order's phase counts before the meter's. */
+  assert_decodes("120 spirometry pre", METER_SESSION(SENT("0002", BLOW(T1, "01b0", "e16b", "e18f", "8000"))),
+                 "own spirometry; 1 2026-01-05T09:30:23.000 pre " READ_1);
+}
+
+/* One numeric object and its one value. */
+#define ONE(code, unit, value) SESSION(NUMERIC("0001", code, unit), PEAK_FLOW, SENT("0002", VALUE("0001", value, T1)))
+#define ONE_READ "own spirometry; 1 2026-01-05T09:30:23.000 "
+
+static void test_units(void **state) {
+  (void)state;
+  static const struct {
+    const char *script, *want;
+  } rows[] = {
+      /* litres, millilitres, centilitres; and what they would be if they were the other */
+      {ONE("0002540a", "0640", "e16b"), ONE_READ "fev1=3.63 L"},
+      {ONE("0002540a", "0652", "116b"), ONE_READ "fev1=3.63 L"},
+      {ONE("0002540a", "0651", "016b"), ONE_READ "fev1=3.63 L"},
+      {ONE("0002540a", "0640", "116b"), "ERANGE: fev1 is outside what can be"},
+      {ONE("0002540a", "0652", "e16b"), ONE_READ "fev1=0.00363 L!unusually_low"},
+      /* a ratio as percent and as a fraction; and each in the other's unit */
+      {ONE("0002e214", "0220", "0051"), ONE_READ "fev1_fvc=0.81 1"},
+      {ONE("0002e214", "0200", "e051"), ONE_READ "fev1_fvc=0.81 1"},
+      {ONE("0002e214", "0200", "0051"), "ERANGE: fev1_fvc is outside what can be"},
+      {ONE("0002e214", "0220", "e051"), ONE_READ "fev1_fvc=0.0081 1!unusually_low"},
+      /* flows */
+      {ONE("00025408", "0be0", "f048"), ONE_READ "pef=7.2 L/s"},
+      {ONE("00025408", "0bf1", "02d0"), ONE_READ "pef=7.20 L/s"},
+      /* a unit of something else; one that is not listed; none at all */
+      {ONE("00025408", "0640", "01b0"), "EPROTO: pef in L"},
+      {ONE("00025408", "0c01", "01b0"), "ENODATA: the capture holds no reading"},
+      {SESSION(OBJECT("0006", "0001", TYPE("00025408") "|0a55([0a4c0002|09900008])"), PEAK_FLOW,
+               SENT("0002", VALUE("0001", "01b0", T1))),
+       "ENODATA: the capture holds no reading"},
+      /* a code that the nomenclature does not list, one of another partition, an ECG lead as a number */
+      {SESSION(PEF "|" NUMERIC("0007", "00025470", "0c00"), PEAK_FLOW,
+               SENT("0002", VALUE("0001", "01b0", T1) "|" VALUE("0007", "01b0", T1))),
+       "own spirometry; +unknown_value*1; 1 2026-01-05T09:30:23.000 pef=432 L/min"},
+      {SESSION(PEF "|" NUMERIC("0007", "00805408", "0c00"), PEAK_FLOW,
+               SENT("0002", VALUE("0001", "01b0", T1) "|" VALUE("0007", "01b0", T1))),
+       "own spirometry; +unknown_value*1; 1 2026-01-05T09:30:23.000 pef=432 L/min"},
+      {SESSION(PEF "|" NUMERIC("0007", "00020101", "10b2"), PEAK_FLOW,
+               SENT("0002", VALUE("0001", "01b0", T1) "|" VALUE("0007", "01b0", T1))),
+       "own spirometry; +unknown_value*1; 1 2026-01-05T09:30:23.000 pef=432 L/min"},
+      /* the personal best is no blow, whenever it was */
+      {SESSION(PEF "|" NUMERIC("0005", "00025409", "0c00"), CLOCK_RIGHT,
+               SENT("0002", VALUE("0001", "01b0", T1) "|" VALUE("0005", "01e0", "2025030409302300"))
+                   SENT("0003", VALUE("0005", "01e0", "2025030409302300"))),
+       "own spirometry; 1 2026-01-05T09:30:23.000 pef=432 L/min; \"Meilleur DEP personnel : 480 L/min\""},
+      /* an unknown enumeration */
+      {SESSION(PEF "|" OBJECT("0005", "0008", "092f(000255d8)|0a55([0a660002|09900008])"), PEAK_FLOW,
+               SENT("0002", VALUE("0001", "01b0", T1) "|" VALUE("0008", "8000", T1))),
+       "own spirometry; +unknown_value*1; 1 2026-01-05T09:30:23.000 pef=432 L/min"},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    assert_decodes(SPIRO, rows[i].script, rows[i].want);
+}
+
+#define MEASUREMENT "60 measurement"
+#define PRESSURE_AS(map, attributes) \
+  OBJECT("0006", "0001",             \
+         TYPE("00024a04") "|0a73(0303)|0a76([4a05|4a06|4a07])|0996(0f20)|0a55([" map "|09900008])" attributes)
+#define PULSE NUMERIC("0002", "0002482a", "0aa0")
+#define WEIGHT_AS(map) OBJECT("0006", "0001", TYPE("0002e140") "|0996(06c3)" map)
+#define SCALE SPECS("100f0001") CLOCK("2026010509300000")
+#define CUFF SPECS("10070001") CLOCK("2026010509300000")
+
+static void test_forms_of_values(void **state) {
+  (void)state;
+  static const struct {
+    const char *script, *want;
+  } rows[] = {
+      /* a compound of SFLOATs, with the pulse beside it */
+      {SESSION(PRESSURE_AS("0a75000a", "") "|" PULSE, CUFF,
+               SENT("0002", VALUE("0001", "[0078|0050|005d]", T1) "|" VALUE("0002", "0048", T1))),
+       "own measurement; 1 2026-01-05T09:30:23.000 systolic_pressure=120 mm[Hg] diastolic_pressure=80 mm[Hg] "
+       "mean_pressure=93 mm[Hg] pulse_rate_cuff=72 /min"},
+      /* of FLOATs, in kPa; the mean was not measured */
+      {SESSION(OBJECT("0006", "0001", TYPE("00024a04") "|0a76([4a05|4a06|4a07])|0996(0f03)|0a55([0a740010|09900008])"),
+               CUFF, SENT("0002", VALUE("0001", "[ff0000a0|ff00006b|007fffff]", T1))),
+       "own measurement; 1 2026-01-05T09:30:23.000 systolic_pressure=16.0 kPa diastolic_pressure=10.7 kPa "
+       "+value_missing*1"},
+      /* not as many values as metrics */
+      {SESSION(PRESSURE_AS("0a750008", ""), CUFF, SENT("0002", VALUE("0001", "[0078|0050]", T1))),
+       "EPROTO: a value is not in its form"},
+      /* values that say themselves what they are: metric, status, unit, FLOAT */
+      {SESSION(OBJECT("0006", "0001", TYPE("00024a04")), CUFF,
+               "< " EVENT("0002", "0000", "0d1e",
+                          "f0000000[0001[094b([4a0500000f2000000078|4a0600000f2000000050])|0990(" T1
+                          ")]]") "\n" CONFIRM("0002", "0000", "0d1e")),
+       "own measurement; 1 2026-01-05T09:30:23.000 systolic_pressure=120 mm[Hg] diastolic_pressure=80 mm[Hg]"},
+      /* the same of one value */
+      {SESSION(WEIGHT_AS(""), SCALE,
+               "< " EVENT("0002", "0000", "0d1e",
+                          "f0000000[0001[0950(e140000006c3ff0002f8)|0990(" T1
+                          ")]]") "\n" CONFIRM("0002", "0000", "0d1e")),
+       "own measurement; 1 2026-01-05T09:30:23.000 body_weight=76.0 kg"},
+      /* with a status that takes it back, and one that does not */
+      {SESSION(WEIGHT_AS(""), SCALE,
+               "< " EVENT("0002", "0000", "0d1e",
+                          "f0000000[0001[0950(e140400006c3ff0002f8)|0990(" T1
+                          ")]]") "\n" CONFIRM("0002", "0000", "0d1e")),
+       "ENODATA: the capture holds no reading"},
+      {SESSION(WEIGHT_AS("|0a55([0a560004|09470002|09900008])"), SCALE,
+               SENT("0002", "0001(ff0002f8 0080" T1 ")") SENT("0003", "0001(ff0002f9 0400" T2 ")")),
+       "own measurement; 1 2026-01-05T09:30:23.000 body_weight=76.0 kg; 2 2026-01-05T09:31:02.000 +value_missing*1"},
+      /* a variable report; its unit counts for the value before it */
+      {SESSION(WEIGHT_AS(""), SCALE,
+               "< " UNCONFIRMED("0002", "0000", "0d1e", "f0000000[0001[0a56(fe0000a0)|0996(06e0)|0990(" T1 ")]]") "\n"),
+       "own measurement; 1 2026-01-05T09:30:23.000 body_weight=1.60 [lb_av]!unusually_low"},
+      /* of one person, and of two */
+      {SESSION(WEIGHT_AS("|0a55([0a560004|09900008])"), SCALE,
+               "< " EVENT("0002", "0000", "0d1f", "f0000000[0007[0001(ff0002f8" T1 ")]]") "\n" CONFIRM("0002", "0000",
+                                                                                                       "0d1f")),
+       "own measurement; 1 2026-01-05T09:30:23.000 body_weight=76.0 kg"},
+      {SESSION(WEIGHT_AS(""), SCALE,
+               "< " EVENT("0002", "0000", "0d20",
+                          "f0000000[0007[0001[0a56(ff0002f8)|0990(" T1 ")]]|0008[0001[0a56(ff000258)|0990(" T1
+                          ")]]]") "\n" CONFIRM("0002", "0000", "0d20")),
+       "EPROTO: the instrument sends readings of several people"},
+      /* without a time: live; the same again is the same; another is another */
+      {SESSION(WEIGHT_AS("|0a55([0a560004])"), SCALE,
+               SENT("0002", "0001(ff0002f8)") SENT("0003", "0001(ff0002f8)") SENT("0004", "0001(ff0002f9)")
+                   SENT("0005", "0001(ff0002f8)")),
+       "own measurement; +reading_repeated*1; 1 - body_weight=76.0 kg; 2 - body_weight=76.1 kg; 3 - body_weight=76.0 "
+       "kg"},
+      /* a specialisation and objects of another order */
+      {SESSION(WEIGHT_AS("|0a55([0a560004])"), "0a44(4000)", SENT("0002", "0001(ff0002f8)")),
+       "own measurement; 1 - body_weight=76.0 kg"},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    assert_decodes(MEASUREMENT, rows[i].script, rows[i].want);
+}
+
+/* Two objects, two scanners: one for reports as they come, one for a group of both. */
+#define SCANNERS                                                                               \
+  OBJECT("0012", "0037", "0a53([0001[0a4c0002|09900008]|000a[0a4c0002|09900008]])|0953(0000)") \
+  "|" OBJECT("0013", "0028", "0a53([0001[0a4c0002]|000a[0a4c0002]])|0953(0000)")
+#define OXIMETER NUMERIC("0001", "00024bb8", "0220") "|" NUMERIC("000a", "0002481a", "0aa0") "|" SCANNERS
+#define OXIMETRY SPECS("10040001") CLOCK("2026010509300000")
+#define START_SCANNER \
+  "> " PRST("0002", "0105", "0037 0001 0008 0000 0953(0001)") "\n< " PRST("0002", "0205", "0037[0953(0001)]") "\n"
+
+static void test_scanners(void **state) {
+  (void)state;
+  static const struct {
+    const char *sent, *want;
+  } rows[] = {
+      {"< " UNCONFIRMED("0001", "0037", "0d24", "f0000009[(f3cf" T1 "f321" T1 ")]") "\n",
+       "own measurement; 1 2026-01-05T09:30:23.000 spo2=97.5 % pulse_rate=80.1 /min"},
+      {"< " EVENT("0001", "0037", "0d27", "f0000000[0001(f3cf" T1 "f321" T1 ")]") "\n" CONFIRM("0001", "0037", "0d27"),
+       "own measurement; 1 2026-01-05T09:30:23.000 spo2=97.5 % pulse_rate=80.1 /min"},
+      {"< " UNCONFIRMED("0001", "0028", "0d2a", "f0000000[(00620048)|(00610049)]") "\n",
+       "own measurement; 1 - spo2=98 % pulse_rate=72 /min; 2 - spo2=97 % pulse_rate=73 /min"},
+      {"< " UNCONFIRMED("0001", "0037", "0d23", "f0000000[0001(0062" T1 ")|000a(0048" T1 ")]") "\n",
+       "own measurement; 1 2026-01-05T09:30:23.000 spo2=98 % pulse_rate=72 /min"},
+      {"< " UNCONFIRMED("0001", "0037", "0d24", "f0000009[(f3cf" T1 "f321)]") "\n",
+       "EPROTO: an observation is shorter than its value map"},
+      {"< " UNCONFIRMED("0001", "0037", "0d24", "f0000009[(f3cf" T1 "f321" T1 "00)]") "\n",
+       "EPROTO: an observation is longer than the scanner's map"},
+      {"< " UNCONFIRMED("0001", "0001", "0d24", "f0000009[(f3cf" T1 "f321" T1 ")]") "\n",
+       "EPROTO: a report by an object that is no scanner"},
+      {"< " UNCONFIRMED("0001", "0000", "0d24", "f0000009[(f3cf" T1 "f321" T1 ")]") "\n",
+       "EPROTO: a grouped report without a scanner's map"},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    char script[16384];
+    snprintf(script, sizeof script, "%s%s%s%s", PREPARED(OXIMETER, OXIMETRY), START_SCANNER "@30000\n", rows[i].sent,
+             LET_GO);
+    assert_decodes(MEASUREMENT, script, rows[i].want);
+  }
+}
+
+/* ---- decoding: clocks
+ * ------------------------------------------------------------------------------------------------ */
+
+static void test_clocks(void **state) {
+  (void)state;
+  static const struct {
+    const char *script, *want;
+  } rows[] = {
+      /* the clock is in 2013, says so when it is asked at 40 ms, and so do the readings */
+      {SESSION(PEF, PEAK_FLOW CLOCK("2013030200010000"), SENT("0002", VALUE("0001", "01b0", "2013030200012300"))),
+       "own spirometry; +device_clock_wrong*1; 1 2013-03-02T00:01:23.000 pef=432 L/min"},
+      /* the same without saying so: not of now, as far as anybody knows */
+      {SESSION(PEF, PEAK_FLOW, SENT("0002", VALUE("0001", "01b0", "2013030200012300"))),
+       "stray spirometry; 1 2013-03-02T00:01:23.000 pef=432 L/min"},
+      /* a reading of yesterday beside one of now */
+      {SESSION(PEF, CLOCK_RIGHT,
+               SENT("0002", VALUE("0001", "0190", "2026010409302300")) SENT("0003", VALUE("0001", "01b0", T1))),
+       "own spirometry; +readings_stray*1; 2 2026-01-05T09:30:23.000 pef=432 L/min // stray spirometry; "
+       "+readings_stray*1; 1 2026-01-04T09:30:23.000 pef=400 L/min"},
+      /* two minutes are let pass */
+      {SESSION(PEF, PEAK_FLOW CLOCK("2026010509320000"), SENT("0002", VALUE("0001", "01b0", "2026010509322000"))),
+       "own spirometry; 1 2026-01-05T09:32:20.000 pef=432 L/min"},
+      {SESSION(PEF, PEAK_FLOW CLOCK("2026010509320100"), SENT("0002", VALUE("0001", "01b0", "2026010509322000"))),
+       "own spirometry; +device_clock_wrong*1; 1 2026-01-05T09:32:20.000 pef=432 L/min"},
+      /* a clock that was never set; a reading whose time is none */
+      {SESSION(PEF, PEAK_FLOW CLOCK("0000000000000000"), SENT("0002", VALUE("0001", "01b0", T1))),
+       "own spirometry; 1 2026-01-05T09:30:23.000 pef=432 L/min"},
+      {METER_SESSION(SENT("0002", VALUE("0001", "01b0", "0000000000000000"))), "ERANGE: a time stamp that is no time"},
+      {METER_SESSION(SENT("0002", VALUE("0001", "01b0", "20260105093a2300"))), "ERANGE: a time stamp that is no time"},
+      {METER_SESSION(SENT("0002", VALUE("0001", "01b0", "2026022909302300"))), "ERANGE: a time stamp that is no time"},
+      /* base offset time: 3 976 590 623 s after 1900 is 08:30:23 UTC; an hour ahead */
+      {SESSION(OBJECT("0006", "0001", TYPE("00025408") "|0996(0c00)|0a55([0a4c0002|0a820008])"),
+               PEAK_FLOW "|0a81(ed05f508 0000 003c)", SENT("0002", VALUE("0001", "01b0", "ed05f51f 8000 003c"))),
+       "own spirometry; 1 2026-01-05T09:30:23.500 pef=432 L/min"},
+      /* a counter, eight thousand a second: the report is of 1234h, the reading 10 s before */
+      {SESSION(OBJECT("0006", "0001", TYPE("00025408") "|0996(0c00)|0a55([0a4c0002|09910004])"), PEAK_FLOW,
+               "@60000\n" SENT("0002", "0001(01b0 fffed9b4)")),
+       "own spirometry; 1 2026-01-05T09:30:50.000 pef=432 L/min"},
+      /* the same, a day before */
+      {SESSION(OBJECT("0006", "0001", TYPE("00025408") "|0996(0c00)|0a55([0a4c0002|09910004])"), PEAK_FLOW,
+               "@60000\n" SENT("0002", "0001(01b0 d6cd3234)")),
+       "stray spirometry; 1 2026-01-04T09:31:00.000 pef=432 L/min"},
+      /* the report does not say when it is: then the counter does that was told at 40 ms */
+      {SESSION(OBJECT("0006", "0001", TYPE("00025408") "|0996(0c00)|0a55([0a4c0002|09910004])"),
+               PEAK_FLOW "|098f(00010000)",
+               "@60000\n< " PRST(
+                   "0002", "0101",
+                   "0000ffffffff0d1d(" REPORT("0000", "0001(01b0 00023880)") ")") "\n" CONFIRM("0002", "0000", "0d1d")),
+       "own spirometry; 1 2026-01-05T09:30:10.040 pef=432 L/min"},
+      {SESSION(OBJECT("0006", "0001", TYPE("00025408") "|0996(0c00)|0a55([0a4c0002|09910004])"), PEAK_FLOW,
+               "< " PRST("0002", "0101", "0000ffffffff0d1d(" REPORT("0000", "0001(01b0 00023880)") ")") "\n" CONFIRM(
+                   "0002", "0000", "0d1d")),
+       "EPROTO: a relative time stamp, and nothing to count from"},
+      {SESSION(OBJECT("0006", "0001", TYPE("00025408") "|0996(0c00)|0a55([0a4c0002|09e90008])"), PEAK_FLOW,
+               SENT("0002", "0001(01b0 0000000000000000)")),
+       "EPROTO: a time stamp of a kind that is not read"},
+      {SESSION(OBJECT("0006", "0001", TYPE("00025408") "|0996(0c00)|0a55([0a4c0002|09910004|09900008])"), PEAK_FLOW,
+               SENT("0002", "0001(01b0 00000000" T1 ")")),
+       "EPROTO: an observation with two time stamps"},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    assert_decodes(SPIRO, rows[i].script, rows[i].want);
+  /* What a wrong clock showed, and when that was. */
+  struct acq_capture capture = capture_of(SPIRO, rows[0].script, CAPTURE_LINE_BYTES, "ok");
+  struct reading r = read_capture(&capture);
+  const json_t *trial = json_array_get(json_object_get(json_object_get(r.own, "acquired"), "trials"), 0);
+  assert_string_equal(json_text(trial, "time"), "2026-01-05T09:30:22.040000+01:00");
+  reading_finish(&r);
+  capture_finish(&capture);
+}
+
+int main(void) {
+  assert_true(hash_open() == 0);
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_assembler),
+      cmocka_unit_test(test_assembler_bounds),
+      cmocka_unit_test(test_association_requests),
+      cmocka_unit_test(test_writing),
+      cmocka_unit_test(test_samples),
+      cmocka_unit_test(test_session_of_the_sample),
+      cmocka_unit_test(test_trials),
+      cmocka_unit_test(test_units),
+      cmocka_unit_test(test_forms_of_values),
+      cmocka_unit_test(test_scanners),
+      cmocka_unit_test(test_clocks),
+  };
+  (void)assert_plays;
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
