@@ -173,22 +173,25 @@ static bool is_stray(const struct acq_record *r, const struct acq_trial *t) {
          at > acq_order_clock_us(&c->header.order, last) + GRACE_US;
 }
 
-void acq_rec_trial(struct acq_record *r, const struct acq_trial *trial) {
+unsigned acq_rec_trial(struct acq_record *r, const struct acq_trial *trial) {
   if (r->err)
-    return;
+    return 0;
   r->trial = 0;
   if (!trial)
-    return;
+    return 0;
   if (r->n_trials == ACQ_TRIALS_MAX)
-    return refuse(r, -EPROTO, "more trials than a session has");
-  if ((unsigned)trial->phase > ACQ_POST || (trial->timed && (trial->clock_us < 0 || trial->clock_us > WALL_MAX ||
-                                                             trial->slow_us < -WALL_MAX || trial->slow_us > WALL_MAX)))
-    return refuse(r, -EINVAL, "a trial that cannot be");
+    refuse(r, -EPROTO, "more trials than a session has");
+  else if ((unsigned)trial->phase > ACQ_POST ||
+           (trial->timed && (trial->clock_us < 0 || trial->clock_us > WALL_MAX || trial->slow_us < -WALL_MAX ||
+                             trial->slow_us > WALL_MAX)))
+    refuse(r, -EINVAL, "a trial that cannot be");
+  if (r->err)
+    return 0;
   struct trial *t = &r->trials[r->n_trials];
   *t = (struct trial){.said = *trial, .stray = is_stray(r, trial)};
   if (trial->phase == ACQ_NO_PHASE)
     t->said.phase = r->capture->header.order.phase;
-  r->trial = ++r->n_trials;
+  return r->trial = ++r->n_trials;
 }
 
 unsigned acq_rec_channel(struct acq_record *r, const char *code, struct dec rate_hz, struct dec scale, bool derived) {
@@ -221,6 +224,14 @@ static struct channel *channel_at(struct acq_record *r, unsigned channel) {
   if (!r->err && channel >= r->n_channels)
     refuse(r, -EINVAL, "no such channel");
   return r->err ? NULL : &r->channels[channel];
+}
+
+void acq_rec_channel_trial(struct acq_record *r, unsigned channel, unsigned trial) {
+  struct channel *c = channel_at(r, channel);
+  if (c && trial > r->n_trials)
+    refuse(r, -EINVAL, "no such trial");
+  else if (c)
+    c->trial = trial;
 }
 
 void acq_rec_samples(struct acq_record *r, unsigned channel, const int16_t *values, size_t n) {

@@ -23,6 +23,11 @@ struct channel {
   uint32_t samples, hash; /* and what it had */
 };
 
+/* A curve of a blow, and the blow it is of: an index of trials.trials. */
+struct curve {
+  unsigned channel, blow;
+};
+
 struct decoding {
   struct acq_record *record;
   const struct acq_order *order;
@@ -46,6 +51,8 @@ struct decoding {
   struct phd_clocks clocks;
   struct phd_segments segments;
   struct channel channels[PHD_OBJECTS_MAX];
+  struct curve curves[RECORD_CHANNELS_MAX]; /* of blows, the open ones not among them */
+  unsigned n_curves;
   struct phd_dim dim;
   struct phd_trials trials;
   struct phd_assembler agent, host;
@@ -245,6 +252,24 @@ static int observe(void *context, const struct phd_report *report, const struct 
   return r == 0 && ob->has_bits ? add_bits(d, &moment, ob) : r;
 }
 
+/* ---- blows --------------------------------------------------------------------------------------------------- */
+
+/* The curves of a blow come as live signals while it is blown, its values once it is over: the open curves are those of
+ * the blow whose values have just come. What comes next begins curves of their own. */
+static void end_blow(struct decoding *d, unsigned blow) {
+  for (unsigned i = 0; i < PHD_OBJECTS_MAX; i++) {
+    if (!d->channels[i].open)
+      continue;
+    if (d->n_curves < RECORD_CHANNELS_MAX)
+      d->curves[d->n_curves++] = (struct curve){d->channels[i].index, blow};
+    d->channels[i].open = false;
+  }
+}
+
+static bool is_spirometry(const struct decoding *d) {
+  return d->modalities == ACQ_MODALITY(ACQ_SPIROMETRY);
+}
+
 /* ---- what the agent says ------------------------------------------------------------------------------------- */
 
 /* The reason of a refusal is the model's unless observe() has given one. */
@@ -313,8 +338,11 @@ static int take_event(struct decoding *d, const struct phd_data *data) {
     r = take_segment(d, &event);
   else if (phd_is_report(event.type))
     r = take_report(d, &event);
+  const unsigned before = d->trials.n_trials;
   if (phd_trials_end(&d->trials) < 0)
     r = fail(d, -EPROTO, d->trials.why);
+  if (d->trials.n_trials > before && is_spirometry(d) && !d->segment)
+    end_blow(d, d->trials.n_trials - 1);
   return r;
 }
 
@@ -484,7 +512,9 @@ static int write_record(struct decoding *d) {
     for (m = ACQ_ECG; !(d->modalities & ACQ_MODALITY(m)); m++)
       ;
   acq_rec_modality(d->record, m);
-  phd_trials_write(&d->trials, d->order, d->record);
+  const unsigned first = phd_trials_write(&d->trials, d->order, d->record);
+  for (unsigned i = 0; i < d->n_curves && first; i++)
+    acq_rec_channel_trial(d->record, d->curves[i].channel, first + d->curves[i].blow);
   write_quality(d);
   return acq_rec_done(d->record);
 }

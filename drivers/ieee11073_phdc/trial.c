@@ -198,7 +198,8 @@ static void write_values(const struct phd_trials *t, unsigned trial, struct acq_
   }
 }
 
-void phd_trials_write(const struct phd_trials *t, const struct acq_order *order, struct acq_record *record) {
+unsigned phd_trials_write(const struct phd_trials *t, const struct acq_order *order, struct acq_record *record) {
+  unsigned first = 0;
   acq_rec_trial(record, NULL);
   write_values(t, OF_SESSION, record);
   if (t->repeated)
@@ -207,12 +208,14 @@ void phd_trials_write(const struct phd_trials *t, const struct acq_order *order,
     const struct phd_moment *m = &t->trials[i].moment;
     uint32_t bits = bits_of(t, i);
     bool post = order->phase == ACQ_NO_PHASE && bits >> 16 & PEF_POST_MEDICATION;
-    acq_rec_trial(record, &(struct acq_trial){.phase = post ? ACQ_POST : ACQ_NO_PHASE,
-                                              .timed = m->timed,
-                                              .clock_us = m->clock_us,
-                                              .slow_us = m->slow_us});
+    unsigned number = acq_rec_trial(record, &(struct acq_trial){.phase = post ? ACQ_POST : ACQ_NO_PHASE,
+                                                                .timed = m->timed,
+                                                                .clock_us = m->clock_us,
+                                                                .slow_us = m->slow_us});
+    first = first ? first : number;
     write_values(t, i, record);
     write_status(record, bits);
   }
   acq_rec_trial(record, NULL);
+  return first;
 }

@@ -52,7 +52,8 @@ int phd_trials_add(struct phd_trials *t, const struct phd_moment *moment, const 
 /* The report is over; -EPROTO with t->why. */
 int phd_trials_end(struct phd_trials *t);
 
-/* Writes all of it. `order` decides the phase where it says one. */
-void phd_trials_write(const struct phd_trials *t, const struct acq_order *order, struct acq_record *record);
+/* Writes all of it; `order` decides the phase where it says one. Returns the number in the record of the first trial, 0
+ * when there is none. */
+unsigned phd_trials_write(const struct phd_trials *t, const struct acq_order *order, struct acq_record *record);
 
 #endif

@@ -179,8 +179,9 @@ struct acq_trial {
 /* What follows (measures, channels, quality) belongs to a new trial, the next in number from 1, until the next such
  * call. NULL: to the whole session, as before the first call. A timed trial that was not made while this acquisition
  * ran (two minutes' grace on both sides) is not this patient's: it and all that belongs to it goes into a record of
- * its own that waits for people. Drivers just tell; the core decides. */
-void acq_rec_trial(struct acq_record *record, const struct acq_trial *trial);
+ * its own that waits for people. Drivers just tell; the core decides. Returns its number; 0 for NULL or after an error.
+ */
+unsigned acq_rec_trial(struct acq_record *record, const struct acq_trial *trial);
 
 /* A measured value. `code` is a row of nomenclature.def; `unit` a unit of that row (record.h, unit_convert), NULL = the
  * row's own. A unit that is a power of ten away is converted exactly, another is kept as it came. A value outside the
@@ -193,6 +194,8 @@ void acq_rec_measure(struct acq_record *record, const char *code, struct dec val
  * since the sample before; 0 for the first). Returns its index for the calls below. */
 unsigned acq_rec_channel(struct acq_record *record, const char *code, struct dec rate_hz, struct dec scale,
                          bool derived);
+/* The channel belongs to that trial after all: for curves that come before it is known which blow they are. */
+void acq_rec_channel_trial(struct acq_record *record, unsigned channel, unsigned trial);
 void acq_rec_samples(struct acq_record *record, unsigned channel, const int16_t *values, size_t n);
 /* n samples are missing here: they take their place as ACQ_GAP and are listed as a gap. */
 void acq_rec_gap(struct acq_record *record, unsigned channel, size_t n);
