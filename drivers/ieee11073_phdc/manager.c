@@ -16,15 +16,32 @@ void phd_session_init(struct phd_session *s, struct acq_io *io) {
 /* ---- bytes --------------------------------------------------------------------------------------------------- */
 
 static int send(struct phd_session *s) {
-  return acq_write(s->io, s->out.bytes, s->out.n, WRITE_MS);
+  int r = acq_write(s->io, s->out.bytes, s->out.n, WRITE_MS);
+  return r == -EPIPE ? acq_fail(s->io, -EPROTO, "the endpoint stalled") : r;
+}
+
+/* The agent is told, and the association is over. */
+static int abort_association(struct phd_session *s, enum phd_abort reason) {
+  s->state = PHD_UNASSOCIATED;
+  phd_write_reason(&s->out, PHD_ABRT, reason);
+  int r = send(s);
+  if (r == 0 && ++s->aborts > PHD_ABORTS_MAX)
+    return acq_fail(s->io, -EPROTO, "the instrument keeps speaking out of turn");
+  return r;
+}
+
+/* Nothing can be read any more: the stream has lost its beginning. */
+static int lose_stream(struct phd_session *s, int err, const char *why) {
+  int r = s->state == PHD_UNASSOCIATED ? 0 : abort_association(s, PHD_ABORT_UNDEFINED);
+  return r < 0 ? r : acq_fail(s->io, err, "%s", why);
 }
 
 static int fail_no_apdu(struct phd_session *s) {
   if (!memcmp(s->in.bytes, "Phdc", PHD_HEAD))
-    return acq_fail(s->io, -EPROTO, "the instrument puts metadata before its transfers, which nobody asked for");
+    return lose_stream(s, -EPROTO, "the instrument puts metadata before its transfers, which nobody asked for");
   if (!s->heard)
     return acq_fail(s->io, -ENXIO, "what answers is no agent of ISO/IEEE 11073-20601");
-  return acq_fail(s->io, -EPROTO, "bytes that begin no APDU");
+  return lose_stream(s, -EPROTO, "bytes that begin no APDU");
 }
 
 /* The next APDU, or PHD_SILENT. Nothing is read beyond it, so that what follows is still there for who reads next. */
@@ -36,7 +53,7 @@ static int receive(struct phd_session *s, unsigned ms, struct phd_apdu *ret) {
     if (begun) {
       r = acq_read(s->io, part, want, PHD_INSIDE_MS);
       if (r == -ETIMEDOUT)
-        return acq_fail(s->io, r, "an APDU stopped in its middle");
+        return lose_stream(s, r, "an APDU stopped in its middle");
       r = r < 0 ? r : (int)want;
     } else {
       r = acq_read_some(s->io, part, want, ms);
@@ -58,16 +75,6 @@ static int receive(struct phd_session *s, unsigned ms, struct phd_apdu *ret) {
 }
 
 /* ---- what the table does ------------------------------------------------------------------------------------- */
-
-/* The agent is told, and the association is over. */
-static int abort_association(struct phd_session *s, enum phd_abort reason) {
-  s->state = PHD_UNASSOCIATED;
-  phd_write_reason(&s->out, PHD_ABRT, reason);
-  int r = send(s);
-  if (r == 0 && ++s->aborts > PHD_ABORTS_MAX)
-    return acq_fail(s->io, -EPROTO, "the instrument keeps speaking out of turn");
-  return r;
-}
 
 /* The agent broke the rules inside an association: there is nothing left to read. */
 static int broken(struct phd_session *s, int err, const char *why) {

@@ -122,7 +122,8 @@ static struct acq_capture capture_of(const char *order, const char *script, size
   return capture;
 }
 
-/* ---- what a capture decodes to, as one line -------------------------------------------------------------------- */
+/* ---- what a capture decodes to, as one line ------------------------------------------------------------------------
+ */
 
 static void put_part(struct buf *out, const char *name, const json_t *record) {
   const json_t *acquired = json_object_get(record, "acquired"), *quality = json_object_get(record, "quality");
@@ -213,7 +214,8 @@ static void assert_decodes(const char *order, const char *script, const char *wa
   capture_finish(&capture);
 }
 
-/* ---- the conversation on the replay transport ------------------------------------------------------------------ */
+/* ---- the conversation on the replay transport ----------------------------------------------------------------------
+ */
 
 struct played {
   int identified, acquired, released;
@@ -263,13 +265,16 @@ static struct played play(const char *order, const char *script) {
 /* The script is what happens, to the letter, and identify() and acquire() end so. */
 static void assert_plays(const char *order, const char *script, int identified, int acquired, const char *reason) {
   struct played p = play(order, script);
+  if (strcmp(p.reason, reason) || p.identified != identified || p.released)
+    print_error("%s\nends %d, %d, %d: %s\n", script, p.identified, p.acquired, p.released, p.reason);
   assert_string_equal(p.reason, reason);
   assert_int_equal(p.identified, identified);
   assert_int_equal(p.acquired, identified < 0 ? -EAGAIN : acquired);
   assert_int_equal(p.released, 0);
 }
 
-/* ---- the parts of a conversation ------------------------------------------------------------------------------- */
+/* ---- the parts of a conversation -----------------------------------------------------------------------------------
+ */
 
 #define PRST(id, choice, body) "e700((" id choice "(" body ")))"
 #define EVENT(id, handle, type, info) PRST(id, "0101", handle "00001234" type "(" info ")")
@@ -300,7 +305,7 @@ static void assert_plays(const char *order, const char *script, int identified, 
 
 #define GET(id, handle) "> " PRST(id, "0103", handle "0000 0000") "\n"
 #define CLOCK(time) "|0987(" time ")"
-#define MODEL "0928((45786d706c65)(506561 6b 20))" /* "Exmple", "Peak " */
+#define MODEL "0928((4578656d706c)(506561 6b 20))" /* "Exmple", "Peak " */
 #define SPECS(list) "0a5a([" list "])"
 #define MDS(id, attributes) "< " PRST(id, "0203", "0000[" attributes "]") "\n"
 #define PEAK_FLOW SPECS("10150001")
@@ -339,7 +344,8 @@ static void assert_plays(const char *order, const char *script, int identified, 
 #define SPIRO "120 spirometry"
 #define CLOCK_RIGHT PEAK_FLOW CLOCK("2026010509300000")
 
-/* ---- APDUs ----------------------------------------------------------------------------------------------------- */
+/* ---- APDUs ---------------------------------------------------------------------------------------------------------
+ */
 
 static struct acq_cur bytes_of(const char *text, uint8_t bytes[static 4096]) {
   return acq_cur(bytes, mder(text, bytes, 4096));
@@ -486,7 +492,8 @@ static void test_writing(void **state) {
   assert_out(&out, "e700((0007 0107 (000b 0c0d (40000000))))");
 }
 
-/* ---- the samples ------------------------------------------------------------------------------------------------- */
+/* ---- the samples ---------------------------------------------------------------------------------------------------
+ */
 
 static const char *samples_folder(char path[static 512]) {
   const char *root = getenv("ASALEED_SAMPLES");
@@ -971,8 +978,8 @@ static void test_scanners(void **state) {
   }
 }
 
-/* ---- decoding: clocks
- * ------------------------------------------------------------------------------------------------ */
+/* ---- decoding: clocks ----------------------------------------------------------------------------------------------
+ */
 
 static void test_clocks(void **state) {
   (void)state;
@@ -1037,9 +1044,607 @@ static void test_clocks(void **state) {
   struct acq_capture capture = capture_of(SPIRO, rows[0].script, CAPTURE_LINE_BYTES, "ok");
   struct reading r = read_capture(&capture);
   const json_t *trial = json_array_get(json_object_get(json_object_get(r.own, "acquired"), "trials"), 0);
-  assert_string_equal(json_text(trial, "time"), "2026-01-05T09:30:22.040000+01:00");
+  assert_string_equal(json_text(trial, "time"), "2026-01-05T09:30:23.040000+01:00");
   reading_finish(&r);
   capture_finish(&capture);
+}
+
+/* ---- what an instrument may get wrong: live and decoded -------------------------------------------------------------
+ */
+
+/* The same script both ways: live it ends the acquisition with an abort, decoded it is refused, for the same reason. */
+static void assert_broken(const char *objects, const char *sent, int err, const char *reason) {
+  char script[32768], want[512];
+  snprintf(script, sizeof script,
+           USB ASSOCIATE "< " EVENT("0001", "0000", "0d1c", "4000[%s]") "\n> " PRST(
+               "0001", "0201", "0000000000000d1c(40000000)") "\n" GET("0001", "0000") MDS("0001", PEAK_FLOW) ACQUIRE
+           "< %s\n> " ABRT "\n" RELEASE,
+           objects, sent);
+  snprintf(want, sizeof want, "%s: %s", strerrorname_np(-err), reason);
+  assert_plays(SPIRO, script, 0, err, reason);
+  assert_decodes(SPIRO, script, want);
+}
+
+static void test_broken_reports(void **state) {
+  (void)state;
+  static const struct {
+    const char *sent, *reason;
+  } rows[] = {
+      /* counts larger than what is left */
+      {EVENT("0002", "0000", "0d1d", "f0000000 ffff 000e 0001(01b0" T1 ")"), "a report counts more than it holds"},
+      {EVENT("0002", "0000", "0d1d", "f0000000 0001 ffff 0001(01b0" T1 ")"), "a report counts more than it holds"},
+      {EVENT("0002", "0000", "0d1d", "f0000000 0002 000e 0001(01b0" T1 ")"), "a report is not in its form"},
+      {EVENT("0002", "0000", "0d1d", "f0000000 0000 000e 0001(01b0" T1 ")"), "a report is not in its form"},
+      {EVENT("0002", "0000", "0d1d", "f0000000 0001 000e 0001 000b 01b0" T1), "a report is not in its form"},
+      {EVENT("0002", "0000", "0d1d", REPORT("0000", "0001(01b0" T1 ")") "00"), "a report is not in its form"},
+      {EVENT("0002", "0000", "0d1f", "f0000000 0010 0004 00070000"), "a report counts more than it holds"},
+      {EVENT("0002", "0000", "0d1f", "f0000000[0007 0001 0040 0001]"), "a report counts more than it holds"},
+      {EVENT("0002", "0000", "0d1e", "f0000000[0001 0004 0006 0a4c(01b0)]"), "an observation is not in its form"},
+      {EVENT("0002", "0000", "0d1e", "f0000000[0001[0a4c(01)]]"), "a value is not in its form"},
+      {EVENT("0002", "0000", "0d1e", "f0000000[0001[0990(2026)]]"), "a time stamp is not in its form"},
+      {EVENT("0002", "0000", "0d1e", "f0000000[0001[0a4c(01b0)|0a56(00000001)]]"), "an observation with two values"},
+      {EVENT("0002", "0000", "0d1e", "f0000000[0001[0a66(010203)]]"), "an observed attribute is not in its form"},
+      /* observations that do not fit their map */
+      {EVENT("0002", "0000", "0d1d", REPORT("0000", "0001(01b0)")), "an observation is shorter than its value map"},
+      {EVENT("0002", "0000", "0d1d", REPORT("0000", "0001(01b0" T1 "00)")),
+       "an observation is longer than its value map"},
+      {EVENT("0002", "0000", "0d1d", REPORT("0000", "0009(01b0" T1 ")")),
+       "a report of an object that the configuration does not have"},
+      {EVENT("0002", "0000", "0d1d", REPORT("0000", "0002(01b0)")), "a fixed report of an object without a value map"},
+      /* lengths that contradict each other */
+      {"e700((0002 0101 0004 0000))", "the lengths inside a PRST contradict each other"},
+      {"e700(0004 00020101 00)", "the lengths inside a PRST contradict each other"},
+      {PRST("0002", "0101", "0000000012340d1d 0008 0000"), "an event report is not in its form"},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    assert_broken(PEF "|" OBJECT("0006", "0002", TYPE("0002540a")), rows[i].sent, -EPROTO, rows[i].reason);
+}
+
+static void test_broken_configurations(void **state) {
+  (void)state;
+  static const struct {
+    const char *info, *reason;
+  } rows[] = {
+      {"2710 0000", "the configuration has more objects than can be kept"},
+      {"2710 0008 0006000100000000", "the configuration has more objects than can be kept"},
+      {"0041 0000", "the configuration has more objects than can be kept"},
+      {"0002 0008 0006000100000000", "an object of the configuration is not in its form"},
+      {"0000 0008 0006000100000000", "the configuration is not in its form"},
+      {"0001 0008 00060001ffff0000", "an object of the configuration is not in its form"},
+      {"[" PEF "|" PEF "]", "two objects of the configuration have one handle"},
+      {"[" NUMERIC("0000", "00025408", "0c00") "]", "two objects of the configuration have one handle"},
+      {"[" OBJECT("0006", "0001", "092f(0002)") "]", "an attribute of an object is not in its form"},
+      {"[0006 0001 0002 0008 092f(00025408)]", "the attributes of an object are not in their form"},
+      /* value maps: an attribute twice, with a length that cannot be, counting more than there is */
+      {"[" OBJECT("0006", "0001", "0a55([0a4c0002|0a4c0002])") "]", "a value map names an attribute twice"},
+      {"[" OBJECT("0006", "0001", "0a55([0a4c0004])") "]",
+       "a value map gives an attribute a length that it cannot have"},
+      {"[" OBJECT("0006", "0001", "0a55([09900007])") "]",
+       "a value map gives an attribute a length that it cannot have"},
+      {"[" OBJECT("0006", "0001", "0a55(0003 0008 0a4c000209900008)") "]", "a value map is not in its form"},
+      {"[" OBJECT("0006", "0001", "0a55(0002 0010 0a4c000209900008)") "]", "a value map is not in its form"},
+      {"[" OBJECT("0012", "0001", "0a53([0001[0a4c0002]|0001[0a4c0002]])") "]",
+       "a scanner's map names an object twice"},
+      {"[" OBJECT("0012", "0001", "0a53([0001 0001 0040 0a4c0002])") "]", "a value map is not in its form"},
+      {"[" OBJECT("0006", "0001",
+                  "0a76(0011 0022 0000000000000000000000000000000000000000000000000000000000000000"
+                  "0000)") "]",
+       "more values in a compound than can be kept"},
+      {"[" OBJECT("0009", "0001", "096d(0004 0c 0c 0000)") "]", "samples of neither 8, 16 nor 32 bits"},
+      {"[" OBJECT("0009", "0001", "096d(0004 10 11 0000)") "]", "samples have more significant bits than bits"},
+      {"[" OBJECT("0009", "0001", "096d(0000 10 10 0000)") "]", "sample arrays without a sample"},
+      {"[" OBJECT("0009", "0001", "096f(007fffff 0000000a 0000 0fa0)") "]", "a scale has an end that is no number"},
+      {"[" OBJECT("0009", "0001", "096f(00fffff6 0000000a 0000)") "]", "a scale is not in its form"},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    char script[16384], want[512];
+    snprintf(script, sizeof script,
+             USB ASSOCIATE "< " EVENT("0001", "0000", "0d1c",
+                                      "4000 %s") "\n> " PRST("0001", "0201", "0000000000000d1c(40000001)") "\n" LET_GO,
+             rows[i].info);
+    snprintf(want, sizeof want, "EPROTO: %s", rows[i].reason);
+    assert_plays(SPIRO, script, -EPROTO, 0, rows[i].reason);
+    assert_decodes(SPIRO, script, want);
+  }
+}
+
+static void test_largest_configuration(void **state) {
+  (void)state;
+  struct buf text = BUF_INIT(1 << 20);
+  buf_text(&text, USB ASSOCIATE "< e700((0001 0101(0000 ffffffff 0d1c(4000[");
+  for (unsigned i = 1; i <= PHD_OBJECTS_MAX; i++)
+    buf_format(&text, "%s0006%04x[" TYPE("00025408") "|0996(0c00)|0a55([0a4c0002|09900008])]", i > 1 ? "|" : "", i);
+  buf_format(&text,
+             "]))))\n> " PRST("0001", "0201", "0000000000000d1c(40000000)") "\n" GET("0001", "0000")
+                 MDS("0001", PEAK_FLOW) ACQUIRE
+             "< " EVENT("0002", "0000", "0d1d", REPORT("0000", "%04x(01b0" T1 ")")) "\n" CONFIRM("0002", "0000", "0d1d")
+                 GONE "%c",
+             PHD_OBJECTS_MAX, 0);
+  assert_false(text.err);
+  assert_plays(SPIRO, (const char *)text.data, 0, 0, "");
+  assert_decodes(SPIRO, (const char *)text.data, "own spirometry; 1 2026-01-05T09:30:23.000 pef=432 L/min");
+  buf_finish(&text);
+}
+
+/* ---- pieces --------------------------------------------------------------------------------------------------------
+ */
+
+static void test_pieces(void **state) {
+  (void)state;
+  static const char script[] = PREPARED(METER, CLOCK_RIGHT) "@60000\n" SENT("0002", BLOW_1) GONE;
+  static const char want[] = "own spirometry; 1 2026-01-05T09:30:23.000 " READ_1;
+  for (size_t pieces = 1; pieces < 250; pieces++) {
+    struct acq_capture capture = capture_of(SPIRO, script, pieces, "ok");
+    /* The answers to control transfers are one piece each, whatever their length. */
+    if (pieces >= 50) {
+      struct reading r = read_capture(&capture);
+      assert_string_equal(r.text, want);
+      reading_finish(&r);
+    }
+    capture_finish(&capture);
+    capture = capture_of(SPIRO, script, CAPTURE_LINE_BYTES, NULL);
+    struct played p = play_capture(&capture, pieces);
+    assert_string_equal(p.departed, "");
+    assert_int_equal(p.identified, 0);
+    assert_int_equal(p.acquired, 0);
+    capture_finish(&capture);
+  }
+  /* Bare bytes in one piece: all that the agent sent, and nothing else. */
+  uint8_t bytes[4096];
+  size_t n = mder(AARQ, bytes, sizeof bytes);
+  n += mder(EVENT("0001", "0000", "0d1c", "4000[" METER "]"), bytes + n, sizeof bytes - n);
+  n += mder(EVENT("0002", "0000", "0d1d", REPORT("0000", BLOW_1)), bytes + n, sizeof bytes - n);
+  struct acq_capture capture;
+  assert_int_equal(capture_from_raw(bytes, n, &capture), 0);
+  struct reading r = read_capture(&capture);
+  assert_string_equal(r.text, want);
+  reading_finish(&r);
+  capture_finish(&capture);
+}
+
+/* Several APDUs in one transfer: the answer to the question, a report, and the end. */
+static void test_merged(void **state) {
+  (void)state;
+  static const char script[] = USB "< " AARQ "\n> " AARE_OF("0003", "80000000") "\n" CONFIGURE(METER)
+      GET("0001", "0000") "@60000\n< " PRST("0001", "0203", "0000[" CLOCK_RIGHT "]")
+          EVENT("0002", "0000", "0d1d", REPORT("0000", BLOW_1)) RLRQ
+      "\n" ACQUIRE CONFIRM("0002", "0000", "0d1d") "> " RLRE "\n" RELEASE;
+  assert_plays(SPIRO, script, 0, 0, "");
+  assert_decodes(SPIRO, script, "own spirometry; 1 2026-01-05T09:30:23.000 " READ_1);
+}
+
+/* ---- the conversation ----------------------------------------------------------------------------------------------
+ */
+
+#define SIX(line) line line line line line line
+#define NINE(line) SIX(line) line line line
+#define TEN(line) NINE(line) line
+#define SILENCE "! timeout\n"
+
+static void test_identity(void **state) {
+  (void)state;
+  static const struct {
+    const char *attributes;
+    struct acq_identity want;
+  } rows[] = {
+      {MODEL "|092d([0001 0001 (50462d303031373200)|0005 0000 (312e3034)|0004 0000 (322e30)|0001 0002 (5431)])",
+       {"Exempl", "Peak", "PF-00172", "1.04", "T1"}},
+      {"092d([0004 0000 (322e30)])|0984((0011223344556677))", {"", "", "0011223344556677", "2.0", ""}},
+      {"0a44(4000)", {"", "", "0011223344556677", "", ""}}, /* as the association has it */
+      {"0928((41c3a90a42)())", {"A???B", "", "0011223344556677", "", ""}},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    char script[8192];
+    snprintf(script, sizeof script,
+             USB ASSOCIATE CONFIGURE(METER) GET("0001", "0000") "< " PRST(
+                 "0001", "0203", "0000[" PEAK_FLOW "|%s]") "\n" ACQUIRE SENT("0002", BLOW_1) GONE,
+             rows[i].attributes);
+    struct played p = play(SPIRO, script);
+    assert_int_equal(p.identified, 0);
+    assert_int_equal(p.acquired, 0);
+    assert_string_equal(p.identity.make, rows[i].want.make);
+    assert_string_equal(p.identity.model, rows[i].want.model);
+    assert_string_equal(p.identity.serial, rows[i].want.serial);
+    assert_string_equal(p.identity.firmware, rows[i].want.firmware);
+    assert_string_equal(p.identity.sensor, rows[i].want.sensor);
+  }
+}
+
+#define GET_HEAD "> 8006000200000900\n"
+#define USB_OF(length, function)                                                 \
+  GET_HEAD "< 0902" length "01010080fa\n> 800600020000" length "\n< 0902" length \
+           "01010080fa" FUNCTION function ENDPOINTS "\n"
+#define MEET                                                                                                          \
+  ASSOCIATE CONFIGURE(PEF) GET("0001", "0000") MDS("0001", PEAK_FLOW) ACQUIRE SENT("0002", VALUE("0001", "01b0", T1)) \
+      GONE
+
+static void test_usb(void **state) {
+  (void)state;
+  static const struct {
+    const char *script;
+    int identified;
+    const char *reason;
+  } rows[] = {
+      /* the preamble is cleared where there can be one; a stall is let be */
+      {USB_OF("3200", "04200201"
+                      "063000011510") "> 2101010000000000\n" MEET,
+       0, ""},
+      {USB_OF("3200", "04200201"
+                      "063000011510") "> 2101010000000000\n! stalled\n" MEET,
+       0, ""},
+      {USB_OF("3200", "04200100"
+                      "063000011510"),
+       -ENXIO, "the interface speaks a language of its own, not ISO/IEEE 11073-20601"},
+      {USB_OF("2e00", "063000011510"), -ENXIO, "the interface does not say what its data are"},
+      {GET_HEAD "! stalled\n" RELEASE, -EPROTO, "the device does not give its configuration descriptor"},
+      {GET_HEAD "< 0902320001\n" RELEASE, -EPROTO, "the device does not give its configuration descriptor"},
+      {GET_HEAD "< 0902010800010100fa\n" RELEASE, -EPROTO, "a configuration descriptor of 2049 bytes"},
+      {GET_HEAD "< 0902080001010080fa\n" RELEASE, -EPROTO, "a configuration descriptor of 8 bytes"},
+      {GET_HEAD "< " CONFIGURATION_HEAD "\n> 8006000200003200\n< " CONFIGURATION_HEAD "\n" RELEASE, -EPROTO,
+       "the device does not give its configuration descriptor"},
+      {GET_HEAD "< 0902120001010080fa\n> 8006000200001200\n< 0902120001010080fa"
+                "090400000008065000"
+                "\n",
+       -ENXIO, "the device has no interface of personal healthcare"},
+      {GET_HEAD "< 0902120001010080fa\n> 8006000200001200\n< 0902120001010080fa"
+                "0a040000000f000000"
+                "\n" RELEASE,
+       -EPROTO, "the descriptors of the device do not fit into each other"},
+      {GET_HEAD "< 0902120001010080fa\n> 8006000200001200\n< 0902120001010080fa"
+                "000400000000000000"
+                "\n" RELEASE,
+       -EPROTO, "the descriptors of the device do not fit into each other"},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    assert_plays(SPIRO, rows[i].script, rows[i].identified, 0, rows[i].reason);
+}
+
+static void test_function_descriptors(void **state) {
+  (void)state;
+  static const char text[] =
+      /* another interface before ours, an alternate setting and a second function after it */
+      "09025800 03010080fa"
+      "090400000108065000"
+      "0705810240000004200100"
+      "09040300020f000000"
+      "04200201"
+      "0a30000315100610 0b10"
+      "07058203080001"
+      "0705830240000004210108"
+      "0705040240000004210108"
+      "07058502400000"
+      "09040301000f000000"
+      "04200100"
+      "09040400000f000000"
+      "04200100";
+  uint8_t bytes[4096];
+  struct phdc_function f;
+  const char *why;
+  size_t n = mder(text, bytes, sizeof bytes);
+  assert_int_equal(phdc_function_read(acq_cur(bytes, n), &f, &why), 0);
+  assert_int_equal(f.interface, 3);
+  assert_int_equal(f.data_code, 2);
+  assert_true(f.preamble);
+  assert_int_equal(f.in, 0x83);
+  assert_int_equal(f.out, 0x04);
+  assert_int_equal(f.others, 1 << 5);
+  assert_int_equal(f.n_specs, 3);
+  assert_int_equal(f.specs[0], 0x1015);
+  assert_int_equal(f.specs[2], 0x100b);
+  for (size_t cut = 0; cut < n; cut++) { /* cut anywhere: an error, or what was whole by then */
+    int r = phdc_function_read(acq_cur(bytes, cut), &f, &why);
+    assert_true(r == 0 || ((r == -EPROTO || r == -ENXIO) && *why));
+  }
+}
+
+/* Every association that is refused is refused with its own number. */
+static void test_refused_associations(void **state) {
+  (void)state;
+  static const struct {
+    const char *aarq, *result, *reason;
+  } rows[] = {
+      {AARQ_OF("40000000", "5079", "80000000", "8000", "80000000", "00000000", "00800000"), "0008",
+       "the association is refused (unsupported-assoc-version): another version of the association"},
+      {AARQ_OF("80000000", "ffff", "80000000", "8000", "80000000", "00000000", "00800000"), "0004",
+       "the association is refused (no-common-protocol): it does not speak 20601"},
+      {AARQ_OF("80000000", "5079", "00000001", "8000", "80000000", "00000000", "00800000"), "0005",
+       "the association is refused (no-common-parameter): no version of the protocol that we know"},
+      {AARQ_OF("80000000", "5079", "80000000", "6000", "80000000", "00000000", "00800000"), "0005",
+       "the association is refused (no-common-parameter): its encoding is not MDER"},
+      {AARQ_OF("80000000", "5079", "80000000", "8000", "80000000", "00000000", "80000000"), "0001",
+       "the association is refused (rejected-permanent): it is not an agent"},
+      {AARQ_OF("80000000", "5079", "80000000", "8000", "80000000", "20000000", "00800000"), "0001",
+       "the association is refused (rejected-permanent): it asks for a test association"},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    char script[4096];
+    snprintf(script, sizeof script, USB "< %s\n> " AARE_OF("%s", "80000000") "\n", rows[i].aarq, rows[i].result);
+    assert_plays(SPIRO, script, -ENXIO, 0, rows[i].reason);
+  }
+  assert_plays(SPIRO, USB "< e200(80000000)\n> " ABRT "\n" RELEASE, -EPROTO, 0,
+               "the association request is not in its form");
+}
+
+#define STATUS_OF(bytes) "> a100000000000200\n< " bytes "\n"
+#define MET GET("0001", "0000") MDS("0001", PEAK_FLOW)
+#define ABORT "> " ABRT "\n"
+
+static void test_associating(void **state) {
+  (void)state;
+  static const struct {
+    const char *script;
+    int identified;
+    const char *reason;
+  } rows[] = {
+      /* silence; an abort wakes it up, or does not */
+      {USB SILENCE ABORT MEET, 0, ""},
+      {USB SILENCE ABORT SILENCE STATUS_OF("0000") RELEASE, -ETIMEDOUT,
+       "the instrument does not ask for an association"},
+      {USB SILENCE ABORT SILENCE "> a100000000000200\n! stalled\n" RELEASE, -ETIMEDOUT,
+       "the instrument does not ask for an association"},
+      {USB_OF("3900", "04200200"
+                      "063000011510"
+                      "07058302400000") SILENCE ABORT SILENCE STATUS_OF("0200") RELEASE,
+       -EPROTO, "the instrument sends on an endpoint that is not its first one"},
+      /* left-overs of an earlier association: 2.12 to 2.19 */
+      {USB "< " EVENT("0009", "0000", "0d1d", REPORT("0000", VALUE("0001", "01b0", T1))) "\n" ABORT MEET, 0, ""},
+      {USB "< " AARE_OF("0000", "80000000") "\n" ABORT MEET, 0, ""},
+      {USB "< " RLRQ "\n" ABORT MEET, 0, ""},
+      {USB "< " RLRE "\n< " ABRT "\n" MEET, 0, ""},
+      {USB NINE("< " RLRQ "\n" ABORT) RELEASE, -EPROTO, "the instrument keeps speaking out of turn"},
+      /* configuring: 6.8 to 6.26 */
+      {USB ASSOCIATE SILENCE "> e600(0003)\n" RELEASE, -ETIMEDOUT, "the instrument does not send its configuration"},
+      {USB ASSOCIATE "< " AARQ "\n" ABORT MEET, 0, ""},
+      {USB ASSOCIATE "< " RLRE "\n" ABORT MEET, 0, ""},
+      {USB ASSOCIATE "< " RLRQ "\n> " RLRE "\n" MEET, 0, ""},
+      {USB ASSOCIATE "< " ABRT "\n" MEET, 0, ""},
+      {USB ASSOCIATE "< " EVENT("0001", "0000", "0d1d", REPORT("0000", VALUE("0001", "01b0", T1))) "\n" ABORT RELEASE,
+       -EPROTO, "a report before the configuration"},
+      {USB ASSOCIATE "< " UNCONFIRMED("0001", "0000", "0d1c", "4000[" PEF "]") "\n" ABORT RELEASE, -EPROTO,
+       "a report before the configuration"},
+      /* operating, before it has said who it is: 8.8 to 8.26 */
+      {USB ASSOCIATE CONFIGURE(PEF) GET("0001", "0000") "< " AARQ "\n" ABORT ASSOCIATE CONFIGURE(PEF)
+           GET("0002", "0000") MDS("0002", PEAK_FLOW) ACQUIRE SENT("0002", VALUE("0001", "01b0", T1)) GONE,
+       0, ""},
+      {USB ASSOCIATE CONFIGURE(PEF) GET("0001", "0000") "< " RLRQ "\n> " RLRE "\n" ASSOCIATE CONFIGURE(PEF)
+           GET("0002", "0000") MDS("0002", PEAK_FLOW) ACQUIRE SENT("0002", VALUE("0001", "01b0", T1)) GONE,
+       0, ""},
+      {USB ASSOCIATE CONFIGURE(PEF) GET("0001", "0000") SILENCE "> e600(0002)\n" RELEASE, -ETIMEDOUT,
+       "no answer to the question for the device's attributes"},
+      {USB ASSOCIATE CONFIGURE(PEF) GET("0001", "0000") MDS("0007", PEAK_FLOW) ABORT RELEASE, -EPROTO,
+       "an answer to a question that was not asked (another invoke id)"},
+      {USB ASSOCIATE CONFIGURE(PEF)
+           GET("0001", "0000") "< " PRST("0001", "0205", "0037[0953(0001)]") "\n" ABORT RELEASE,
+       -EPROTO, "an answer of another kind than the question"},
+      {USB ASSOCIATE CONFIGURE(PEF)
+           GET("0001", "0000") "< " PRST("0001", "0203", "0000[0a5a([1015])]") "\n" ABORT RELEASE,
+       -EPROTO, "the answer to the question for the device's attributes is not in its form"},
+      {USB ASSOCIATE CONFIGURE(PEF) GET("0001", "0000") "< " PRST("0001", "0103", "0000 0000 0000") "\n" ABORT RELEASE,
+       -EPROTO, "the instrument asks what only a manager asks"},
+      /* it does not say who it is: then it is who it associated as */
+      {USB ASSOCIATE CONFIGURE(PEF) GET("0001", "0000") "< " PRST("0001", "0300", "0001()") "\n" ACQUIRE SENT(
+           "0002", VALUE("0001", "01b0", T1)) GONE,
+       0, ""},
+      /* again and again */
+      {USB SIX(ASSOCIATE "< " ABRT "\n") "< " AARQ "\n" ABORT RELEASE, -EPROTO,
+       "the instrument associates again and again"},
+      {USB SIX(ASSOCIATE "< " ABRT "\n"), -ENODEV, "the capture ends here"},
+      /* no agent at all */
+      {USB "< 1301000000\n", -ENXIO, "what answers is no agent of ISO/IEEE 11073-20601"},
+      {USB "< 5068646351 6f53\n" RELEASE, -EPROTO,
+       "the instrument puts metadata before its transfers, which nobody asked for"},
+      {USB ASSOCIATE "< e800 0000\n" ABORT RELEASE, -EPROTO, "bytes that begin no APDU"},
+      {USB "< e200 0032 8000\n" SILENCE RELEASE, -ETIMEDOUT, "an APDU stopped in its middle"},
+      {USB ASSOCIATE "< e700 0032 8000\n" SILENCE ABORT RELEASE, -ETIMEDOUT, "an APDU stopped in its middle"},
+      {USB "< e2\n" SILENCE RELEASE, -ETIMEDOUT, "an APDU stopped in its middle"},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    assert_plays(SPIRO, rows[i].script, rows[i].identified, 0, rows[i].reason);
+}
+
+/* ---- acquiring
+ * -------------------------------------------------------------------------------------------------------- */
+
+static void test_acquiring(void **state) {
+  (void)state;
+  static const struct {
+    const char *order, *script;
+    int acquired;
+    const char *reason;
+  } rows[] = {
+      /* the agent ends it, in one way or the other; or it falls quiet */
+      {SPIRO, PREPARED(METER, CLOCK_RIGHT) "@30000\n" SENT("0002", BLOW_1) GONE, 0, ""},
+      {SPIRO, PREPARED(METER, CLOCK_RIGHT) "@30000\n" SENT("0002", BLOW_1) "< " ABRT "\n" RELEASE, 0, ""},
+      {MEASUREMENT,
+       PREPARED(PULSE, CUFF) SILENCE "@30000\n" SENT("0002", VALUE("0002", "0048", T1)) TEN(SILENCE) LET_GO, 0, ""},
+      /* a spirometer has a minute for the next blow */
+      {SPIRO, PREPARED(METER, CLOCK_RIGHT) "@30000\n" SENT("0002", BLOW_1) SIX(TEN(SILENCE)) LET_GO, 0, ""},
+      /* a second reading begins the quiet anew */
+      {MEASUREMENT,
+       PREPARED(PULSE, CUFF) "@30000\n" SENT("0002", VALUE("0002", "0048", T1)) NINE(SILENCE)
+           SENT("0003", VALUE("0002", "0049", T2)) TEN(SILENCE) LET_GO,
+       0, ""},
+      /* unconfirmed reports are not answered; an unknown event is, with an error */
+      {SPIRO,
+       PREPARED(METER, CLOCK_RIGHT) "@30000\n< " UNCONFIRMED("0002", "0000", "0d1d", REPORT("0000", BLOW_1)) "\n" GONE,
+       0, ""},
+      {SPIRO,
+       PREPARED(METER, CLOCK_RIGHT) "< " EVENT("0002", "0000", "0dff", "") "\n> " PRST(
+           "0002", "0300", "0009()") "\n< " UNCONFIRMED("0003", "0000", "0dff", "") "\n@30000\n" SENT("0004", BLOW_1)
+           GONE,
+       0, ""},
+      /* it came while the instrument was asked who it is */
+      {SPIRO,
+       USB ASSOCIATE CONFIGURE(METER) GET("0001", "0000") "@30000\n" SENT("0002", BLOW_1) MDS("0001", CLOCK_RIGHT)
+           ACQUIRE GONE,
+       0, ""},
+      {SPIRO,
+       USB ASSOCIATE CONFIGURE(METER) GET("0001", "0000") "@30000\n" SENT("0002", BLOW_1) "< " RLRQ "\n> " RLRE
+                                                                                          "\n" ACQUIRE RELEASE,
+       0, ""},
+      /* another association before there is a reading */
+      {SPIRO,
+       PREPARED(METER, CLOCK_RIGHT) "< " RLRQ "\n> " RLRE
+                                    "\n" SILENCE ASSOCIATE CONFIGURE(METER) "@30000\n" SENT("0002", BLOW_1) GONE,
+       0, ""},
+      {SPIRO, PREPARED(METER, CLOCK_RIGHT) "< " ABRT "\n" ASSOCIATE SILENCE "> e600(0003)\n" RELEASE, -ETIMEDOUT,
+       "the instrument does not send its configuration"},
+      /* none in time; only one of yesterday */
+      {SPIRO, PREPARED(METER, CLOCK_RIGHT) SILENCE "@120040\n" SILENCE LET_GO, -ENODATA, "no reading came in 120 s"},
+      {SPIRO,
+       PREPARED(METER, CLOCK_RIGHT) SENT("0002", VALUE("0001", "01b0", "2026010409302300")) "@120040\n" SILENCE LET_GO,
+       -ENODATA, "no reading came in 120 s"},
+      {SPIRO,
+       PREPARED(METER, CLOCK_RIGHT) SENT("0002", BLOW(T1, "07ff", "07ff", "07ff", "0000")) "@120040\n" SILENCE LET_GO,
+       -ENODATA, "no reading came in 120 s"},
+      /* a reading of the device's 2013 is one of now, when its clock says so */
+      {SPIRO,
+       PREPARED(METER, PEAK_FLOW CLOCK("2013030200010000")) "@30000\n" SENT(
+           "0002", VALUE("0001", "01b0", "2013030200012300")) GONE,
+       0, ""},
+      /* what is not what was ordered */
+      {"60 ecg", PREPARED(METER, CLOCK_RIGHT) LET_GO, -ENXIO, "the order is for ecg, the instrument does: spirometry"},
+      {MEASUREMENT, PREPARED(METER, "0a44(4000)") LET_GO, -ENXIO,
+       "the order is for measurement, the instrument does: spirometry"},
+      {SPIRO, PREPARED(PULSE, "0a44(4000)") LET_GO, -ENXIO,
+       "the order is for spirometry, the instrument does: measurement"},
+      {SPIRO, PREPARED(METER, SPECS("10060001|10070001")) LET_GO, -ENXIO,
+       "the order is for spirometry, the instrument does: ecg measurement"},
+      {SPIRO, PREPARED(NUMERIC("0001", "0002ffff", "0c00"), SPECS("20000001")) LET_GO, -ENXIO,
+       "the order is for spirometry, the instrument does: nothing that is known"},
+      /* out of turn */
+      {SPIRO, PREPARED(METER, CLOCK_RIGHT) "< " PRST("0002", "0203", "0000[0a44(4000)]") "\n" ABORT RELEASE, -EPROTO,
+       "an answer to a question that was not asked (another invoke id)"},
+      {SPIRO, PREPARED(METER, CLOCK_RIGHT) "< " EVENT("0002", "0000", "0d1c", "4000[" PEF "]") "\n" ABORT RELEASE,
+       -EPROTO, "a second configuration in one association"},
+      {SPIRO,
+       PREPARED(METER, CLOCK_RIGHT) SENT("0002", VALUE("0001", "01b0", T1)) "< e700 0010 0001\n" SILENCE ABORT RELEASE,
+       -ETIMEDOUT, "an APDU stopped in its middle"},
+      /* a scanner is started, and may refuse */
+      {MEASUREMENT,
+       PREPARED(OXIMETER, OXIMETRY) START_SCANNER
+       "@30000\n< " UNCONFIRMED("0001", "0037", "0d23", "f0000000[0001(0062" T1 ")]") "\n" TEN(SILENCE) LET_GO,
+       0, ""},
+      {MEASUREMENT,
+       PREPARED(OXIMETER, OXIMETRY) "> " PRST("0002", "0105", "0037 0001 0008 0000 0953(0001)") "\n< " PRST(
+           "0002", "0300", "0002()") "\n" LET_GO,
+       -EIO, "the instrument does not start its scanner"},
+      {MEASUREMENT,
+       PREPARED(OXIMETER, OXIMETRY) "> " PRST("0002", "0105",
+                                              "0037 0001 0008 0000 0953(0001)") "\n" SILENCE "> e600(0002)\n" RELEASE,
+       -ETIMEDOUT, "no answer to the request to start a scanner"},
+      /* the end: reports are no longer taken, both may ask for it, and silence is answered with an abort */
+      {MEASUREMENT,
+       PREPARED(PULSE, CUFF) SENT("0002", VALUE("0002", "0048", T1)) TEN(SILENCE) RELEASE "> " RLRQ "\n< " EVENT(
+           "0003", "0000", "0d1d", REPORT("0001", VALUE("0002", "0050", T2))) RLRQ "\n> " RLRE "\n< " RLRE "\n",
+       0, ""},
+      {MEASUREMENT,
+       PREPARED(PULSE, CUFF) SENT("0002", VALUE("0002", "0048", T1)) TEN(SILENCE) RELEASE "> " RLRQ "\n" SILENCE ABORT,
+       0, ""},
+      {MEASUREMENT,
+       PREPARED(PULSE, CUFF) SENT("0002", VALUE("0002", "0048", T1)) TEN(SILENCE) RELEASE "> " RLRQ "\n< " AARQ
+                                                                                          "\n" ABORT,
+       0, ""},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    assert_plays(rows[i].order, rows[i].script, 0, rows[i].acquired, rows[i].reason);
+  /* What came after the manager asked for the end is not confirmed, and not used. */
+  assert_decodes(MEASUREMENT, rows[sizeof rows / sizeof *rows - 3].script,
+                 "own measurement; 1 2026-01-05T09:30:23.000 pulse_rate_cuff=72 /min");
+  /* A session that nobody ended is incomplete, even when the capture says that all is well. */
+  assert_decodes(MEASUREMENT, PREPARED(PULSE, CUFF) SENT("0002", VALUE("0002", "0048", T1)),
+                 "own measurement; +incomplete*1; 1 2026-01-05T09:30:23.000 pulse_rate_cuff=72 /min");
+  struct played p = play(SPIRO, rows[0].script);
+  assert_int_equal(p.progress.total, 120000);
+}
+
+/* ---- the store
+ * --------------------------------------------------------------------------------------------------------- */
+
+#define STORE OBJECT("003d", "000b", "0a4d(8800)|0951(0002)")
+#define COUNT_SEGMENTS(n) GET("0002", "000b") "< " PRST("0002", "0203", "000b[0a4d(8800)|0951(" n ")]") "\n"
+#define ASK_SEGMENTS "> " PRST("0003", "0107", "000b 0c0d(0001(0000))") "\n"
+#define LIST_SEGMENTS(list) ASK_SEGMENTS "< " PRST("0003", "0207", "000b 0c0d([" list "])") "\n"
+#define SEGMENT(instance, map, start, end) instance "[0a4e(" map ")|0992(" start ")|098a(" end ")]"
+#define PEF_MAP "8000[0006 00025408 0001 [0a4c0002]]"
+#define FETCH(id, instance, result) \
+  "> " PRST(id, "0107", "000b 0c1c(" instance ")") "\n< " PRST(id, "0207", "000b 0c1c(" instance result ")") "\n"
+#define PART(id, description, status, entries) "< " EVENT(id, "000b", "0d21", description status "(" entries ")") "\n"
+#define PART_TAKEN(id, description, status) "> " PRST(id, "0201", "000b 00000000 0d21(" description status ")") "\n"
+#define OLD_SEGMENT SEGMENT("0001", PEF_MAP, "2026010409302300", "2026010409312300")
+#define NEW_SEGMENT SEGMENT("0002", PEF_MAP, "2026010509300500", T2)
+
+static void test_store(void **state) {
+  (void)state;
+  static const struct {
+    const char *script;
+    int acquired;
+    const char *reason, *want;
+  } rows[] = {
+      /* the old segment stays where it is; the new one comes in two parts, each confirmed */
+      {PREPARED(PEF "|" STORE, CLOCK_RIGHT) COUNT_SEGMENTS("0002") LIST_SEGMENTS(OLD_SEGMENT "|" NEW_SEGMENT)
+           FETCH("0004", "0002", "0000") PART("0005", "0002 00000000 00000001", "8000", T1 "01b0")
+               PART_TAKEN("0005", "0002 00000000 00000001", "8080")
+                   PART("0006", "0002 00000001 00000002", "4000", T2 "01b9" T2 "01a4")
+                       PART_TAKEN("0006", "0002 00000001 00000002", "4080") GONE,
+       0, "",
+       "own spirometry; +readings_kept_by_device*1; 1 2026-01-05T09:30:23.000 pef=432 L/min; 2 2026-01-05T09:31:02.000 "
+       "pef=441 L/min; 3 2026-01-05T09:31:02.000 pef=420 L/min"},
+      /* without times before its entries, those of the segment; with a person */
+      {PREPARED(PEF "|" STORE, CLOCK_RIGHT) COUNT_SEGMENTS("0001")
+           LIST_SEGMENTS("0007[0a4e(0000[0006 00025408 0001 [0a4c0002]])|0992(" T1 ")|0a4f(0003)]")
+               FETCH("0004", "0007", "0000") PART("0005", "0007 00000000 00000001", "c000", "01b0")
+                   PART_TAKEN("0005", "0007 00000000 00000001", "c080") GONE,
+       0, "", "own spirometry; 1 2026-01-05T09:30:23.000 pef=432 L/min"},
+      /* nothing stored; nothing in the segment; the list is refused, the transfer is; the agent gives up */
+      {PREPARED(PEF "|" STORE, CLOCK_RIGHT) COUNT_SEGMENTS("0000") "@30000\n" SENT("0009", VALUE("0001", "01b0", T1))
+           GONE,
+       0, "", "own spirometry; 1 2026-01-05T09:30:23.000 pef=432 L/min"},
+      {PREPARED(PEF "|" STORE, CLOCK_RIGHT) COUNT_SEGMENTS("0001") LIST_SEGMENTS(NEW_SEGMENT)
+           FETCH("0004", "0002", "0003") "@30000\n" SENT("0009", VALUE("0001", "01b0", T1)) GONE,
+       0, "", "own spirometry; 1 2026-01-05T09:30:23.000 pef=432 L/min"},
+      {PREPARED(PEF "|" STORE, CLOCK_RIGHT) COUNT_SEGMENTS("0001") ASK_SEGMENTS
+       "< " PRST("0003", "0300", "0009()") "\n" LET_GO,
+       -EIO, "the instrument refuses the question for the stored readings", "ENODATA: the capture holds no reading"},
+      {PREPARED(PEF "|" STORE, CLOCK_RIGHT) COUNT_SEGMENTS("0001") ASK_SEGMENTS SILENCE "> e600(0002)\n" RELEASE,
+       -ETIMEDOUT, "no answer to the question for the stored readings", "ENODATA: the capture holds no reading"},
+      {PREPARED(PEF "|" STORE, CLOCK_RIGHT) COUNT_SEGMENTS("0001") LIST_SEGMENTS(NEW_SEGMENT)
+           FETCH("0004", "0002", "0002") LET_GO,
+       -EIO, "the instrument does not give a stored reading (2)", "ENODATA: the capture holds no reading"},
+      {PREPARED(PEF "|" STORE, CLOCK_RIGHT) COUNT_SEGMENTS("0001") LIST_SEGMENTS(NEW_SEGMENT)
+           FETCH("0004", "0002", "0000") PART("0005", "0002 00000000 00000000", "0800", "") ABORT RELEASE,
+       -EIO, "the instrument gave up sending a stored reading", "ENODATA: the capture holds no reading"},
+      {PREPARED(PEF "|" STORE, CLOCK_RIGHT) COUNT_SEGMENTS("0001") LIST_SEGMENTS(NEW_SEGMENT)
+           FETCH("0004", "0002", "0000") SILENCE LET_GO,
+       -ETIMEDOUT, "a stored reading stopped in its middle", "ENODATA: the capture holds no reading"},
+      /* entries that are missing, come twice, are of another segment, count too much, are too long or too short */
+      {PREPARED(PEF "|" STORE, CLOCK_RIGHT) COUNT_SEGMENTS("0001") LIST_SEGMENTS(NEW_SEGMENT)
+           FETCH("0004", "0002", "0000") PART("0005", "0002 00000001 00000001", "8000", T1 "01b0") ABORT RELEASE,
+       -EPROTO, "entries of a segment are missing or come twice", NULL},
+      {PREPARED(PEF "|" STORE, CLOCK_RIGHT) COUNT_SEGMENTS("0001") LIST_SEGMENTS(NEW_SEGMENT)
+           FETCH("0004", "0002", "0000") PART("0005", "0003 00000000 00000001", "8000", T1 "01b0") ABORT RELEASE,
+       -EPROTO, "data of a segment that was not asked for", NULL},
+      {PREPARED(PEF "|" STORE, CLOCK_RIGHT) COUNT_SEGMENTS("0001") LIST_SEGMENTS(NEW_SEGMENT)
+           FETCH("0004", "0002", "0000") PART("0005", "0002 00000000 ffffffff", "8000", T1 "01b0") ABORT RELEASE,
+       -EPROTO, "segment data count more than they hold", NULL},
+      {PREPARED(PEF "|" STORE, CLOCK_RIGHT) COUNT_SEGMENTS("0001") LIST_SEGMENTS(NEW_SEGMENT)
+           FETCH("0004", "0002", "0000") PART("0005", "0002 00000000 00000001", "8000", T1 "01b0 00") ABORT RELEASE,
+       -EPROTO, "segment data are longer than they count", NULL},
+      {PREPARED(PEF "|" STORE, CLOCK_RIGHT) COUNT_SEGMENTS("0001") LIST_SEGMENTS(NEW_SEGMENT)
+           FETCH("0004", "0002", "0000") PART("0005", "0002 00000000 00000001", "8000", T1 "01") ABORT RELEASE,
+       -EPROTO, "an observation is shorter than its value map", NULL},
+      {PREPARED(PEF "|" STORE, CLOCK_RIGHT) COUNT_SEGMENTS("0001") LIST_SEGMENTS("0002[0a4e(1000[])]") ABORT RELEASE,
+       -EPROTO, "a segment whose entries begin with a time that we do not know", NULL},
+      {PREPARED(PEF "|" STORE, CLOCK_RIGHT) COUNT_SEGMENTS("0001") ASK_SEGMENTS
+       "< " PRST("0003", "0207", "000b 0c0d(ffff 0002 0001)") "\n" ABORT RELEASE,
+       -EPROTO, "the list of segments is not in its form", NULL},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    char want[512];
+    snprintf(want, sizeof want, "%s: %s", strerrorname_np(-rows[i].acquired), rows[i].reason);
+    assert_plays(SPIRO, rows[i].script, 0, rows[i].acquired, rows[i].reason);
+    assert_decodes(SPIRO, rows[i].script, rows[i].want ? rows[i].want : want);
+  }
 }
 
 int main(void) {
@@ -1056,7 +1661,18 @@ int main(void) {
       cmocka_unit_test(test_forms_of_values),
       cmocka_unit_test(test_scanners),
       cmocka_unit_test(test_clocks),
+      cmocka_unit_test(test_broken_reports),
+      cmocka_unit_test(test_broken_configurations),
+      cmocka_unit_test(test_largest_configuration),
+      cmocka_unit_test(test_pieces),
+      cmocka_unit_test(test_merged),
+      cmocka_unit_test(test_identity),
+      cmocka_unit_test(test_usb),
+      cmocka_unit_test(test_function_descriptors),
+      cmocka_unit_test(test_refused_associations),
+      cmocka_unit_test(test_associating),
+      cmocka_unit_test(test_acquiring),
+      cmocka_unit_test(test_store),
   };
-  (void)assert_plays;
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
