@@ -122,9 +122,12 @@ int phd_wave_init(struct phd_wave *w, const struct phd_object *o, const char **r
   w->mask = UINT32_MAX;
   if (!w->is_signed && a->flags & MASKED)
     w->mask = UINT32_MAX >> (32 - a->significant);
-  *ret_why = "a sample array whose scale or period is no number";
   int r = place(w, a, unit);
-  return r == 0 ? ratio(TICKS_A_SECOND, a->period, 0, &w->rate) : r;
+  if (r == 0)
+    r = ratio(TICKS_A_SECOND, a->period, 0, &w->rate);
+  if (r < 0)
+    *ret_why = "a sample array whose scale or period is no number";
+  return r;
 }
 
 int phd_wave_read(const struct phd_wave *w, struct acq_cur *samples, int16_t *values, size_t max) {

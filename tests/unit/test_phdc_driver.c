@@ -15,6 +15,7 @@
 #include "transport_replay.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -154,10 +155,12 @@ static void put_part(struct buf *out, const char *name, const json_t *record) {
                      : "");
     }
     json_array_foreach(quality, i, item) {
-      if (json_integer_value(json_object_get(item, "trial")) == trial)
-        buf_format(out, "%s +%s*%d%s%s", said || trial ? "" : ";", json_text(item, "code"),
-                   (int)json_integer_value(json_object_get(item, "count")), *json_text(item, "subject") ? ":" : "",
-                   json_text(item, "subject"));
+      if (json_integer_value(json_object_get(item, "trial")) != trial)
+        continue;
+      buf_format(out, "%s +%s*%d%s%s", said ? "" : ";", json_text(item, "code"),
+                 (int)json_integer_value(json_object_get(item, "count")), *json_text(item, "subject") ? ":" : "",
+                 json_text(item, "subject"));
+      said = true;
     }
   }
   json_array_foreach(json_object_get(record, "statements"), i, item) {
@@ -1647,6 +1650,375 @@ static void test_store(void **state) {
   }
 }
 
+/* ---- the signal
+ * -------------------------------------------------------------------------------------------------------- */
+
+#define MV 0x10b2
+#define LITRES_A_MINUTE 0x0c00
+#define LEAD_I (2u << 16 | 0x101)
+#define AIRWAY_FLOW (2u << 16 | 20692)
+#define NO INT_MAX /* does not fit 16 bits */
+
+static void test_waves(void **state) {
+  (void)state;
+  static const struct {
+    uint32_t mdc;
+    uint16_t unit;
+    struct phd_array array; /* bits, significant, flags, scale */
+    const char *scale, *rate;
+    uint32_t raw[4];
+    int want[4];
+  } rows[] = {
+      /* offset binary of 12 bits: a step of 5 uV, zero at 2000 */
+      {LEAD_I,
+       MV,
+       {.bits = 16, .significant = 16, .lower = {-10, 0}, .upper = {10, 0}, .scaled_upper = 4000, .period = 16},
+       "5",
+       "500",
+       {0, 2000, 4000, 0xffff},
+       {-2000, 0, 2000, NO}},
+      /* 4095 steps: zero lies between two, so the numbers are twice as fine; the step has no last digit */
+      {LEAD_I,
+       MV,
+       {.bits = 16, .significant = 16, .lower = {-10, 0}, .upper = {10, 0}, .scaled_upper = 4095, .period = 16},
+       "2.44200244",
+       "500",
+       {0, 2047, 2048, 4095},
+       {-4095, -1, 1, 4095}},
+      /* an offset in 23rds of a step is rounded */
+      {LEAD_I,
+       MV,
+       {.bits = 16, .significant = 16, .lower = {-1, 0}, .upper = {13, -1}, .scaled_upper = 1000, .period = 16},
+       "2.3",
+       "500",
+       {0, 434, 435, 1000},
+       {-435, -1, 0, 565}},
+      /* two's complement of 8 and of 16 bits; the value of a gap is none of a sample */
+      {LEAD_I,
+       MV,
+       {.bits = 8,
+        .significant = 255,
+        .lower = {-128, -2},
+        .upper = {127, -2},
+        .scaled_lower = 0x80,
+        .scaled_upper = 0x7f,
+        .period = 80},
+       "10",
+       "100",
+       {0x80, 0xff, 0, 0x7f},
+       {-128, -1, 0, 127}},
+      {LEAD_I,
+       MV,
+       {.bits = 16,
+        .significant = 255,
+        .lower = {-32767, -3},
+        .upper = {32767, -3},
+        .scaled_lower = 0x8001,
+        .scaled_upper = 0x7fff,
+        .period = 8},
+       "1",
+       "1000",
+       {0x8001, 0x8000, 0xffff, 0x7fff},
+       {-32767, NO, -1, 32767}},
+      /* 32 bits: what fits is as it is, what does not is refused */
+      {LEAD_I,
+       MV,
+       {.bits = 32,
+        .significant = 255,
+        .lower = {-1000, 0},
+        .upper = {1000, 0},
+        .scaled_lower = 0xfff0bdc0,
+        .scaled_upper = 1000000,
+        .period = 8},
+       "1",
+       "1000",
+       {0xffffffff, 32767, 32768, 0xffff8000},
+       {-1, 32767, NO, NO}},
+      {LEAD_I,
+       MV,
+       {.bits = 32, .significant = 24, .lower = {-10, 0}, .upper = {10, 0}, .scaled_upper = 1 << 24, .period = 8},
+       "0.0011920929",
+       "1000",
+       {8388608, 8388609, 8388607, 0},
+       {0, 1, -1, NO}},
+      /* downwards; markers above the significant bits, and the same bits where nobody said so */
+      {LEAD_I,
+       MV,
+       {.bits = 16, .significant = 16, .lower = {10, 0}, .upper = {-10, 0}, .scaled_upper = 4000, .period = 16},
+       "5",
+       "500",
+       {0, 2000, 4000, 2001},
+       {2000, 0, -2000, -1}},
+      {LEAD_I,
+       MV,
+       {.bits = 16,
+        .significant = 12,
+        .flags = 0x1000,
+        .lower = {-10, 0},
+        .upper = {10, 0},
+        .scaled_upper = 4000,
+        .period = 24},
+       "5",
+       "333.333333",
+       {0xf000, 0xa7d0, 0x0fa0, 0x87d1},
+       {-2000, 0, 2000, 1}},
+      {LEAD_I,
+       MV,
+       {.bits = 16, .significant = 12, .lower = {-10, 0}, .upper = {10, 0}, .scaled_upper = 4000, .period = 8000},
+       "5",
+       "1",
+       {0xf000, 2000, 2001, 1999},
+       {NO, 0, 1, -1}},
+      /* a flow in L/min, in the row's L/s */
+      {AIRWAY_FLOW,
+       LITRES_A_MINUTE,
+       {.bits = 16, .significant = 16, .lower = {-600, 0}, .upper = {600, 0}, .scaled_upper = 12000, .period = 80},
+       "0.00166666667",
+       "100",
+       {0, 6000, 12000, 6060},
+       {-6000, 0, 6000, 60}},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    struct phd_object o = {.partition = (uint16_t)(rows[i].mdc >> 16),
+                           .type = (uint16_t)rows[i].mdc,
+                           .unit = rows[i].unit,
+                           .array = rows[i].array};
+    struct phd_wave w;
+    const char *why;
+    char text[DEC_TEXT_MAX];
+    o.array.known = o.array.scaled = true;
+    o.array.scale_bits = o.array.bits;
+    assert_int_equal(phd_wave_init(&w, &o, &why), 0);
+    dec_format(w.scale, text);
+    assert_string_equal(text, rows[i].scale);
+    dec_format(w.rate, text);
+    assert_string_equal(text, rows[i].rate);
+    for (unsigned k = 0; k < 4; k++) {
+      uint8_t bytes[4];
+      int16_t value = 0;
+      for (unsigned b = 0; b < w.bytes; b++)
+        bytes[b] = (uint8_t)(rows[i].raw[k] >> 8 * (w.bytes - 1u - b));
+      struct acq_cur c = acq_cur(bytes, w.bytes);
+      int r = phd_wave_read(&w, &c, &value, 1);
+      assert_int_equal(r, rows[i].want[k] == NO ? -ERANGE : 1);
+      if (r == 1)
+        assert_int_equal(value, rows[i].want[k]);
+      c = acq_cur(bytes, w.bytes - 1u);
+      assert_int_equal(phd_wave_read(&w, &c, &value, 1), w.bytes == 1 ? 0 : -EPROTO);
+    }
+  }
+}
+
+static void test_waves_that_cannot_be(void **state) {
+  (void)state;
+  static const struct phd_array good = {.known = true,
+                                        .scaled = true,
+                                        .bits = 16,
+                                        .significant = 16,
+                                        .scale_bits = 16,
+                                        .samples = 1,
+                                        .upper = {10, 0},
+                                        .scaled_upper = 4000,
+                                        .period = 16};
+  static const struct {
+    uint32_t mdc;
+    uint16_t unit;
+    int change, err;
+    const char *why;
+  } rows[] = {
+      {LEAD_I, MV, 0, 0, ""},
+      {2u << 16 | 0x5471, MV, 0, -ENODATA, ""},
+      {2u << 16 | 0x5408, LITRES_A_MINUTE, 0, -ENODATA, ""}, /* a measure, no channel */
+      {LEAD_I, LITRES_A_MINUTE, 0, -EPROTO, "a sample array in a unit that it cannot have"},
+      {LEAD_I, 0, 0, -EPROTO, "a sample array in a unit that it cannot have"},
+      {LEAD_I, MV, 1, -EPROTO, "a sample array that is not described"},
+      {LEAD_I, MV, 2, -EPROTO, "a sample array without a scale"},
+      {LEAD_I, MV, 3, -EPROTO, "a sample array without a period"},
+      {LEAD_I, MV, 4, -EPROTO, "a sample array whose scale or period is no number"}, /* both ends the same */
+      {LEAD_I, MV, 5, -EPROTO, "a sample array whose scale or period is no number"},
+      {LEAD_I, MV, 6, -EPROTO, "a sample array whose scale or period is no number"}, /* 10^18 mV */
+      {LEAD_I, MV, 7, -EPROTO, "a sample array whose scale or period is no number"}, /* 10^-18 mV */
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    struct phd_object o = {
+        .partition = (uint16_t)(rows[i].mdc >> 16), .type = (uint16_t)rows[i].mdc, .unit = rows[i].unit, .array = good};
+    struct phd_wave w;
+    const char *why;
+    o.array.known &= rows[i].change != 1;
+    o.array.scaled &= rows[i].change != 2;
+    o.array.period *= rows[i].change != 3;
+    o.array.scaled_upper *= rows[i].change != 4;
+    o.array.upper.mantissa *= rows[i].change != 5;
+    if (rows[i].change >= 6)
+      o.array.upper.exponent = rows[i].change == 6 ? 18 : -18;
+    assert_int_equal(phd_wave_init(&w, &o, &why), rows[i].err);
+    assert_string_equal(why, rows[i].why);
+  }
+}
+
+/* Two leads, fifty samples of each in a report of the scanner, ten reports a second. */
+#define SAMPLES 50
+#define LEAD_OBJECT(handle, code)                                                                               \
+  OBJECT("0009", handle,                                                                                        \
+         "092f(0002" code ")|0996(10b2)|096d(0032 10 10 0000)|096f(00fffff6 0000000a 0000 0fa0)|098d(00000010)" \
+         "|0a55([0a480066])")
+#define ECG                                   \
+  LEAD_OBJECT("0001", "0101")                 \
+  "|" LEAD_OBJECT("0002", "0102") "|" OBJECT( \
+      "0012", "0037", "0a53([0001[0a480066]|0002[0a480066]])|0953(0000)") "|" NUMERIC("0003", "00024182", "0aa0")
+#define CARDIOGRAPH SPECS("10060001|108c0001") CLOCK("2026010509300000")
+
+static unsigned raw_sample(unsigned k, unsigned lead) {
+  return 2000 + (k * 7 + lead * 13) % 400;
+}
+
+static void put_report(struct buf *script, unsigned ms, unsigned number, unsigned first, unsigned samples) {
+  buf_format(script, "@%u\n< e700((0001 0100(0037 00000000 0d24(f000 %04x [(", ms, number);
+  for (unsigned lead = 0; lead < 2; lead++) {
+    buf_text(script, "(");
+    for (unsigned k = 0; k < samples; k++)
+      buf_format(script, "%04x", raw_sample(first + k, lead));
+    buf_text(script, ")");
+  }
+  buf_text(script, ")]))))\n");
+}
+
+/* Reports first..last but `lost`, with `again` once more. */
+static void put_signal(struct buf *script, unsigned reports, unsigned lost, unsigned again) {
+  buf_text(script, PREPARED(ECG, CARDIOGRAPH) START_SCANNER);
+  for (unsigned i = 0; i < reports; i++) {
+    if (i != lost)
+      put_report(script, 1000 + i * 100, i, i * SAMPLES, SAMPLES);
+    if (i == again)
+      put_report(script, 1000 + i * 100, i, i * SAMPLES, SAMPLES);
+  }
+}
+
+static void end_script(struct buf *script, const char *text) {
+  buf_text(script, text);
+  buf_u8(script, 0);
+  assert_false(script->err);
+}
+
+static const json_t *channel(const struct reading *r, size_t i) {
+  return json_array_get(json_object_get(json_object_get(r->own, "acquired"), "channels"), i);
+}
+
+static void test_signal(void **state) {
+  (void)state;
+  struct buf script = BUF_INIT(1 << 20);
+  put_signal(&script, 10, 99, 99);
+  end_script(&script, LET_GO);
+  struct played p = play("1 ecg", (const char *)script.data);
+  assert_int_equal(p.acquired, 0);
+  assert_int_equal(p.progress.done, 900);
+  assert_int_equal(p.progress.total, 1000);
+  assert_int_equal(p.previews, 10);
+  assert_int_equal(p.preview.channels, 2);
+  assert_int_equal(p.preview.samples, SAMPLES);
+  assert_int_equal(p.preview.rate_hz, 500);
+  assert_int_equal(p.preview.first, 0);
+  assert_string_equal(nomenclature_row(p.preview.code[1])->code, "lead_ii");
+  for (unsigned k = 0; k < SAMPLES; k++)
+    assert_int_equal(p.preview.values[1][k], raw_sample(k, 1) - 2000);
+  struct acq_capture capture = capture_of("1 ecg", (const char *)script.data, CAPTURE_LINE_BYTES, "ok");
+  struct reading r = read_capture(&capture);
+  assert_string_equal(r.text, "own ecg");
+  for (unsigned lead = 0; lead < 2; lead++) {
+    const json_t *c = channel(&r, lead);
+    const int16_t *values = r.results[WIRE_OWN].data + json_integer_value(json_object_get(c, "first"));
+    assert_string_equal(json_text(c, "code"), lead ? "lead_ii" : "lead_i");
+    assert_string_equal(json_text(c, "scale"), "5");
+    assert_string_equal(json_text(c, "rate"), "500");
+    assert_int_equal(json_integer_value(json_object_get(c, "samples")), 500);
+    for (unsigned k = 0; k < 500; k++)
+      assert_int_equal(values[k], raw_sample(k, lead) - 2000);
+  }
+  reading_finish(&r);
+  capture_finish(&capture);
+  buf_finish(&script);
+}
+
+static void test_signal_gone_wrong(void **state) {
+  (void)state;
+  static const struct {
+    unsigned reports, lost, again;
+    const char *end;
+    int acquired;
+    const char *reason, *want;
+  } rows[] = {
+      /* a report that never came leaves a gap, one that came twice nothing */
+      {11, 4, 99, LET_GO, 0, "", "own ecg; +samples_missing*1:0,100 s à partir de 0,400 s"},
+      {9, 99, 3, LET_GO, 0, "", "own ecg; +frame_repeated*1 +shorter_than_ordered*1"},
+      /* the agent ends it before its time; it just stops */
+      {5, 99, 99, GONE, 0, "", "own ecg; +shorter_than_ordered*1"},
+      {5, 99, 99, SIX(SILENCE), -ETIMEDOUT, "the signal stopped", NULL},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    struct buf script = BUF_INIT(1 << 20);
+    put_signal(&script, rows[i].reports, rows[i].lost, rows[i].again);
+    end_script(&script, rows[i].want ? rows[i].end : SILENCE SILENCE SILENCE SILENCE SILENCE LET_GO);
+    const char *text = (const char *)script.data;
+    assert_plays("1 ecg", text, 0, rows[i].acquired, rows[i].reason);
+    if (rows[i].want)
+      assert_decodes("1 ecg", text, rows[i].want);
+    buf_finish(&script);
+  }
+}
+
+static void test_signal_refused(void **state) {
+  (void)state;
+  /* another length than it was described with; numbers that run backwards; another association in the middle */
+  struct buf script = BUF_INIT(1 << 20);
+  put_signal(&script, 3, 99, 99);
+  put_report(&script, 2000, 3, 0, SAMPLES - 1);
+  end_script(&script, LET_GO);
+  assert_decodes("1 ecg", (const char *)script.data, "EPROTO: an observed attribute is not in its form");
+  buf_finish(&script);
+  script = BUF_INIT(1 << 20);
+  put_signal(&script, 3, 99, 99);
+  put_report(&script, 2000, 1, 0, SAMPLES);
+  end_script(&script, LET_GO);
+  assert_decodes("1 ecg", (const char *)script.data, "EPROTO: the reports of a signal are numbered backwards");
+  buf_finish(&script);
+  script = BUF_INIT(1 << 20);
+  put_signal(&script, 3, 99, 99);
+  buf_text(&script, "< " ABRT "\n" ASSOCIATE CONFIGURE(ECG));
+  put_report(&script, 2000, 3, 0, SAMPLES);
+  end_script(&script, LET_GO);
+  assert_decodes("1 ecg", (const char *)script.data, "EPROTO: the signal goes on in another association");
+  buf_finish(&script);
+}
+
+/* A recording that the instrument made by itself, and stored. */
+static void test_stored_signal(void **state) {
+  (void)state;
+  struct buf script = BUF_INIT(1 << 20);
+  buf_text(&script, PREPARED(LEAD_OBJECT("0001", "0101") "|" STORE, CARDIOGRAPH) COUNT_SEGMENTS("0001")
+                        LIST_SEGMENTS("0005[0a4e(0000[0009 00020101 0001 [0a480066]])|0992(" T1 ")|098a(" T1 ")]")
+                            FETCH("0004", "0005", "0000"));
+  for (unsigned part = 0; part < 10; part++) {
+    unsigned status = part == 0 ? 0x8000 : part == 9 ? 0x4000 : 0;
+    buf_format(&script, "@%u\n< e700((%04x 0101(000b 00000000 0d21(0005 %08x 00000001 %04x((", 30000 + part, part, part,
+               status);
+    for (unsigned k = 0; k < SAMPLES; k++)
+      buf_format(&script, "%04x", raw_sample(part * SAMPLES + k, 0));
+    buf_format(&script, "))))))\n> e700((%04x 0201(000b 00000000 0d21(0005 %08x 00000001 %04x))))\n", part, part,
+               status | 0x80);
+  }
+  end_script(&script, TEN(SILENCE) LET_GO);
+  assert_plays("60 ecg", (const char *)script.data, 0, 0, "");
+  struct acq_capture capture = capture_of("60 ecg", (const char *)script.data, CAPTURE_LINE_BYTES, "ok");
+  struct reading r = read_capture(&capture);
+  assert_string_equal(r.text, "own ecg; +shorter_than_ordered*1; 1 2026-01-05T09:30:23.000");
+  assert_int_equal(json_integer_value(json_object_get(channel(&r, 0), "samples")), 500);
+  assert_int_equal(json_integer_value(json_object_get(channel(&r, 0), "trial")), 1);
+  assert_int_equal(r.results[WIRE_OWN].data[499], raw_sample(499, 0) - 2000);
+  reading_finish(&r);
+  capture_finish(&capture);
+  buf_finish(&script);
+}
+
 int main(void) {
   assert_true(hash_open() == 0);
   const struct CMUnitTest tests[] = {
@@ -1673,6 +2045,12 @@ int main(void) {
       cmocka_unit_test(test_associating),
       cmocka_unit_test(test_acquiring),
       cmocka_unit_test(test_store),
+      cmocka_unit_test(test_waves),
+      cmocka_unit_test(test_waves_that_cannot_be),
+      cmocka_unit_test(test_signal),
+      cmocka_unit_test(test_signal_gone_wrong),
+      cmocka_unit_test(test_signal_refused),
+      cmocka_unit_test(test_stored_signal),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
