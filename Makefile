@@ -305,11 +305,13 @@ system: build/.packages-system $(PROGRAMS) $(SIMULATORS) ## root: real systemd i
 	@TEST_SECONDS=1800 tests/run.sh $(B)/log 'nspawn=tests/system/nspawn.sh $(B)' \
 	  'power-cut=tests/system/power_cut.sh $(B)' 'unplug-at-every-byte=python3 tests/e2e/instrument.py $(B) --every'
 
-BENCH := $(B)/bench/load $(B)/bench/bare_store $(B)/bench/decode_rate $(B)/bench/stamp.so
+BENCH := $(addprefix $(B)/bench/,load bare_store decode_rate usb_rate stamp.so)
 $(B)/obj/tests/bench/%.o: INCLUDES = $(INCLUDE_tests)
-$(B)/bench/load $(B)/bench/bare_store $(B)/bench/decode_rate: $(B)/bench/%: $(B)/obj/tests/bench/%.o $(EVERYTHING)
+$(B)/obj/tests/bench/usb_rate.o: INCLUDES += $(UMOCKDEV_CFLAGS)
+$(B)/bench/usb_rate: $(call obj,tests/unit/usb_echo_bed.c tests/sim/usb_bed.c)
+$(addprefix $(B)/bench/,load bare_store decode_rate usb_rate): $(B)/bench/%: $(B)/obj/tests/bench/%.o $(EVERYTHING)
 	@mkdir -p $(@D) && echo "  LINK $@"
-	@$(CC) $(LDFLAGS_ALL) $(LINK_LTO) -o $@ $^ $(LIBS_TEST) -pthread
+	@$(CC) $(LDFLAGS_ALL) $(LINK_LTO) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS_TEST) -pthread -lm
 $(B)/bench/%.so: tests/bench/%.c | build/.packages
 	@mkdir -p $(@D) && echo "  LINK $@"
 	@$(CC) $(filter-out $(SANITIZE) $(LTO) -fPIE,$(CFLAGS_ALL)) -fPIC -shared -o $@ $< -ldl

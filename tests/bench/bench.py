@@ -444,11 +444,68 @@ def bench_decode(work):
             subprocess.run([os.path.join(BUILD, "tests/sim"), "--generate", "20", "--instrument", "emi12"], stdout=f, check=True)
     out = subprocess.run([os.path.join(BUILD, "bench/decode_rate"), "corscience_emi12", sample, str(RUNS)], check=True,
                          capture_output=True, text=True).stdout
-    copy, frames, record = zip(*([float(x) / 1e6 for x in line.split()] for line in out.splitlines()))
+    copy, frames, record, _ = zip(*([float(x) / 1e6 for x in line.split()] for line in out.splitlines()))
     copy, frames, record = Figure(copy, "MB/s"), Figure(frames, "MB/s"), Figure(record, "MB/s")
     row(f"EMI12 frames and samples, {what}", frames, "memcpy", copy, "a/b")
     row("  the same", frames, "the line, 230 400 baud", Figure([LINE_BYTES_S / 1e6], "MB/s", 3), "a/b")
     row("EMI12 to record and JSON", record, "the line, 230 400 baud", Figure([LINE_BYTES_S / 1e6], "MB/s", 3), "a/b")
+
+
+def bulk_bytes(capture):
+    """What came through the bulk endpoint: without the answers to control requests, whose eight set-up bytes stand
+    before them."""
+    control = False
+    for line in capture.splitlines():
+        kind, _, *rest = line.split(" ", 2)
+        if kind == ">":
+            control = len(rest[0]) == 16 and int(rest[0][:2], 16) < 0xe2
+        elif kind == "<" and not control:
+            yield bytes.fromhex(rest[0])
+        else:
+            control = False
+
+
+def bench_apdu(work):
+    if not can_simulate(BUILD):
+        return missing("ISO/IEEE 11073 APDUs", "missing: no build/tests/sim")
+    devices = os.path.join(work, "devices.d")
+    os.makedirs(devices)
+    with open(os.path.join(devices, "phdc.conf"), "w") as f:
+        f.write("[device phdc]\ndriver = ieee11073_phdc\nusb-serial = PHDC\n")
+    store = os.path.join(work, "store")
+    os.mkdir(store, 0o700)
+    daemon = Daemon(BUILD, work, store, instruments=["phdc,serial=PHDC,profile=ecg,auto=100,speed=max"])
+    nurse, = daemon.accounts("nurse")
+    nurse.call("PUT", "/v1/patients/P-1", {"family": "F", "given": "G", "birth_date": "1950-01-01", "sex": "F"})
+    study = nurse.post("/v1/orders", {"patient": "P-1", "act": "ecg"})["study"]["id"]
+    while not nurse.get("/v1/devices")["items"][0]["present"]:
+        time.sleep(0.01)
+    acquire(nurse, study, 10, device="phdc")
+    record = nurse.get(f"/v1/studies/{study}")["records"][-1]["id"]
+    sha = nurse.get(f"/v1/records/{record}")["provenance"]["capture_sha256"]
+    daemon.stop()
+    found = [os.path.join(at, name) for at, _, names in os.walk(store) for name in names if sha.endswith(name)]
+    stream = os.path.join(work, "apdus.bin")
+    with open(found[0]) as f, open(stream, "wb") as g:
+        g.writelines(bulk_bytes(f.read()))
+    out = subprocess.run([os.path.join(BUILD, "bench/decode_rate"), "ieee11073_phdc", stream, str(RUNS)], check=True,
+                         capture_output=True, text=True).stdout
+    copy, frames, record, count = zip(*([float(x) / 1e6 for x in line.split()] for line in out.splitlines()))
+    copy, frames, record = Figure(copy, "MB/s"), Figure(frames, "MB/s"), Figure(record, "MB/s")
+    row("ISO/IEEE 11073 APDUs and events", frames, "memcpy", copy, "a/b")
+    row("  the same, APDUs", Figure(count, "M/s", 2))
+    row("ISO/IEEE 11073 to record and JSON", record, "full-speed USB, 1.2 MB/s", Figure([1.216], "MB/s", 3), "a/b")
+
+
+def bench_usb(work):
+    if not can_simulate(BUILD):
+        return missing("USB round trip", "missing: no umockdev-wrapper")
+    for size, trips in ((64, 1000), (4096, 500)):
+        out = subprocess.run(["umockdev-wrapper", os.path.join(BUILD, "bench/usb_rate"), str(size), str(trips), str(RUNS)],
+                             check=True, capture_output=True, text=True).stdout
+        bare, ours = zip(*([float(x) for x in line.split()] for line in out.splitlines()))
+        row(f"USB round trip of {size} bytes, recorded", Figure(ours, "us", 1), "bare libusb, same device",
+            Figure(bare, "us", 1), "a/b")
 
 
 # ---- 4 and 6: an acquisition, from the wire ----
@@ -703,7 +760,7 @@ def bench_rest(work):
         p.stop()
 
 
-PARTS = {"writes": bench_writes, "queue": bench_queue, "decode": bench_decode, "preview": bench_preview,
+PARTS = {"writes": bench_writes, "queue": bench_queue, "decode": bench_decode, "apdu": bench_apdu, "usb": bench_usb, "preview": bench_preview,
          "rest": bench_rest}
 scratch = []
 

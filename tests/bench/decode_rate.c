@@ -2,11 +2,12 @@
  *
  *   decode_rate DRIVER FILE [RUNS]
  *
- * FILE holds the bytes an instrument sent. A run does memcpy, the EMI12 frame reader (frames, CRC, sample sets), and
- * the driver's whole decode to a record with its canonical JSON, each for a tenth of a second. Prints a line a run:
- * bytes/s of memcpy, frames, record. */
+ * FILE holds the bytes an instrument sent. A run does memcpy, the driver's reader of frames (EMI12: frames, CRC, sample
+ * sets; ISO/IEEE 11073: APDUs and the events in them), and the driver's whole decode to a record with its canonical
+ * JSON, each for a tenth of a second. Prints a line a run: bytes/s of memcpy, frames, record, and frames/s. */
+#include "../../drivers/corscience_emi12/frame.h"
+#include "../../drivers/ieee11073_phdc/apdu.h"
 #include "capture.h"
-#include "frame.h"
 #include "hash.h"
 #include "record.h"
 #include <stdio.h>
@@ -22,7 +23,7 @@ static uint8_t bytes[64 << 20], copy[64 << 20];
 static size_t n;
 static struct acq_capture capture;
 static const struct acq_driver *driver;
-static unsigned long sets;
+static unsigned long frames; /* of the last walk that held something */
 
 static double now(void) {
   struct timespec t;
@@ -35,17 +36,38 @@ static void do_memcpy(void) {
   __asm__ volatile("" ::"r"(copy) : "memory");
 }
 
-static void do_frames(void) {
+static void emi12_frames(void) {
   static struct emi12_reader reader;
   static struct emi12_ecg ecg;
   struct emi12_frame frame;
+  frames = 0;
   emi12_reader_init(&reader);
   struct acq_cur in = acq_cur(bytes, n);
   enum emi12_status s;
   while ((s = emi12_read(&reader, &in, &frame)) != EMI12_MORE)
     if (s == EMI12_FRAME && frame.command == EMI12_ECG && emi12_ecg_read(&frame, &ecg) == 0)
-      sets += ecg.sets;
+      frames++;
 }
+
+static void phdc_frames(void) {
+  static struct phd_assembler assembler;
+  struct acq_cur in = acq_cur(bytes, n);
+  struct phd_apdu apdu;
+  struct phd_data data;
+  struct phd_event event;
+  const char *why;
+  frames = 0;
+  memset(&assembler, 0, sizeof assembler);
+  while (phd_assemble(&assembler, &in, &apdu) > 0)
+    frames += apdu.choice != PHD_PRST ||
+              (phd_data_read(apdu.body, &data, &why) == 0 &&
+               (data.choice > PHD_CONFIRMED_EVENT || phd_event_read(data.body, &event, &why) == 0));
+}
+
+static const struct {
+  const char *driver;
+  void (*frames)(void);
+} readers[] = {{"corscience_emi12", emi12_frames}, {"ieee11073_phdc", phdc_frames}};
 
 static void do_record(void) {
   struct record_result results[WIRE_RECORDS];
@@ -81,16 +103,20 @@ int main(int argc, char **argv) {
   for (size_t i = 0; acq_drivers[i]; i++)
     if (!strcmp(acq_drivers[i]->name, argv[1]))
       driver = acq_drivers[i];
-  if (!driver)
+  void (*do_frames)(void) = NULL;
+  for (size_t i = 0; i < sizeof readers / sizeof *readers; i++)
+    if (!strcmp(readers[i].driver, argv[1]))
+      do_frames = readers[i].frames;
+  if (!driver || !do_frames)
     return 1;
   do_frames();
-  if (!sets) {
-    fprintf(stderr, "decode_rate: %s holds no sample\n", argv[2]);
+  if (!frames) {
+    fprintf(stderr, "decode_rate: %s holds no frame\n", argv[2]);
     return 1;
   }
   for (int i = argc > 3 ? atoi(argv[3]) : 5; i > 0; i--) {
     double a = rate(do_memcpy), b = rate(do_frames), c = rate(do_record);
-    printf("%.0f %.0f %.0f\n", a, b, c);
+    printf("%.0f %.0f %.0f %.0f\n", a, b, c, b / (double)n * (double)frames);
   }
   return 0;
 }

@@ -191,9 +191,9 @@ def can_simulate(build):
     return os.path.exists(os.path.join(build, "tests/sim")) and shutil.which("umockdev-wrapper") is not None
 
 
-def acquire(client, study, seconds, poll=0.005, limit=60, started=lambda study: None):
+def acquire(client, study, seconds, poll=0.005, limit=60, started=lambda study: None, device="ecg1"):
     """Records the study on the simulated instrument; returns it once it is acquired, raises what it failed with."""
-    started(client.post(f"/v1/studies/{study}/acquire", {"device": "ecg1", "seconds": seconds}))
+    started(client.post(f"/v1/studies/{study}/acquire", {"device": device, "seconds": seconds}))
     end = time.monotonic() + limit
     while time.monotonic() < end:
         s = client.get(f"/v1/studies/{study}")
