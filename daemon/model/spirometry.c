@@ -210,7 +210,7 @@ static int measure_curve(const struct channels *c, struct trial *t) {
   if (!(curve.rate > 0))
     curve.time = time = scaled(&c->time_step, values + 2 * n);
   for (size_t i = 0; time && i < n; i++)
-    time[i] = at += i ? time[i] : 0;
+    time[i] = at += time[i]; /* since the first sample's own instant */
   int r = spirometry_curve(&curve, &t->blow);
   free(values);
   if (r == -ENOMEM)

@@ -62,6 +62,12 @@ struct spirometry_blow {
 /* Measures the forced expiration of a curve: of all its expirations the one with the largest product of volume and peak
  * flow. criteria are those of a first blow, aged over 6: SPIROMETRY_EOFE is met by the plateau or by 15 s alone.
  *
+ * What the standard leaves open, as chosen here. A cough: within 200 ms flow comes back by more than 0.3 L/s and 5 % of
+ * PEF. A closed glottis: flow below 50 mL/s for 0.25 s, cut off rather than run out; when it stays so, EOFE is there
+ * and the flat volume no plateau. A faulty zero: more than 25 mL/s, steady, while nobody breathes. EOFE: as long as the
+ * volume stays within 5 mL of its highest. A peak after a cough is not PEF. Volumes are those of the volume when it has
+ * steps of 10 mL at most, else summed up from flow; PEF and what is judged of flow are from flow where there is one.
+ *
  * Returns 0; -EINVAL without samples, or with neither volume nor flow; -ENODATA when nobody blew; -EDOM outside the
  * limits above; -ERANGE for numbers that are none, clocks that run backwards, or what no lung expires; -EBADMSG when
  * volume and flow tell different blows; -ENOMEM. *ret is untouched on failure. Linear time; memory for at most
@@ -88,23 +94,29 @@ struct spirometry_record {
 /* Assesses a study's standing records, in order of time. age_years: at the test, decimal; NAN when unknown, then the
  * limits are those of patients over 6.
  *
- *   {"edition":"ATS/ERS 2019", "limits":"over_6|up_to_6",
- *    "phases":[{"phase":"baseline|pre|post",                       in this order, only those with trials; null is
- * baseline "fev1":{"acceptable":N, "usable":N (those acceptable too), "not_judged":N, "ml":the largest acceptable, else
- * usable, else not judged|null, "basis":which of them it is|null, "repeatability_ml":between the two largest of this
- * basis|null, "grade":"A|B|C|D|E|U|F|not_judged"},                with trials not judged: what the others reach alone
- *      "fvc":{the same},
- *      "pef_ml_s":largest|null, "fef25_75_ml_s":of the blow with the largest FEV1 + FVC|null,
- *      "reader":{"ratio_permille":FEV1/FVC|null},                  for the reader's eyes only
- *      "advice":{"code":"go_on|may_stop_a|may_stop_8|may_stop_fall|not_judged", "text":French},
- *      "trials":[{"record":index in records, "trial":number,       a record without trials that has values is trial 0
- *        "source":"curve|device|none", "reason":null|"no_curve|gaps|no_blow|sampling|implausible|disagree",
- *        "fvc_ml","fev1_ml","fev6_ml","bev_ml","pef_ml_s","fef25_75_ml_s","fivc_ml","time_zero_ms","pef_rise_ms",
- *        "hesitation_ms","fet_ms","plateau_ml":N|null,             from the curve, else what the instrument says
- *        "criteria":{each of spirometry.def:"met|failed|not_judged"},
- *        "eofe_by":null|"plateau|time|prior_fvc",
- *        "fev1","fvc":"acceptable|usable|no|not_judged",
- *        "coaching":{"code":a criterion of spirometry.def|a reason|"late_start"|"good", "text":French}}...]}...]}
+ *   {"edition":"ATS/ERS 2019", "limits":"over_6|up_to_6", "phases":[PHASE...]}
+ *
+ * PHASE, in the order baseline, pre, post, only those with trials; a trial without a phase is of the baseline:
+ *   {"phase":"baseline|pre|post", "fev1":VALUE, "fvc":VALUE,
+ *    "pef_ml_s":the largest|null, "fef25_75_ml_s":of the blow with the largest FEV1 + FVC|null,
+ *    "reader":{"ratio_permille":FEV1/FVC|null},      only for who interprets
+ *    "advice":{"code":"go_on|may_stop_a|may_stop_8|may_stop_fall|not_judged", "text":French}, "trials":[TRIAL...]}
+ *
+ * VALUE; repeatability between the two largest of the basis; with trials not judged, the grade is what the others
+ * reach without them:
+ *   {"acceptable":N, "usable":N (the acceptable too), "not_judged":N,
+ *    "ml":the largest acceptable, else usable, else not judged|null, "basis":"acceptable|usable|not_judged"|null,
+ *    "repeatability_ml":N|null, "grade":"A|B|C|D|E|U|F|not_judged"}
+ *
+ * TRIAL; numbers are the curve's, or without one the instrument's. A record without trials that has values counts as
+ * one trial, number 0:
+ *   {"record":index in records, "trial":N, "source":"curve|device|none",
+ *    "reason":null|"no_curve|gaps|no_blow|sampling|implausible|disagree",   why there is nothing from a curve
+ *    "fvc_ml", "fev1_ml", "fev6_ml", "bev_ml", "pef_ml_s", "fef25_75_ml_s", "fivc_ml", "time_zero_ms", "pef_rise_ms",
+ *    "hesitation_ms", "fet_ms", "plateau_ml":N|null,
+ *    "criteria":{each of spirometry.def:"met|failed|not_judged"}, "eofe_by":null|"plateau|time|prior_fvc",
+ *    "fev1", "fvc":"acceptable|usable|no|not_judged",
+ *    "coaching":{"code":a criterion of spirometry.def|a reason|"late_start"|"good", "text":French}}
  *
  * Returns 0 and a new reference; -EPROTO when a record has another form; -ENOMEM. *ret is untouched on failure. */
 int spirometry_assess(const struct spirometry_record *records, size_t n, double age_years, json_t **ret);

@@ -12,10 +12,12 @@
 #define FVC_MAX 15          /* L */
 #define FLOW_MAX 25         /* L/s */
 #define PEF_MIN 0.1         /* L/s: slower is not forced */
+#define BLOW_SECONDS 0.5    /* nobody blows in less */
 #define BREATH 0.1          /* L: a smaller movement is no change between inspiration and expiration */
 #define FINE_STEP 0.01      /* L: a coarser volume is worse than the integral of flow */
 #define FLOW_NOISE 0.03     /* L/s that the steps of a volume may leave in the flow derived from it */
-#define PEAK_NOISE 0.025    /* L/s */
+#define PEAK_NOISE 0.04     /* L/s */
+#define FIT_TERMS 7         /* of the polynomial through the peak */
 #define REST_NEAR 0.01      /* L: how near to its lowest the volume counts as not yet expired */
 #define END_NEAR 0.005      /* L: how near to its highest the volume counts as still held */
 #define ZERO_FLOW_MAX 0.025 /* L/s at rest: what would by itself spoil the plateau of 25 mL in 1 s */
@@ -25,6 +27,7 @@
 
 /* The curve at equal steps: volume and flow, s and L. */
 struct grid {
+  bool derived; /* the flow is the slope of the volume */
   size_t n;
   double step;
   double *volume, *flow;
@@ -143,27 +146,8 @@ static double slope_noise(size_t m, double ret_s[static 3]) {
   return ret_s[2] / (ret_s[0] * ret_s[2] - ret_s[1] * ret_s[1]);
 }
 
-/* A slow volume in steps is a stair, whose flow would come and go: lines between the middles of its treads instead. */
-static void smooth_stairs(const struct grid *g, double *ret) {
-  size_t left = 0, tread = 0; /* middle of the tread before, begin of this one */
-  for (size_t i = 1; i <= g->n; i++) {
-    if (i < g->n && g->volume[i] - g->volume[tread] == 0)
-      continue;
-    size_t middle = (tread + i - 1) / 2;
-    double a = g->volume[left], b = g->volume[middle];
-    for (size_t k = left; k <= middle; k++)
-      ret[k] = middle > left ? a + (b - a) * (double)(k - left) / (double)(middle - left) : b;
-    for (size_t k = middle; k < i; k++)
-      ret[k] = b;
-    left = middle;
-    tread = i;
-  }
-}
-
 /* Flow as the slope of a cubic through the volume around: 40 ms wide, wider (to 120 ms) where the volume has steps. */
 static void derive_flow(struct grid *g, double volume_step) {
-  double *volume = g->integral; /* of nothing: no flow was measured */
-  smooth_stairs(g, volume);
   double s[3], noise = volume_step * volume_step / 12 / (g->step * g->step);
   size_t m = samples_in(g, 0.02), widest = samples_in(g, 0.06);
   m = m < 2 ? 2 : m;
@@ -171,19 +155,18 @@ static void derive_flow(struct grid *g, double volume_step) {
     m++;
   slope_noise(m, s);
   g->ripple = volume_step / ((double)m * g->step);
-  for (size_t i = 0; i < g->n; i++) {
-    if (i < m || i + m >= g->n) {
-      size_t a = i ? i - 1 : 0, b = i + 1 < g->n ? i + 1 : i;
-      g->flow[i] = (volume[b] - volume[a]) / ((double)(b - a) * g->step);
-      continue;
-    }
+  for (size_t i = m; i + m < g->n; i++) {
     double first = 0, third = 0;
     for (size_t k = 1; k <= m; k++) {
-      double d = volume[i + k] - volume[i - k], x = (double)k;
+      double d = g->volume[i + k] - g->volume[i - k], x = (double)k;
       first += x * d;
       third += x * x * x * d;
     }
     g->flow[i] = (s[2] * first - s[1] * third) / (s[0] * s[2] - s[1] * s[1]) / g->step;
+  }
+  for (size_t i = 0; i < m; i++) { /* nearer to the ends there are no neighbours */
+    g->flow[i] = g->flow[m];
+    g->flow[g->n - 1 - i] = g->flow[g->n - 1 - m];
   }
 }
 
@@ -228,7 +211,7 @@ static int grid_init(struct grid *g, const struct spirometry_curve *c) {
   bool keep = step * GRID_RATE_MAX >= 0.999 && step * SPIROMETRY_RATE_MIN <= 1.001 && is_even(c, step);
   g->step = keep ? step : 1.0 / GRID_RATE;
   g->n = keep ? c->n : (size_t)(seconds * GRID_RATE) + 1;
-  if (g->n < 3)
+  if (seconds < BLOW_SECONDS)
     return -ENODATA;
   g->memory = calloc(g->n, 4 * sizeof *g->memory);
   if (!g->memory)
@@ -238,7 +221,8 @@ static int grid_init(struct grid *g, const struct spirometry_curve *c) {
   g->smooth = g->flow + g->n;
   g->integral = g->smooth + g->n;
   resample(c, g);
-  if (!c->flow)
+  g->derived = !c->flow;
+  if (g->derived)
     derive_flow(g, c->volume_step);
   smooth_flow(g);
   return 0;
@@ -328,6 +312,22 @@ static int find_blow(const struct grid *g, struct expiration *ret) {
   return 0;
 }
 
+/* A cough may burst faster than the blast before it, which the time zero is of: a peak at least half as high, after
+ * which flow fell by half when 15 % of the volume were out. */
+static void find_blast(struct work *w) {
+  const struct grid *g = &w->grid;
+  const struct expiration *e = &w->blow;
+  double fastest = g->flow[e->peak], some = 0.15 * (g->volume[e->high] - g->volume[e->low]);
+  size_t peak = e->low;
+  for (size_t i = e->low; i < e->peak; i++) {
+    peak = g->flow[i] > g->flow[peak] ? i : peak;
+    if (g->flow[i] < g->flow[peak] / 2 && g->flow[peak] >= fastest / 2 && g->volume[i] - g->volume[e->low] >= some) {
+      w->blow.peak = peak;
+      return;
+    }
+  }
+}
+
 /* The vertex of the parabola that fits the flows of 40 ms best. False when there is none among them, or when it misses
  * them by more than noise does. */
 static bool fit_parabola(struct work *w) {
@@ -372,10 +372,70 @@ static void fit_cubic(struct work *w, size_t i) {
   }
 }
 
-/* PEF: a parabola over 40 ms quiets the noise; a peak sharper than that is read from the four flows around it. */
+static double polynomial(const double *c, size_t terms, double x) {
+  double y = 0;
+  for (size_t i = terms; i-- > 0;)
+    y = y * x + c[i];
+  return y;
+}
+
+/* The least squares polynomial of `terms` coefficients through the 2m + 1 values around *y, x = -1..1 over them, less
+ * y[0]. False when it misses them by more than `noise`. */
+static bool fit_polynomial(const double *y, size_t m, size_t terms, double noise, double ret[static FIT_TERMS]) {
+  double a[FIT_TERMS][FIT_TERMS + 1] = {0}, miss = 0;
+  for (size_t k = 0; k <= 2 * m; k++) {
+    double x = ((double)k - (double)m) / (double)m, power[FIT_TERMS] = {1};
+    for (size_t i = 1; i < terms; i++)
+      power[i] = power[i - 1] * x;
+    for (size_t i = 0; i < terms; i++) {
+      for (size_t j = 0; j < terms; j++)
+        a[i][j] += power[i] * power[j];
+      a[i][terms] += power[i] * (y[k - m] - y[0]);
+    }
+  }
+  for (size_t i = 0; i < terms; i++)
+    for (size_t j = 0; j < terms; j++)
+      for (size_t k = terms + 1; j != i && k-- > i;)
+        a[j][k] -= a[j][i] / a[i][i] * a[i][k];
+  for (size_t i = 0; i < terms; i++)
+    ret[i] = a[i][terms] / a[i][i];
+  for (size_t k = 0; k <= 2 * m; k++) {
+    double d = polynomial(ret, terms, ((double)k - (double)m) / (double)m) - (y[k - m] - y[0]);
+    miss += d * d;
+  }
+  return miss <= noise * noise * (double)(2 * m + 1);
+}
+
+/* PEF on a polynomial through what was measured: 60 ms of flow, or 100 ms of volume and its slope. False when the
+ * peak is sharper than that, or not in the middle half. */
+static bool fit_peak(struct work *w) {
+  const struct grid *g = &w->grid;
+  size_t peak = w->blow.peak, m = samples_in(g, g->derived ? 0.05 : 0.03), terms = g->derived ? 7 : 5;
+  double c[FIT_TERMS] = {0}, best = 0, at = 0;
+  if (2 * m + 1 <= terms || peak < m || peak + m >= g->n)
+    return false;
+  if (!fit_polynomial((g->derived ? g->volume : g->flow) + peak, m, terms, g->derived ? 0.001 : PEAK_NOISE, c))
+    return false;
+  for (size_t i = 0; g->derived && i + 1 < terms; i++)
+    c[i] = c[i + 1] * (double)(i + 1) / ((double)m * g->step);
+  for (int k = -50; k <= 50; k++) {
+    double y = polynomial(c, g->derived ? terms - 1 : terms, k / 100.0);
+    if (k == -50 || y > best) {
+      best = y;
+      at = k / 100.0;
+    }
+  }
+  if (at <= -0.5 || at >= 0.5)
+    return false;
+  w->pef = best + (g->derived ? 0 : g->flow[peak]);
+  w->peak_at = ((double)peak + at * (double)m) * g->step;
+  return true;
+}
+
+/* A peak too sharp for a polynomial is read from a parabola over 40 ms, else from the four flows around it. */
 static void find_peak(struct work *w) {
   size_t peak = w->blow.peak;
-  if (fit_parabola(w))
+  if (fit_peak(w) || fit_parabola(w))
     return;
   w->pef = w->grid.flow[peak];
   w->peak_at = (double)peak * w->grid.step;
@@ -418,7 +478,7 @@ static bool is_cut_off(const struct work *w, size_t at) {
   double late = g->smooth[a], early = g->smooth[b], promised = early;
   if (a > b && early > late)
     promised = late - (early - late) * (double)(at - a) / (double)(a - b);
-  return promised >= 0.15 + 2 * g->ripple && promised >= 0.3 * late;
+  return promised >= 0.10 && promised >= 0.3 * late;
 }
 
 static void fail_at(const struct work *w, struct spirometry_blow *b, size_t at, enum spirometry_criterion first_second,
@@ -444,7 +504,7 @@ static void judge_cough(const struct work *w, struct spirometry_blow *b, size_t 
 static void judge_flow(struct work *w, struct spirometry_blow *b) {
   const struct grid *g = &w->grid;
   size_t window = samples_in(g, 0.2), long_run = samples_in(g, CLOSED_SECONDS), run = 0, opened = w->blow.peak;
-  size_t end = w->end;
+  size_t end = w->end, closed = 0;
   bool shut = false;
   b->criteria[SPIROMETRY_GLOTTIS_FIRST_SECOND] = b->criteria[SPIROMETRY_GLOTTIS_LATER] = SPIROMETRY_MET;
   b->criteria[SPIROMETRY_COUGH_FIRST_SECOND] = b->criteria[SPIROMETRY_COUGH_LATER] = SPIROMETRY_MET;
@@ -454,12 +514,15 @@ static void judge_flow(struct work *w, struct spirometry_blow *b) {
     if (run == long_run && (shut = is_cut_off(w, since)) &&
         (double)since * g->step - w->time_zero < SPIROMETRY_FET_LONG / 1000.0)
       fail_at(w, b, since, SPIROMETRY_GLOTTIS_FIRST_SECOND, SPIROMETRY_GLOTTIS_LATER);
-    if (run >= long_run && shut)
+    if (run >= long_run && shut) {
+      closed = since;
       opened = i + 1 + window / 2;
+    } else if (g->smooth[i] > CLOSED)
+      closed = 0;
     judge_cough(w, b, i, back(i, window, opened));
-    if (i == end && run >= long_run && shut)
-      w->end = since;
   }
+  if (closed)
+    w->end = closed;
 }
 
 /* What a stretch of rest says of the zero: nothing when flow changes between its halves by more than `drift` L/s, plus
@@ -483,9 +546,14 @@ static enum spirometry_state judge_rest_before(const struct work *w) {
     first--;
   first += first ? samples_in(g, 0.2) : 0;
   end = back(end, samples_in(g, 0.1), 0);
-  if (end < first + samples_in(g, 0.5))
+  size_t half = samples_in(g, 0.5);
+  if (end < first + half)
     return SPIROMETRY_NOT_JUDGED;
-  return judge_rest(g, first, end - first, 0.015, 0);
+  enum spirometry_state state = judge_rest(g, first, end - first, 0.015, 0);
+  /* A slow leak just before the blow is none of the zero's when half a second before it was still. */
+  for (size_t i = 0; state == SPIROMETRY_FAILED && i + half < w->blow.peak; i += half / 4 + 1)
+    state = judge_rest(g, i, half, 0.015, 0) == SPIROMETRY_MET ? SPIROMETRY_MET : state;
+  return state;
 }
 
 /* At the end: the last 3 s before an inspiration or the end. Lungs empty more slowly with time, by more than a tenth in
@@ -608,6 +676,7 @@ static int blow_measure(struct work *w, const struct spirometry_curve *curve, st
     return r;
   if (curve->volume && curve->flow && !agree(w))
     return -EBADMSG;
+  find_blast(w);
   find_peak(w);
   find_start(w);
   find_end(w);
