@@ -303,7 +303,8 @@ uninstall: ## removes what install put there; the store, the configuration and t
 .PHONY: system bench bench-build bench-peers
 system: build/.packages-system $(PROGRAMS) $(SIMULATORS) ## root: real systemd in a container, power cut, unplug at every byte
 	@TEST_SECONDS=1800 tests/run.sh $(B)/log 'nspawn=tests/system/nspawn.sh $(B)' \
-	  'power-cut=tests/system/power_cut.sh $(B)' 'unplug-at-every-byte=python3 tests/e2e/instrument.py $(B) --every'
+	  'power-cut=tests/system/power_cut.sh $(B)' 'unplug-at-every-byte=python3 tests/e2e/instrument.py $(B) --every' \
+	  'spirometers-unplugged=python3 tests/e2e/spirometry.py $(B) --every unplug'
 
 BENCH := $(addprefix $(B)/bench/,load bare_store decode_rate usb_rate stamp.so)
 $(B)/obj/tests/bench/%.o: INCLUDES = $(INCLUDE_tests)

@@ -1,27 +1,35 @@
 #!/bin/bash
-# make record: makes the captures of tests/captures/corscience_emi12 anew, by running the shipped daemon and worker against
-# the simulated module, and the golden record of each. Usage: record.sh BUILD [NAME...]
+# make record: makes captures anew, by running the shipped daemon and worker against the simulated instruments, and the
+# golden record of each. Usage: record.sh BUILD [NAME...]
+#
+# Captures of spirometers that are named for bytes no simulator sends were written by hand and stay as they are.
 set -eu
 cd "$(dirname "$0")/../.."
 B=$(realpath "$1")
 shift
 only=" $* "
-out=tests/captures/corscience_emi12
-mkdir -p "$out"
 D=$(mktemp -d)
 pid=
 stop() { if [ -n "$pid" ]; then kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; pid=; fi; }
 trap 'stop; rm -rf "$D"' EXIT
 
+# instrument DRIVER ENGINE ACT START: of the sessions that follow. START "" keeps the start of each capture: a driver that
+# sets the instrument's clock said it on the wire.
+instrument() {
+  driver=$1 engine=$2 act=$3 start=$4
+  out=tests/captures/$driver
+  mkdir -p "$out"
+}
+
 # session NAME SECONDS CANCEL_AFTER CONTROL KEYS: one acquisition, its capture under NAME; KEYS are the simulated
-# module's ("speed=4,fault=bad-crc").
+# instrument's ("speed=4,fault=bad-crc").
 session() {
   local name=$1 seconds=$2 cancel=$3 control=$4 keys=${5:+,$5}
-  if [ "$only" != "  " ] && [[ $only != *" $name "* ]]; then return; fi
+  if [ "$only" != "  " ] && [[ $only != *" $name "* && $only != *" $driver "* ]]; then return; fi
   rm -rf "$D"/* && mkdir -p "$D/store" "$D/devices.d"
-  printf '[device ecg1]\ndriver = corscience_emi12\nusb-serial = EMI12SIM\n' >"$D/devices.d/ecg1.conf"
+  printf '[device d1]\ndriver = %s\nusb-serial = RECORDED\ncalibration = off\n' "$driver" >"$D/devices.d/d1.conf"
   : >"$D/asaleed.conf"
-  umockdev-wrapper "$B/tests/sim" --instrument "emi12,serial=EMI12SIM,seed=7$keys" --control "$D/sim.sock" -- \
+  umockdev-wrapper "$B/tests/sim" --instrument "$engine,serial=RECORDED,seed=7$keys" --control "$D/sim.sock" -- \
     "$B/asaleed" --config "$D/asaleed.conf" --store "$D/store" --socket "$D/api.sock" --devices "$D/devices.d" \
     --messages config/messages.fr --driver-program "$B/asaleed-driver" 2>"$D/log" &
   pid=$!
@@ -30,20 +38,21 @@ session() {
   (umask 077; "${ctl[@]}" user add ines --role nurse --json | sed -n 's/.*"token":"\([0-9a-f]*\)".*/\1/p' >"$D/token")
   ctl+=(--token-file "$D/token")
   "${ctl[@]}" patient put CAPTURE --family Capture --given Essai --birth-date 1960-01-01 --sex F >/dev/null
-  "${ctl[@]}" order CAPTURE ecg >/dev/null
+  "${ctl[@]}" order CAPTURE "$act" >/dev/null
   if [ -n "$control" ]; then python3 tests/captures/say.py "$D/sim.sock" "$control"; fi
   if [ -n "$cancel" ]; then (sleep "$cancel"; "${ctl[@]}" cancel S-1 >/dev/null) & fi
-  "${ctl[@]}" acquire S-1 --device ecg1 --seconds "$seconds" >"$D/out" 2>&1 || true
+  "${ctl[@]}" acquire S-1 --device d1 --seconds "$seconds" >"$D/out" 2>&1 || true
   wait %2 2>/dev/null || true
   stop
   local sha
   sha=$(sqlite3 "$D/store/asaleed.db" "SELECT capture FROM acquisition ORDER BY id DESC LIMIT 1")
   if [ -z "$sha" ]; then echo "$name: nothing was captured" >&2; cat "$D/out" "$D/log" >&2; exit 1; fi
-  # One start for all, so that a capture made anew differs only where the conversation does.
-  sed 's/^start .*/start 2026-01-05T09:30:00.000000+01:00/' "$D/store/artefacts/${sha:0:2}/$sha" >"$out/$name.capture"
+  # One start for all where that can be, so that a capture made anew differs only where the conversation does.
+  sed "s/^start .*/start ${start:-&}/; s/^start start /start /" "$D/store/artefacts/${sha:0:2}/$sha" >"$out/$name.capture"
   tail -n 1 "$out/$name.capture" | sed "s/^/$name: /"
 }
 
+instrument corscience_emi12 emi12 ecg 2026-01-05T09:30:00.000000+01:00
 session normal 2 '' '' speed=4
 session lost-frame 2 '' '' speed=4,fault=lost-frame:40
 session bad-crc 2 '' '' speed=4,fault=bad-crc:35
@@ -58,4 +67,28 @@ session wrong-rate 2 '' '' fault=wrong-rate
 session cancelled 60 4 ''
 session unplugged 4 '' 'unplug-after 9000'
 head -c $(($(wc -c <"$out/normal.capture") / 2)) "$out/normal.capture" >"$out/cut.capture"
+
+instrument vitalograph_lungmonitor vitalograph spirometry ''
+session simulated-a 20 '' '' model=a,auto=1200
+session simulated-b 20 '' '' model=b,auto=1200,fev1-best=401,pef-best=512
+session simulated-memory 20 '' '' model=b,records=2,auto=1500
+session simulated-2013 20 '' '' model=a,clock=2013-05-28T10:44:00,auto=1200
+
+instrument contec_sp80b sp80b spirometry ''
+session simulated-normal 60 '' '' records=2,auto=yes
+session simulated-cough 60 '' '' records=1,auto=yes,manner=obstructive+cough
+session simulated-cut-wave 60 '' '' records=1,auto=yes,fault=cut-wave:1
+
+instrument ieee11073_phdc phdc spirometry ''
+session simulated-pefm 20 '' '' profile=pefm,auto=300
+session simulated-spirometer 20 '' '' profile=spirometer,auto=300
+session simulated-split 20 '' '' profile=pefm,auto=300,fault=split:7
+session simulated-nan 20 '' '' profile=pefm,auto=300,fault=nan:2
+session simulated-2013 20 '' '' profile=pefm,auto=300,fault=clock-2013
+instrument ieee11073_phdc phdc measurement ''
+session simulated-bp 20 '' '' profile=bp,auto=300
+session simulated-store 20 '' '' profile=pmstore,stored=3,auto=300
+instrument ieee11073_phdc phdc ecg ''
+session simulated-ecg 2 '' '' profile=ecg,auto=300
+
 tests/captures/golden.sh "$B" --write
