@@ -82,7 +82,7 @@ static void add(struct buf *b, unsigned flags, const char *payload) {
 
 /* A blow of model A or B; with (2) the clock compared and set before, (4) the day before's after it, and a repeat. */
 bool fuzz_seed(const uint8_t *file, size_t n, unsigned i, struct buf *ret) {
-  static const char *const blows[] = {"FTD0000129406363399091404000000095090000"
+  static const char *const blows[] = {"FTD0000777001363399091404000000095090000"
                                       "260101000004"
                                       "0923",
                                       "FTD0000777001412298355401088297380433093095080050030"
@@ -103,7 +103,7 @@ bool fuzz_seed(const uint8_t *file, size_t n, unsigned i, struct buf *ret) {
   if (i & 4) {
     add(ret, 0, blows[i & 1]);
     add(ret, 0,
-        "FTD0000129406341399085404000000095090000"
+        "FTD0000777001341399085404000000095090000"
         "251231154500"
         "1923");
   }
