@@ -1,11 +1,13 @@
 /* Every driver: one declaration and one line, in alphabetical order. */
 #include <asalee/driver.h>
 
+extern const struct acq_driver contec_sp80b;
 extern const struct acq_driver corscience_emi12;
 extern const struct acq_driver ieee11073_phdc;
 extern const struct acq_driver vitalograph_lungmonitor;
 
 const struct acq_driver *const acq_drivers[] = {
+    &contec_sp80b,
     &corscience_emi12,
     &ieee11073_phdc,
     &vitalograph_lungmonitor,
