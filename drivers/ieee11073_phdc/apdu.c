@@ -180,8 +180,6 @@ int phd_action_read(struct acq_cur body, struct phd_event *ret, const char **ret
 /* ---- writing ------------------------------------------------------------------------------------------------- */
 
 static void put(struct phd_out *out, const void *bytes, size_t n) {
-  if (n > sizeof out->bytes - out->n)
-    n = 0; /* not reached: nothing that we write is so long */
   if (n)
     memcpy(out->bytes + out->n, bytes, n);
   out->n += n;

@@ -108,7 +108,10 @@ struct acq_cur phd_list(struct acq_cur *c, unsigned *ret_count);
 /* An octet string: length u16, bytes. */
 struct acq_cur phd_octets(struct acq_cur *c);
 
-/* ---- writing: into `out`, from its beginning ----------------------------------------------------------------- */
+/* ---- writing: into `out`, from its beginning; what the caller adds is at most PHD_INFO_MAX bytes
+ * -------------------------------------------------------------- */
+
+#define PHD_INFO_MAX 64
 
 struct phd_out {
   size_t n;

@@ -23,11 +23,17 @@ static int send(struct phd_session *s) {
 /* The agent is told, and the association is over. */
 static int abort_association(struct phd_session *s, enum phd_abort reason) {
   s->state = PHD_UNASSOCIATED;
+  s->told = true;
   phd_write_reason(&s->out, PHD_ABRT, reason);
   int r = send(s);
   if (r == 0 && ++s->aborts > PHD_ABORTS_MAX)
     return acq_fail(s->io, -EPROTO, "the instrument keeps speaking out of turn");
   return r;
+}
+
+/* What was on its way when the agent was told: once is enough, another abort could meet its next request. */
+static int ignore_stray(struct phd_session *s) {
+  return ++s->strays > PHD_STRAYS_MAX ? acq_fail(s->io, -EPROTO, "the instrument keeps speaking out of turn") : 0;
 }
 
 /* Nothing can be read any more: the stream has lost its beginning. */
@@ -103,6 +109,7 @@ static int accept_association(struct phd_session *s, struct acq_cur body) {
     return r;
   if (result != PHD_ACCEPTED_UNKNOWN_CONFIG)
     return acq_fail(s->io, -ENXIO, "the association is refused (%s): %s", result_name(result), why);
+  s->told = false;
   memcpy(s->system_id, a.system_id, sizeof s->system_id);
   s->state = PHD_CONFIGURING;
   s->prepared = false;
@@ -242,7 +249,7 @@ int phd_step(struct phd_session *s, unsigned ms) {
   case ASSOCIATE:
     return accept_association(s, apdu.body);
   case ABORT:
-    return abort_association(s, PHD_ABORT_UNDEFINED);
+    return s->state == PHD_UNASSOCIATED && s->told ? ignore_stray(s) : abort_association(s, PHD_ABORT_UNDEFINED);
   case REPLY:
     return reply_release(s);
   case CLOSE:

@@ -16,6 +16,7 @@
 #define PHD_RELEASE_MS 3000u      /* answers a release */
 #define PHD_ASSOCIATIONS_MAX 6    /* in one session */
 #define PHD_ABORTS_MAX 8
+#define PHD_STRAYS_MAX 64   /* APDUs without an association */
 #define PHD_UNASKED_MAX 256 /* reports between a question and its answer */
 
 enum phd_state { PHD_UNASSOCIATED, PHD_CONFIGURING, PHD_OPERATING, PHD_RELEASING, PHD_STATES };
@@ -23,7 +24,8 @@ enum phd_state { PHD_UNASSOCIATED, PHD_CONFIGURING, PHD_OPERATING, PHD_RELEASING
 struct phd_session {
   struct acq_io *io;
   enum phd_state state;
-  unsigned associations, aborts;
+  unsigned associations, aborts, strays;
+  bool told;                        /* outside an association: it has been aborted since the last one */
   bool heard;                       /* an APDU came */
   bool prepared;                    /* since it operates: scanners are on, stores have been read */
   uint8_t system_id[PHD_SYSTEM_ID]; /* of the last association */

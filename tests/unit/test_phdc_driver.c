@@ -791,6 +791,9 @@ static void test_trials(void **state) {
                          SENT("0003", BLOW(T2, "01b9", "e173", "e192", "6000"))),
        "own spirometry; 1 2026-01-05T09:30:23.000 " READ_1 " +blow_cough*1; 2 2026-01-05T09:31:02.000 " READ_2
        " +blow_slow*1 +blow_short*1"},
+      {SESSION(PEF "|" OBJECT("0005", "0004", "092f(00807800)|0a55([0a650004|09900008])"), CLOCK_RIGHT,
+               SENT("0002", VALUE("0001", "01b0", T1) "|" VALUE("0004", "20000000", T1))),
+       "own spirometry; 1 2026-01-05T09:30:23.000 pef=432 L/min +blow_short*1"},
       {METER_SESSION(SENT("0002", BLOW(T1, "01b0", "e16b", "e18f", "8100"))),
        "own spirometry; 1 2026-01-05T09:30:23.000 post " READ_1 " +blow_rejected*1"},
       /* NaN, NRes, the reserved one: the others stand */
@@ -984,6 +987,8 @@ static void test_scanners(void **state) {
 /* ---- decoding: clocks ----------------------------------------------------------------------------------------------
  */
 
+#define COUNTED OBJECT("0006", "0001", TYPE("00025408") "|0996(0c00)|0a55([0a4c0002|09910004])")
+
 static void test_clocks(void **state) {
   (void)state;
   static const struct {
@@ -1016,21 +1021,18 @@ static void test_clocks(void **state) {
                PEAK_FLOW "|0a81(ed05f508 0000 003c)", SENT("0002", VALUE("0001", "01b0", "ed05f51f 8000 003c"))),
        "own spirometry; 1 2026-01-05T09:30:23.500 pef=432 L/min"},
       /* a counter, eight thousand a second: the report is of 1234h, the reading 10 s before */
-      {SESSION(OBJECT("0006", "0001", TYPE("00025408") "|0996(0c00)|0a55([0a4c0002|09910004])"), PEAK_FLOW,
-               "@60000\n" SENT("0002", "0001(01b0 fffed9b4)")),
+      {SESSION(COUNTED, PEAK_FLOW, "@60000\n" SENT("0002", "0001(01b0 fffed9b4)")),
        "own spirometry; 1 2026-01-05T09:30:50.000 pef=432 L/min"},
       /* the same, a day before */
-      {SESSION(OBJECT("0006", "0001", TYPE("00025408") "|0996(0c00)|0a55([0a4c0002|09910004])"), PEAK_FLOW,
-               "@60000\n" SENT("0002", "0001(01b0 d6cd3234)")),
+      {SESSION(COUNTED, PEAK_FLOW, "@60000\n" SENT("0002", "0001(01b0 d6cd3234)")),
        "stray spirometry; 1 2026-01-04T09:31:00.000 pef=432 L/min"},
       /* the report does not say when it is: then the counter does that was told at 40 ms */
-      {SESSION(OBJECT("0006", "0001", TYPE("00025408") "|0996(0c00)|0a55([0a4c0002|09910004])"),
-               PEAK_FLOW "|098f(00010000)",
+      {SESSION(COUNTED, PEAK_FLOW "|098f(00010000)",
                "@60000\n< " PRST(
                    "0002", "0101",
                    "0000ffffffff0d1d(" REPORT("0000", "0001(01b0 00023880)") ")") "\n" CONFIRM("0002", "0000", "0d1d")),
        "own spirometry; 1 2026-01-05T09:30:10.040 pef=432 L/min"},
-      {SESSION(OBJECT("0006", "0001", TYPE("00025408") "|0996(0c00)|0a55([0a4c0002|09910004])"), PEAK_FLOW,
+      {SESSION(COUNTED, PEAK_FLOW,
                "< " PRST("0002", "0101", "0000ffffffff0d1d(" REPORT("0000", "0001(01b0 00023880)") ")") "\n" CONFIRM(
                    "0002", "0000", "0d1d")),
        "EPROTO: a relative time stamp, and nothing to count from"},
@@ -1395,7 +1397,9 @@ static void test_associating(void **state) {
       {USB "< " AARE_OF("0000", "80000000") "\n" ABORT MEET, 0, ""},
       {USB "< " RLRQ "\n" ABORT MEET, 0, ""},
       {USB "< " RLRE "\n< " ABRT "\n" MEET, 0, ""},
-      {USB NINE("< " RLRQ "\n" ABORT) RELEASE, -EPROTO, "the instrument keeps speaking out of turn"},
+      {USB "< " RLRQ "\n" ABORT SIX("< " RLRQ "\n") MEET, 0, ""},
+      {USB "< " RLRQ "\n" ABORT NINE(SIX("< " RLRQ "\n")) TEN("< " RLRQ "\n") "< " RLRQ "\n" RELEASE, -EPROTO,
+       "the instrument keeps speaking out of turn"},
       /* configuring: 6.8 to 6.26 */
       {USB ASSOCIATE SILENCE "> e600(0003)\n" RELEASE, -ETIMEDOUT, "the instrument does not send its configuration"},
       {USB ASSOCIATE "< " AARQ "\n" ABORT MEET, 0, ""},
@@ -1516,6 +1520,13 @@ static void test_acquiring(void **state) {
        "the order is for spirometry, the instrument does: ecg measurement"},
       {SPIRO, PREPARED(NUMERIC("0001", "0002ffff", "0c00"), SPECS("20000001")) LET_GO, -ENXIO,
        "the order is for spirometry, the instrument does: nothing that is known"},
+      /* a counter's time: of now, and of a day ago */
+      {SPIRO, PREPARED(COUNTED, PEAK_FLOW) "@60000\n" SENT("0002", "0001(01b0 fffed9b4)") GONE, 0, ""},
+      {SPIRO, PREPARED(COUNTED, PEAK_FLOW) "@60000\n" SENT("0002", "0001(01b0 d6cd3234)") "@120040\n" SILENCE LET_GO,
+       -ENODATA, "no reading came in 120 s"},
+      /* the line itself */
+      {SPIRO, PREPARED(METER, CLOCK_RIGHT) "! stalled\n" LET_GO, -EPROTO, "the endpoint stalled"},
+      {SPIRO, PREPARED(METER, CLOCK_RIGHT) "! damaged\n" LET_GO, -EPROTO, "acquire: Protocol error"},
       /* out of turn */
       {SPIRO, PREPARED(METER, CLOCK_RIGHT) "< " PRST("0002", "0203", "0000[0a44(4000)]") "\n" ABORT RELEASE, -EPROTO,
        "an answer to a question that was not asked (another invoke id)"},
@@ -1649,6 +1660,72 @@ static void test_store(void **state) {
     assert_plays(SPIRO, rows[i].script, 0, rows[i].acquired, rows[i].reason);
     assert_decodes(SPIRO, rows[i].script, rows[i].want ? rows[i].want : want);
   }
+}
+
+/* ---- bounds
+ * ------------------------------------------------------------------------------------------------------------ */
+
+static void end_script(struct buf *script, const char *text) {
+  buf_text(script, text);
+  buf_u8(script, 0);
+  assert_false(script->err);
+}
+
+/* `reports` blows, each of its own hundredth of a second, of `values` values. */
+static void assert_many(unsigned reports, unsigned values, unsigned in_one, const char *want) {
+  static const char *const codes[] = {"01b0", "e16b", "e18f"};
+  struct buf script = BUF_INIT(4 << 20);
+  buf_text(&script, PREPARED(METER, CLOCK_RIGHT) "@60000\n");
+  for (unsigned i = 0; i < reports; i++) {
+    buf_text(&script, "< e700((0002 0101(0000 00000000 0d1d(f0000000[");
+    for (unsigned k = 0; k < values * in_one; k++)
+      buf_format(&script, "%s%04x(%s20260105093%u%02u%02u)", k ? "|" : "", k % values + 1, codes[k % values],
+                 (i + k / values) / 6000, (i + k / values) / 100 % 60, (i + k / values) % 100);
+    buf_text(&script, "]))))\n");
+  }
+  end_script(&script, LET_GO);
+  struct acq_capture capture = capture_of(SPIRO, (const char *)script.data, CAPTURE_LINE_BYTES, "ok");
+  struct record_result results[WIRE_RECORDS] = {0};
+  char reason[256];
+  int r = record_decode(DRIVER, &capture, results, reason);
+  assert_int_equal(r, *want ? -EPROTO : 0);
+  assert_string_equal(reason, want);
+  for (int i = 0; i < WIRE_RECORDS; i++)
+    record_result_finish(&results[i]);
+  capture_finish(&capture);
+  buf_finish(&script);
+}
+
+static void test_bounds(void **state) {
+  (void)state;
+  assert_many(999, 1, 1, "");
+  assert_many(1000, 1, 1, "more readings than a session has");
+  assert_many(341, 3, 1, "");
+  assert_many(342, 3, 1, "more values than a session has");
+  assert_many(1, 1, 256, "");
+  assert_many(1, 1, 257, "more values in one report than can be kept");
+}
+
+/* Live with one bit of what the agent says flipped, each in its turn: whatever it does to the conversation, it ends,
+ * with an error that a driver may give. */
+static void test_flipped_bits(void **state) {
+  (void)state;
+  static const int errors[] = {0, -EPROTO, -ERANGE, -ENODATA, -ENXIO, -EIO, -ETIMEDOUT, -ENODEV, -EILSEQ};
+  static const char script[] = PREPARED(PEF "|" STORE, CLOCK_RIGHT) COUNT_SEGMENTS("0001") LIST_SEGMENTS(NEW_SEGMENT)
+      FETCH("0004", "0002", "0000") PART("0005", "0002 00000000 00000001", "c000", T1 "01b0")
+          PART_TAKEN("0005", "0002 00000000 00000001", "c080") SENT("0006", VALUE("0001", "01b0", T1)) GONE;
+  struct acq_capture capture = capture_of(SPIRO, script, CAPTURE_LINE_BYTES, NULL);
+  for (size_t i = 0; i < capture.n_received; i++)
+    for (unsigned bit = 0; bit < 8; bit++) {
+      capture.received[i] ^= (uint8_t)(1u << bit);
+      struct played p = play_capture(&capture, SIZE_MAX);
+      bool listed = false;
+      for (size_t e = 0; e < sizeof errors / sizeof *errors; e++)
+        listed |= (p.identified ? p.identified : p.acquired) == errors[e];
+      assert_true(listed);
+      capture.received[i] ^= (uint8_t)(1u << bit);
+    }
+  capture_finish(&capture);
 }
 
 /* ---- the signal
@@ -1895,12 +1972,6 @@ static void put_signal(struct buf *script, unsigned reports, unsigned lost, unsi
   }
 }
 
-static void end_script(struct buf *script, const char *text) {
-  buf_text(script, text);
-  buf_u8(script, 0);
-  assert_false(script->err);
-}
-
 static const json_t *channel(const struct reading *r, size_t i) {
   return json_array_get(json_object_get(json_object_get(r->own, "acquired"), "channels"), i);
 }
@@ -2046,6 +2117,8 @@ int main(void) {
       cmocka_unit_test(test_associating),
       cmocka_unit_test(test_acquiring),
       cmocka_unit_test(test_store),
+      cmocka_unit_test(test_bounds),
+      cmocka_unit_test(test_flipped_bits),
       cmocka_unit_test(test_waves),
       cmocka_unit_test(test_waves_that_cannot_be),
       cmocka_unit_test(test_signal),
