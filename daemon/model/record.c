@@ -393,11 +393,25 @@ static bool belongs(const struct acq_record *r, unsigned trial, int part) {
   return trial == 0 || r->trials[trial - 1].stray == (part == WIRE_STRAY);
 }
 
+/* A conversation that went on to acquire() and not to release() was cut, whatever its last line says. */
+static bool lacks_release(const struct acq_capture *capture) {
+  struct acq_event e;
+  bool acquiring = false;
+  for (size_t i = 0; acq_capture_event(capture, i, &e); i++) {
+    if (e.kind != ACQ_NOTE)
+      continue;
+    acquiring |= e.n == strlen("acquire") && !memcmp(e.bytes, "acquire", e.n);
+    if (e.n == strlen("release") && !memcmp(e.bytes, "release", e.n))
+      return false;
+  }
+  return acquiring;
+}
+
 /* What the capture itself says, which no driver may forget. */
 static void check_capture(struct acq_record *r) {
   const struct acq_capture *capture = r->capture;
   r->trial = 0;
-  if (capture->end != CAPTURE_OK)
+  if (capture->end != CAPTURE_OK || lacks_release(capture))
     add_quality(r, "incomplete", "", 1, QUALITY_MAX);
   for (unsigned i = 0; i < r->n_channels && r->modality == ACQ_ECG; i++) {
     struct dec ordered;

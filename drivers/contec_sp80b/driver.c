@@ -643,14 +643,16 @@ static int add_curve(struct decoding *d, const uint8_t *message) {
 /* `curve`: the message with its curve, or NULL. */
 static int add_trial(struct decoding *d, const struct trial *t, const uint8_t *curve_is) {
   const struct sp80b_record *b = &t->record;
-  if (b->kind != SP80B_FVC && b->kind != SP80B_VC && b->kind != SP80B_MVV) {
+  const bool forced =
+      b->kind == SP80B_FVC || b->kind == SP80B_ALL; /* "all" of the kinds has the forced one's numbers */
+  if (!forced && b->kind != SP80B_VC && b->kind != SP80B_MVV) {
     acq_rec_trial(d->record, NULL);
     acq_rec_quality(d->record, "unknown_value", "", 1);
     return 0;
   }
   acq_rec_trial(d->record, &(struct acq_trial){
                                .phase = b->drug ? ACQ_POST : ACQ_NO_PHASE, .timed = true, .clock_us = b->clock_us});
-  if (b->kind == SP80B_FVC)
+  if (forced)
     add_forced(d->record, b);
   else if (b->kind == SP80B_VC)
     acq_rec_measure(d->record, "svc", (struct dec){b->fvc, -2}, NULL);

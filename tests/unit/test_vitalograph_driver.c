@@ -383,7 +383,7 @@ static void test_model_b(void **state) {
   assert_measure(own, 1, "fev1_fev6", "0.88", "1");
   assert_measure(own, 1, "fef25_75", "2.97", "L/s");
   assert_int_equal(count(own, "measures"), 6);
-  assert_statement(own, 1, "fev1_personal_best", "Meilleur VEMS personnel : 3.80 L");
+  assert_statement(own, 1, "fev1_personal_best", "Meilleur VEMS personnel : 3,80 L");
   assert_statement(own, 1, "pef_personal_best", "Meilleur DEP personnel : 433 L/min");
   assert_statement(own, 1, "fev1_of_personal_best", "VEMS en % du meilleur personnel : 93 %");
   assert_statement(own, 1, "pef_of_personal_best", "DEP en % du meilleur personnel : 95 %");
