@@ -76,7 +76,7 @@ session simulated-2013 20 '' '' model=a,clock=2013-05-28T10:44:00,auto=1200
 
 instrument contec_sp80b sp80b spirometry ''
 session simulated-normal 60 '' '' records=2,auto=yes
-session simulated-cough 60 '' '' records=1,auto=yes,manner=obstructive+cough
+session simulated-cough 60 '' '' 'records=1,auto=yes,manner=obstructive cough'
 session simulated-cut-wave 60 '' '' records=1,auto=yes,fault=cut-wave:1
 
 instrument ieee11073_phdc phdc spirometry ''
@@ -85,9 +85,9 @@ session simulated-spirometer 20 '' '' profile=spirometer,auto=300
 session simulated-split 20 '' '' profile=pefm,auto=300,fault=split:7
 session simulated-nan 20 '' '' profile=pefm,auto=300,fault=nan:2
 session simulated-2013 20 '' '' profile=pefm,auto=300,fault=clock-2013
+session simulated-store 20 '' '' profile=pmstore,stored=3,auto=300
 instrument ieee11073_phdc phdc measurement ''
 session simulated-bp 20 '' '' profile=bp,auto=300
-session simulated-store 20 '' '' profile=pmstore,stored=3,auto=300
 instrument ieee11073_phdc phdc ecg ''
 session simulated-ecg 2 '' '' profile=ecg,auto=300
 
