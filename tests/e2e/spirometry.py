@@ -340,6 +340,33 @@ def personal_health_devices():
                    f"{code} {bed.log()[-1500:]}")
 
 
+def sample_session():
+    """The sample peak-flow session over the simulated USB and the real libusb: the same agent, configuration and report."""
+    path = os.path.join(SAMPLES, "phd_11073/synthetic_peakflow_session.txt")
+    if not os.path.exists(path):
+        return skip("the sample peak-flow session", "no sample")
+    with open(path) as f:
+        apdus = [line.strip() for line in f if line[:1] in "e"]
+    with Bed({"phdc": "profile=pefm,system-id=0011223344556677,clock=2026-03-17T09:30:00"}) as bed:
+        study = bed.order()
+        code = bed.acquire(study, "phdc", seconds=20,
+                           during=lambda: (time.sleep(1), bed.say("measure pef=432 fev1=3.63 fev6=3.99 status=0")))
+        if code != "ok":
+            return result(False, "the sample peak-flow session", f"{code} {bed.log()[-1500:]}")
+        values = measures(bed.record(study))
+        record = bed.nurse.get(f"/v1/studies/{study}")["records"][-1]["id"]
+        sha = bed.nurse.get(f"/v1/records/{record}")["provenance"]["capture_sha256"]
+        with open(next(os.path.join(at, sha) for at, _, names in os.walk(bed.daemon.store) if sha in names)) as f:
+            lines = f.read().splitlines()
+        received = "".join(line.split(" ", 2)[2] for line in lines if line.startswith("< "))
+        # Of the report: the values; its invoke id and times are of this run.
+        same = apdus[0] in received and apdus[2] in received and all(
+            v in received for v in ("000a01b02026031709", "000a" + "e16b2026031709", "000a" + "e18f2026031709"))
+        result(values == {"pef": ("432", "L/min"), "fev1": ("3.63", "L"), "fev6": ("3.99", "L")} and same,
+               "the sample peak-flow session: association and configuration byte for byte, PEF 432 L/min, FEV1 3.63 L,"
+               " FEV6 3.99 L", f"{values} {same} {received[:1200]}")
+
+
 def unplug(name, keys, limit):
     """The cable pulled at many bytes of a session: a clear error each time, and the next session works."""
     with Bed({name: keys}) as bed:
@@ -377,7 +404,8 @@ def main():
         skip("spirometers end to end", "no umockdev")
     else:
         only = [a for a in sys.argv[2:] if not a.startswith("-")]
-        for part in (vitalograph, stray, curves, calibration, leaks, personal_health_devices):
+        for part in (vitalograph, stray, curves, calibration, leaks, personal_health_devices,
+                     sample_session):
             if not only or part.__name__ in only:
                 try:
                     part()
