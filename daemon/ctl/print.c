@@ -334,3 +334,12 @@ const char *say_end(const char *end) {
                                       {"crash", "panne"}, {"none", "coupé"},   {0}};
   return word(words, end);
 }
+
+const char *french_number(const char *text, char number[static DEC_TEXT_MAX]) {
+  if (!text || !str_copy(number, DEC_TEXT_MAX, text))
+    return "?";
+  char *point = strchr(number, '.');
+  if (point)
+    *point = ',';
+  return number;
+}

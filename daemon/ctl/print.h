@@ -4,6 +4,7 @@
 
 #include "buf.h"
 #include "json.h"
+#include <asalee/dec.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -43,6 +44,8 @@ const char *show_date(const char *date);    /* "1957-03-02" as "02/03/1957" */
 const char *show_age(int64_t seconds);
 const char *show_patient(const json_t *patient); /* "DUPONT Marie", or the id */
 const char *show_int(const json_t *object, const char *key);
+/* With the comma that people read here; what is stored and sent has the point. "?" for NULL. */
+const char *french_number(const char *text, char number[static DEC_TEXT_MAX]);
 
 /* The French word for a code of the contract; the code itself when it has none. */
 const char *say_state(const char *state);

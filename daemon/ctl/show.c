@@ -84,16 +84,6 @@ static int write_channels(struct ctl *c, const char *id, const json_t *record, c
 
 /* ---- a record ----------------------------------------------------------------------------------------------- */
 
-/* With the comma that people read here; what is stored and sent has the point. */
-static const char *french_number(const char *text, char number[static DEC_TEXT_MAX]) {
-  if (!text || !str_copy(number, DEC_TEXT_MAX, text))
-    return "?";
-  char *point = strchr(number, '.');
-  if (point)
-    *point = ',';
-  return number;
-}
-
 static void print_channels(FILE *f, const json_t *channels) {
   static const char *const heads[] = {"Voie", "Échantillons", "Par seconde", "Échelle", "Manques", "Origine", NULL};
   struct table t;

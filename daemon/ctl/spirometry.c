@@ -80,13 +80,14 @@ static void print_aids(FILE *f, const json_t *aids) {
                                       "% théorique", "z",      "",       NULL};
   const json_t *reference = json_object_get(aids, "reference"), *results = json_object_get(aids, "results");
   const json_t *response = json_object_get(aids, "response");
+  char age[DEC_TEXT_MAX], height[DEC_TEXT_MAX];
   if (!json_is_object(aids))
     return;
   fputc('\n', f);
   if (json_is_object(reference))
     print_fieldf(f, "Référence", "%s, table %.12s, %s ans, %s cm, sexe %s", json_text(reference, "set"),
-                 json_text(reference, "table_sha256"), json_text(reference, "age"), json_text(reference, "height_cm"),
-                 json_text(reference, "sex"));
+                 json_text(reference, "table_sha256"), french_number(json_text(reference, "age"), age),
+                 french_number(json_text(reference, "height_cm"), height), json_text(reference, "sex"));
   else
     print_field(f, "Référence", json_text(aids, "why"));
   struct table t;
@@ -95,12 +96,12 @@ static void print_aids(FILE *f, const json_t *aids) {
     const json_t *r = json_array_get(results, i);
     table_add(&t, say_phase(json_text(r, "phase")));
     table_add(&t, say_code(json_text(r, "code")));
-    table_addf(&t, "%s %s", json_text(r, "value") ? json_text(r, "value") : "?",
-               json_text(r, "unit") && strcmp(json_text(r, "unit"), "1") ? json_text(r, "unit") : "");
-    table_add(&t, json_text(r, "predicted"));
-    table_add(&t, json_text(r, "lln"));
-    table_add(&t, json_text(r, "percent_predicted"));
-    table_add(&t, json_text(r, "z"));
+    char number[DEC_TEXT_MAX];
+    const char *unit = json_text(r, "unit");
+    table_addf(&t, "%s %s", french_number(json_text(r, "value"), number), unit && strcmp(unit, "1") ? unit : "");
+    const char *const keys[] = {"predicted", "lln", "percent_predicted", "z"};
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+      table_add(&t, json_text(r, keys[k]) ? french_number(json_text(r, keys[k]), number) : NULL);
     table_add(&t, json_text(r, "flag") ? "sous la limite" : NULL);
   }
   table_print(&t, f, "Aucun résultat.");
@@ -111,7 +112,7 @@ static void print_aids(FILE *f, const json_t *aids) {
     const char *ml = show_int(change, "change_ml");
     if (ml)
       print_fieldf(f, "Réversibilité", "%s %s mL, %s %% de la théorique, %s", say_code(codes[i]), ml,
-                   json_text(change, "percent_predicted") ? json_text(change, "percent_predicted") : "?",
+                   french_number(json_text(change, "percent_predicted"), age),
                    json_is_true(json_object_get(change, "significant")) ? "significative" : "non significative");
   }
 }
@@ -124,8 +125,9 @@ void print_spirometry(FILE *f, const json_t *study) {
   for (size_t i = 0; calibration && i < sizeof states / sizeof *states; i++)
     if (!strcmp(calibration, states[i][0]))
       print_field(f, "Seringue", states[i][1]);
+  char height[DEC_TEXT_MAX];
   if (json_text(study, "height_cm"))
-    print_fieldf(f, "Taille", "%s cm", json_text(study, "height_cm"));
+    print_fieldf(f, "Taille", "%s cm", french_number(json_text(study, "height_cm"), height));
   for (size_t i = 0; i < json_array_size(phases); i++)
     print_phase(f, json_array_get(phases, i));
   print_aids(f, json_object_get(study, "aids"));

@@ -1,8 +1,10 @@
 /* The driver ABI. A driver is one folder under drivers/ and one line in drivers/table.c.
  *
- * Everything is synchronous. A function returns 0 or a count, else a negative errno. A driver owns nothing that
- * outlives a call, never allocates, never logs, never opens anything: the worker process (drivers/worker) holds the
- * one device node, records every byte below acq_read/acq_write, and is sandboxed before identify() runs.
+ * Everything is synchronous. A function returns 0 or a count, else a negative errno. A driver never allocates, never
+ * logs, never opens anything, and owns nothing that outlives a call, except what identify(), acquire() and release()
+ * of one conversation share: static memory that identify() makes anew (a process runs one conversation): the worker
+ * process (drivers/worker) holds the one device node, records every byte below acq_read/acq_write, and is sandboxed
+ * before identify() runs.
  *
  * Errors a driver returns (the daemon turns each into a code and a French sentence, config/messages.fr):
  *   -EPROTO     a frame or an answer that the protocol does not allow
