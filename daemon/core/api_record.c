@@ -132,18 +132,17 @@ enum problem api_record_channels(struct api_call *call) {
 
 /* ---- the tray ---- */
 
-#define STRAY_COLUMNS                                                                                           \
-  "SELECT u.id, u.at, a.device, u.driver, u.driver_version, a.started, a.offset_minutes, u.sha256 FROM stray u" \
+#define STRAY_COLUMNS                                                              \
+  "SELECT u.id, u.at, a.device, u.driver, u.driver_version, u.sha256 FROM stray u" \
   " JOIN acquisition a ON a.id = u.acquisition"
 
-/* Why it is there, what it holds; never whose order it came with: it may be anybody's. */
+/* Why it is there, what it holds; not whose order it came with: it may be anybody's. (The times tell who was there.) */
 static json_t *stray_json(const struct rows *r) {
-  char ref[32], started[WALL_TEXT_MAX];
+  char ref[32];
   str_ref('U', rows_int(r, 0), ref);
-  wall_format((struct wall){rows_int(r, 5), (int16_t)rows_int(r, 6)}, started);
-  return json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:s}", "created", json_time(rows_int(r, 1)), "device",
-                   rows_text(r, 2), "driver", rows_text(r, 3), "driver_version", rows_text(r, 4), "host_started",
-                   started, "id", ref, "reason", problem_code(P_reading_stray));
+  return json_pack("{s:o, s:s, s:s, s:s, s:s, s:s}", "created", json_time(rows_int(r, 1)), "device", rows_text(r, 2),
+                   "driver", rows_text(r, 3), "driver_version", rows_text(r, 4), "id", ref, "reason",
+                   problem_code(P_reading_stray));
 }
 
 enum problem api_unmatched(struct api_call *call) {
@@ -181,7 +180,7 @@ enum problem api_unmatched_get(struct api_call *call) {
   _json_cleanup_ json_t *summary = NULL, *record = NULL;
   if (rows_next(&r)) {
     summary = stray_json(&r);
-    text_at(&r, 7, f.sha256, sizeof f.sha256);
+    text_at(&r, 5, f.sha256, sizeof f.sha256);
   }
   int err = rows_finish(&r);
   if (err < 0 || !f.sha256[0])

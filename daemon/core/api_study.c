@@ -126,7 +126,8 @@ static int comment_json(struct api_call *call, int64_t study, json_t **ret) {
   return rows_finish(&r);
 }
 
-/* What a spirometry has besides: how good its blows are, the spirometer's verification, and for the reader the aids. */
+/* What a spirometry has besides: how good its blows are, the spirometer's verification (the worst that a blow was made
+ * under), and for the reader the aids. */
 static enum problem spirometry_json(struct api_call *call, const struct study *y, json_t *study) {
   _json_cleanup_ json_t *assessment = NULL;
   json_t *aids = NULL;
@@ -137,7 +138,11 @@ static enum problem spirometry_json(struct api_call *call, const struct study *y
   dec_format((struct dec){(int32_t)y->height_mm, -1}, height);
   struct rows rows =
       store_query(call->api->store,
-                  "SELECT calibration_state FROM acquisition WHERE study = ? ORDER BY id DESC LIMIT 1", "i", y->id);
+                  "SELECT calibration_state FROM acquisition a WHERE study = ?1 AND (EXISTS (SELECT 1 FROM"
+                  " record r WHERE r.acquisition = a.id AND r.id NOT IN (SELECT record FROM"
+                  " supersession)) OR id = (SELECT max(id) FROM acquisition WHERE study = ?1)) ORDER BY"
+                  " instr('failed missing overdue valid unused', calibration_state) LIMIT 1",
+                  "i", y->id);
   json_t *calibration = rows_next(&rows) && !rows_is_null(&rows, 0) ? json_string(rows_text(&rows, 0)) : json_null();
   r = rows_finish(&rows);
   json_object_set_new(study, "calibration", calibration);

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RECORDS_MAX 64 /* of one study; a session has a dozen blows */
+#define RECORDS_MAX 64 /* of one study, the newest; a session has a dozen blows */
 
 struct reading {
   int64_t id;
@@ -53,14 +53,15 @@ static int load(struct artefacts *a, const char *sha256, const char *samples, st
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "samples are stored little endian and used as they are");
 
-/* The records that stand, oldest first. *ret_bad: what could not be read. */
+/* The newest records that stand, oldest first. *ret_bad: what could not be read. */
 static int readings_load(struct store *s, struct artefacts *a, int64_t study, struct readings *ret, int *ret_bad) {
   struct rows r = store_query(s,
-                              "SELECT r.id, r.sha256, r.samples, a.started, a.offset_minutes FROM record r"
-                              " JOIN acquisition a ON a.id = r.acquisition"
-                              " WHERE r.study = ? AND r.id NOT IN (SELECT record FROM supersession) ORDER BY r.id",
-                              "i", study);
-  while (*ret_bad == 0 && ret->n < RECORDS_MAX && rows_next(&r)) {
+                              "SELECT * FROM (SELECT r.id, r.sha256, r.samples, a.started, a.offset_minutes"
+                              " FROM record r JOIN acquisition a ON a.id = r.acquisition"
+                              " WHERE r.study = ? AND r.id NOT IN (SELECT record FROM supersession)"
+                              " ORDER BY r.id DESC LIMIT ?) ORDER BY 1",
+                              "ii", study, (int64_t)RECORDS_MAX);
+  while (*ret_bad == 0 && rows_next(&r)) {
     struct reading *x = &ret->list[ret->n++];
     *x = (struct reading){.id = rows_int(&r, 0)};
     char started[WALL_TEXT_MAX];
@@ -134,7 +135,7 @@ int assessment_make(struct store *s, struct artefacts *a, const struct study *st
   /* Without a text: what was shown before no longer holds. */
   if (r == 0)
     r = store_run(s, "INSERT INTO assessment(study, at, json) VALUES(?,?,?)", "iit", study->id, now, text);
-  if (r >= 0 && text && is_poor(assessment))
+  if (r >= 0 && (bad < 0 || (text && is_poor(assessment))))
     r = store_run(s, "UPDATE study SET clean = 0 WHERE id = ?", "i", study->id);
   return r < 0 ? r : 0;
 }

@@ -138,8 +138,12 @@ static void adapter_remove(struct devices *d, const char *syspath) {
     }
 }
 
+/* The kernel may move a device (a Bluetooth port when it connects): its node is the same, its path another. */
 static void adapter_add(struct devices *d, const struct adapter *a) {
   adapter_remove(d, a->syspath);
+  for (unsigned i = 0; i < d->n_adapters; i++)
+    if (!strcmp(d->adapters[i].node, a->node))
+      d->adapters[i--] = d->adapters[--d->n_adapters];
   if (d->n_adapters == ADAPTERS_MAX)
     log_warning("devices: more than %d serial ports and USB devices, %s is not watched", ADAPTERS_MAX, a->node);
   else
@@ -162,14 +166,22 @@ static int on_uevent(sd_device_monitor *monitor, sd_device *dev, void *arg) {
   return 0;
 }
 
-/* Not a virtual console, of which /sys/class/tty lists 64: they have no device behind them. Not an interface of a USB
- * device. */
-static bool is_candidate(sd_device *dev) {
-  const char *subsystem = "", *devtype = "";
+/* Not a virtual console, of which /sys/class/tty lists 64: they have no device behind them. Nor has a Bluetooth port
+ * that is not connected: it is one when a declaration names it. Not an interface of a USB device. */
+static bool is_candidate(const struct devices *d, sd_device *dev) {
+  const char *subsystem = "", *devtype = "", *node = "";
   sd_device *parent;
   sd_device_get_subsystem(dev, &subsystem);
   sd_device_get_devtype(dev, &devtype);
-  return strcmp(subsystem, "usb") ? sd_device_get_parent(dev, &parent) >= 0 : !strcmp(devtype, "usb_device");
+  if (!strcmp(subsystem, "usb"))
+    return !strcmp(devtype, "usb_device");
+  if (sd_device_get_parent(dev, &parent) >= 0)
+    return true;
+  sd_device_get_devname(dev, &node);
+  for (unsigned i = 0; i < d->n; i++)
+    if (!strcmp(d->list[i].conf.node, node))
+      return true;
+  return false;
 }
 
 static int devices_scan(struct devices *d) {
@@ -184,7 +196,7 @@ static int devices_scan(struct devices *d) {
   for (sd_device *dev = r < 0 ? NULL : sd_device_enumerator_get_device_first(e); dev;
        dev = sd_device_enumerator_get_device_next(e)) {
     struct adapter a;
-    if (is_candidate(dev) && adapter_read(dev, &a))
+    if (is_candidate(d, dev) && adapter_read(dev, &a))
       adapter_add(d, &a);
   }
   sd_device_enumerator_unref(e);

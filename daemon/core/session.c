@@ -206,14 +206,12 @@ static enum problem record_check(const struct session *x, int part, json_t **ret
   return P_OK;
 }
 
-/* Checks what there is; a reading that is all stray is no reading of this study. */
+/* Checks what there is, each by itself; a reading that is all stray is no reading of this study. */
 static enum problem records_check(const struct session *x, json_t *ret[static WIRE_RECORDS]) {
-  for (int i = 0; i < WIRE_RECORDS; i++) {
-    enum problem p = x->end.records[i].json ? record_check(x, i, &ret[i]) : P_OK;
-    if (p != P_OK)
-      return p;
-  }
-  return ret[WIRE_OWN] ? P_OK : P_reading_stray;
+  enum problem p[WIRE_RECORDS];
+  for (int i = 0; i < WIRE_RECORDS; i++)
+    p[i] = x->end.records[i].json ? record_check(x, i, &ret[i]) : P_OK;
+  return ret[WIRE_OWN] ? P_OK : p[WIRE_OWN] ? p[WIRE_OWN] : p[WIRE_STRAY] ? p[WIRE_STRAY] : P_reading_stray;
 }
 
 static void records_finish(json_t *records[static WIRE_RECORDS]) {
@@ -252,10 +250,11 @@ static int store_stray(struct session *x, int64_t now) {
   if (r >= 0)
     r = store_run(x->all->parts.store,
                   "INSERT INTO stray(acquisition, sha256, samples, driver, driver_version, program, at)"
-                  " VALUES(?,?,?,?,?,?,?)",
+                  " SELECT ?1,?2,?3,?4,?5,?6,?7 WHERE NOT EXISTS (SELECT 1 FROM stray WHERE acquisition = ?1"
+                  " AND sha256 = ?2)",
                   "ittttti", x->id, json_sha, x->end.records[WIRE_STRAY].data_bytes ? data_sha : NULL, x->driver.name,
                   x->driver.version, PROGRAM, now);
-  if (r < 0)
+  if (r <= 0) /* a redecode that came to the same */
     return r;
   str_ref('U', store_last_id(x->all->parts.store), ref);
   return change_add(x->all->parts.store, "unmatched", ref, NULL);
@@ -285,8 +284,15 @@ static int store_record(struct session *x, const json_t *record, int64_t now) {
   return r;
 }
 
+/* A blow into a spirometer that was not verified is for the nurse to confirm. */
 static int assess(struct session *x, int64_t now) {
   struct study study;
+  int r = store_run(x->all->parts.store,
+                    "UPDATE study SET clean = 0 WHERE id = ? AND EXISTS (SELECT 1 FROM acquisition WHERE id = ?"
+                    " AND calibration_state IN ('missing','overdue','failed'))",
+                    "ii", x->study, x->id);
+  if (r < 0)
+    return r;
   enum problem p = study_find(x->all->parts.store, x->study, &study);
   return p == P_OK ? assessment_make(x->all->parts.store, x->all->parts.artefacts, &study, now) : -EIO;
 }
@@ -321,7 +327,7 @@ static enum problem store_end(struct session *x, struct study *study, enum probl
     r = store_record(x, records[WIRE_OWN], now);
   if (r >= 0 && !failure)
     r = assess(x, now);
-  if (r >= 0 && (!failure || failure == P_reading_stray) && records[WIRE_STRAY])
+  if (r >= 0 && records[WIRE_STRAY])
     r = store_stray(x, now);
   records_finish(records);
   if (r >= 0)
@@ -355,7 +361,8 @@ static enum problem store_redecode(struct session *x) {
   if (failure == P_OK)
     failure = records_check(x, records);
   _json_cleanup_ json_t *record = failure ? NULL : json_incref(records[WIRE_OWN]);
-  records_finish(records); /* what is stray was put aside when it came */
+  const bool has_stray = records[WIRE_STRAY] != NULL;
+  records_finish(records);
   char ref[32];
   struct study study;
   enum problem p = study_find(store, x->study, &study);
@@ -381,6 +388,8 @@ static enum problem store_redecode(struct session *x) {
     if (r >= 0)
       r = change_add(store, "study", ref, study_state_name(study.state));
   }
+  if (r >= 0 && has_stray)
+    r = store_stray(x, now);
   if (r >= 0)
     r = audit_add(store, &by, "study.redecode", ref,
                   json_pack("{s:I, s:s}", "acquisition", (json_int_t)x->id, "outcome", problem_code(failure)));

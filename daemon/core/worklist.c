@@ -291,9 +291,9 @@ enum problem study_release(struct store *s, const struct caller *c, struct study
   return claim_end(s, c, study, token, EV_RELEASE, NULL);
 }
 
-/* What the signature covers: the hash over the patient's identity as it is now (id and version) and the hashes of the
- * records that stand, oldest first. */
-static int covers_hash(struct store *s, const struct study *study, const struct patient *patient,
+/* What the signature covers: the hash over the patient's identity as it is now (id and version), the hashes of the
+ * records that stand, oldest first, and that of the aids that the reader was shown, if any. */
+static int covers_hash(struct store *s, const struct study *study, const struct patient *patient, const char *aids,
                        char ret[static HASH_TEXT]) {
   _json_cleanup_ json_t *list = json_array();
   struct rows r = store_query(s,
@@ -307,8 +307,12 @@ static int covers_hash(struct store *s, const struct study *study, const struct 
   if (err == 0 && !whole)
     err = -ENOMEM;
   size_t n;
-  _json_cleanup_ json_t *covers = json_pack("{s:s, s:I, s:O}", "patient", patient->id, "patient_version",
-                                            (json_int_t)patient->version, "records", list);
+  char shown[HASH_TEXT] = "";
+  if (aids)
+    hash_sha256_text(aids, strlen(aids), shown);
+  _json_cleanup_ json_t *covers =
+      json_pack("{s:s*, s:s, s:I, s:O}", "aids", aids ? shown : NULL, "patient", patient->id, "patient_version",
+                (json_int_t)patient->version, "records", list);
   _free_cleanup_ char *text = json_canonical(covers, &n);
   if (err < 0 || !text)
     return err < 0 ? err : -ENOMEM;
@@ -326,7 +330,7 @@ enum problem study_sign(struct store *s, const struct caller *c, struct study *s
   if (p != P_OK)
     return p;
   char covers[HASH_TEXT], ref[32];
-  int r = covers_hash(s, study, &patient, covers);
+  int r = covers_hash(s, study, &patient, aids, covers);
   if (r >= 0)
     r = store_run(s,
                   "INSERT INTO interpretation(study, version, by, at, conclusion, text, covers, patient_version, aids)"

@@ -4,6 +4,7 @@
 #include "nomenclature.h"
 #include "str.h"
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@
 #define MEASURES_MAX 1024
 #define STATEMENTS_MAX 256
 #define STATEMENT_BYTES_MAX 16384
+#define CHANNEL_LEFT_OUT UINT_MAX /* the index of a channel that is not kept */
 #define RECORD_SCHEMA "asaleed-record-2"
 #define RECORD_CLOCK_TEXT 23 /* YYYY-MM-DDThh:mm:ss.mmm */
 
@@ -20,7 +22,7 @@
 struct channel {
   const struct nomenclature *row;
   struct dec rate, scale;
-  bool derived;
+  bool derived, left_out; /* left_out: of somebody else's record, and not fit for one */
   unsigned trial;
   struct buf samples; /* int16_t, host order */
   struct buf gaps;    /* struct gap */
@@ -32,7 +34,7 @@ struct gap {
 
 struct trial {
   struct acq_trial said; /* with the phase it has */
-  bool stray, measured;  /* measured: it holds a measure or a channel */
+  bool stray, measured;  /* measured: it holds a measure or a channel, known in the end */
 };
 
 struct acq_record {
@@ -42,8 +44,9 @@ struct acq_record {
   const struct acq_capture *capture;
   enum acq_modality modality;
   struct trial *trials;     /* owned; number i + 1 */
+  bool has_own;             /* in the end: something is this patient's */
   unsigned n_trials, trial; /* trial: what is being added to, 0 = the session */
-  struct channel channels[RECORD_CHANNELS_MAX];
+  struct channel channels[WIRE_RECORDS * RECORD_CHANNELS_MAX];
   unsigned n_channels;
   json_t *measures, *quality, *statements; /* each item with its "trial" */
 };
@@ -112,9 +115,30 @@ static bool is_possible(const struct nomenclature *row, struct dec value, const 
   return compare(row, value, unit, row->hard_low) >= 0 && compare(row, value, unit, row->hard_high) <= 0;
 }
 
-static void mark_measured(struct acq_record *r) {
-  if (r->trial)
-    r->trials[r->trial - 1].measured = true;
+/* What goes into somebody else's record must never cost this patient's: what of it does not fit is left out there, and
+ * stays in the capture. */
+static bool is_spared(const struct acq_record *r, unsigned trial) {
+  return trial && r->trials[trial - 1].stray;
+}
+
+/* How many items of the list are of the part that is being added to. */
+static size_t items_beside(const struct acq_record *r, const json_t *list) {
+  size_t i, n = 0;
+  json_t *item;
+  json_array_foreach(list, i, item) {
+    n += is_spared(r, (unsigned)json_integer_value(json_object_get(item, "trial"))) == is_spared(r, r->trial);
+  }
+  return n;
+}
+
+/* The list has no room for one more of this part: fails the record, unless it is somebody else's. Lists are short
+ * unless somebody means harm. */
+static bool is_full(struct acq_record *r, const json_t *list, size_t most, const char *why) {
+  if (json_array_size(list) < most || items_beside(r, list) < most)
+    return false;
+  if (!is_spared(r, r->trial))
+    refuse(r, -EPROTO, why);
+  return true;
 }
 
 void acq_rec_measure(struct acq_record *r, const char *code, struct dec value, const char *unit_text) {
@@ -126,7 +150,10 @@ void acq_rec_measure(struct acq_record *r, const char *code, struct dec value, c
     return refuse(r, -EINVAL, "a measure that the nomenclature does not list");
   normalise(row, &value, &unit);
   if (!is_possible(row, value, unit) || !dec_is_exact(value)) {
-    acq_rec_fail(r, -ERANGE, "%s is outside what can be", code);
+    if (is_spared(r, r->trial))
+      acq_rec_quality(r, "value_missing", row->kind == 'M' ? code : "", 1);
+    else
+      acq_rec_fail(r, -ERANGE, "%s is outside what can be", code);
     return;
   }
   if (row->kind == 'S') {
@@ -140,10 +167,9 @@ void acq_rec_measure(struct acq_record *r, const char *code, struct dec value, c
     sentence[n - (sentence[n - 1] == ' ')] = 0;
     return acq_rec_statement(r, code, sentence);
   }
-  if (json_array_size(r->measures) >= MEASURES_MAX)
-    return refuse(r, -EPROTO, "too many measures");
+  if (is_full(r, r->measures, MEASURES_MAX, "too many measures"))
+    return;
   const char *flag = flag_of(row, value, unit);
-  mark_measured(r);
   append(r, r->measures,
          json_pack("{s:s, s:o, s:s, s:s, s:i, s:i, s:s, s:o}", "code", row->code, "flags",
                    flag ? json_pack("[s]", flag) : json_array(), "label", row->label, "loinc", row->loinc, "mdc",
@@ -159,8 +185,10 @@ void acq_rec_modality(struct acq_record *r, enum acq_modality modality) {
   r->modality = modality;
 }
 
-/* Two minutes are what clocks that were compared may differ by, and what an instrument needs to say what it has. */
-#define GRACE_US (120 * WALL_SECOND)
+/* What clocks that were compared may still differ by: instruments tell whole seconds. */
+#define GRACE_US (5 * WALL_SECOND)
+/* What those that were not may: then the nurse is asked. */
+#define GRACE_UNCOMPARED_US (120 * WALL_SECOND)
 
 /* Was it made while the acquisition ran? What has no time came live; bare bytes tell no time to compare with. */
 static bool is_stray(const struct acq_record *r, const struct acq_trial *t) {
@@ -168,9 +196,9 @@ static bool is_stray(const struct acq_record *r, const struct acq_trial *t) {
   if (!t->timed || c->raw)
     return false;
   uint32_t last = c->n_events ? c->events[c->n_events - 1].ms : 0;
-  int64_t at = t->clock_us + t->slow_us;
-  return at < acq_order_clock_us(&c->header.order, 0) - GRACE_US ||
-         at > acq_order_clock_us(&c->header.order, last) + GRACE_US;
+  int64_t at = t->clock_us + t->slow_us, grace = t->compared ? GRACE_US : GRACE_UNCOMPARED_US;
+  return at < acq_order_clock_us(&c->header.order, 0) - grace ||
+         at > acq_order_clock_us(&c->header.order, last) + grace;
 }
 
 unsigned acq_rec_trial(struct acq_record *r, const struct acq_trial *trial) {
@@ -191,7 +219,17 @@ unsigned acq_rec_trial(struct acq_record *r, const struct acq_trial *trial) {
   *t = (struct trial){.said = *trial, .stray = is_stray(r, trial)};
   if (trial->phase == ACQ_NO_PHASE)
     t->said.phase = r->capture->header.order.phase;
-  return r->trial = ++r->n_trials;
+  r->trial = ++r->n_trials;
+  if (trial->timed && !trial->compared && !t->stray && !r->capture->raw)
+    acq_rec_quality(r, "reading_time_unverified", "", 1);
+  return r->err ? 0 : r->trial;
+}
+
+static size_t channels_beside(const struct acq_record *r) {
+  size_t n = 0;
+  for (unsigned i = 0; i < r->n_channels; i++)
+    n += is_spared(r, r->channels[i].trial) == is_spared(r, r->trial);
+  return n;
 }
 
 unsigned acq_rec_channel(struct acq_record *r, const char *code, struct dec rate_hz, struct dec scale, bool derived) {
@@ -202,12 +240,13 @@ unsigned acq_rec_channel(struct acq_record *r, const char *code, struct dec rate
     refuse(r, -EINVAL, "a channel that the nomenclature does not list");
     return 0;
   }
-  if (r->n_channels == RECORD_CHANNELS_MAX || rate_hz.mantissa < 0 || scale.mantissa <= 0 || !dec_is_exact(rate_hz) ||
-      !dec_is_exact(scale)) {
+  if (channels_beside(r) == RECORD_CHANNELS_MAX && is_spared(r, r->trial))
+    return CHANNEL_LEFT_OUT;
+  if (channels_beside(r) == RECORD_CHANNELS_MAX || rate_hz.mantissa < 0 || scale.mantissa <= 0 ||
+      !dec_is_exact(rate_hz) || !dec_is_exact(scale)) {
     refuse(r, -EPROTO, "too many channels, or one without a rate or scale");
     return 0;
   }
-  mark_measured(r);
   r->channels[r->n_channels] = (struct channel){
       .row = row,
       .rate = rate_hz,
@@ -221,6 +260,8 @@ unsigned acq_rec_channel(struct acq_record *r, const char *code, struct dec rate
 }
 
 static struct channel *channel_at(struct acq_record *r, unsigned channel) {
+  if (channel == CHANNEL_LEFT_OUT)
+    return NULL;
   if (!r->err && channel >= r->n_channels)
     refuse(r, -EINVAL, "no such channel");
   return r->err ? NULL : &r->channels[channel];
@@ -313,8 +354,8 @@ static void add_quality(struct acq_record *r, const char *code, const char *subj
       refuse(r, -ENOMEM, "no memory");
     return;
   }
-  if (json_array_size(r->quality) >= most)
-    return refuse(r, -EPROTO, "too many quality items to be a recording");
+  if (is_full(r, r->quality, most, "too many quality items to be a recording"))
+    return;
   char text[512];
   quality_text(q, subject, text);
   append(r, r->quality,
@@ -329,8 +370,10 @@ void acq_rec_quality(struct acq_record *r, const char *code, const char *subject
 void acq_rec_statement(struct acq_record *r, const char *code, const char *text) {
   if (r->err)
     return;
-  if (strlen(text) > STATEMENT_BYTES_MAX || json_array_size(r->statements) >= STATEMENTS_MAX)
-    return refuse(r, -EPROTO, "more statements than a record holds");
+  if (strlen(text) > STATEMENT_BYTES_MAX)
+    return refuse(r, -EPROTO, "a longer statement than a record holds");
+  if (is_full(r, r->statements, STATEMENTS_MAX, "more statements than a record holds"))
+    return;
   if (strlen(code) >= ACQ_TEXT_MAX || !str_is_clean_utf8(code, strlen(code)) || !json_is_clean(text, strlen(text)))
     return refuse(r, -EINVAL, "a statement that is not clean UTF-8");
   append(r, r->statements, json_pack("{s:s, s:s, s:i}", "code", code, "text", text, "trial", (int)r->trial));
@@ -374,8 +417,16 @@ static void builder_finish(struct acq_record *r) {
   json_decref(r->statements);
 }
 
+/* A channel that cannot be: fails the record, unless it is somebody else's. */
+static void unfit(struct acq_record *r, struct channel *c, int err, const char *why) {
+  if (is_spared(r, c->trial))
+    c->left_out = true;
+  else
+    refuse(r, err, why);
+}
+
 /* Every sample of a channel lies in its hard range. */
-static void check_range(struct acq_record *r, const struct channel *c) {
+static void check_range(struct acq_record *r, struct channel *c) {
   const int16_t *v = (const int16_t *)(const void *)c->samples.data;
   int32_t low = 0, high = 0;
   for (size_t i = 0; i < c->samples.len / sizeof *v; i++) {
@@ -385,12 +436,13 @@ static void check_range(struct acq_record *r, const struct channel *c) {
   struct dec bottom, top;
   if (dec_mul(c->scale, low, &bottom) < 0 || dec_mul(c->scale, high, &top) < 0 ||
       dec_cmp(bottom, c->row->hard_low) < 0 || dec_cmp(top, c->row->hard_high) > 0)
-    refuse(r, -ERANGE, "a sample is outside what can be");
+    unfit(r, c, -ERANGE, "a sample is outside what can be");
 }
 
-/* Does what was made in this trial (0: in the session as a whole) go into that record? */
+/* Does what was made in this trial (0: in the session as a whole) go into that record? What is of the session is this
+ * patient's, and goes aside only with all the rest. */
 static bool belongs(const struct acq_record *r, unsigned trial, int part) {
-  return trial == 0 || r->trials[trial - 1].stray == (part == WIRE_STRAY);
+  return (trial ? r->trials[trial - 1].stray : !r->has_own) == (part == WIRE_STRAY);
 }
 
 /* A conversation that went on to acquire() and not to release() was cut, whatever its last line says. */
@@ -433,13 +485,13 @@ static size_t samples_of(const struct channel *c) {
 /* A channel without a rate has one channel beside it that gives its instants. */
 static void check_instants(struct acq_record *r) {
   for (unsigned i = 0; i < r->n_channels; i++) {
-    const struct channel *c = &r->channels[i];
+    struct channel *c = &r->channels[i];
     unsigned steps = 0;
     for (unsigned k = 0; k < r->n_channels; k++)
       steps += r->channels[k].trial == c->trial && !strcmp(r->channels[k].row->code, "time_step") &&
                samples_of(&r->channels[k]) == samples_of(c);
     if (c->rate.mantissa == 0 && steps != 1)
-      return refuse(r, -EPROTO, "a channel has neither a rate nor instants");
+      unfit(r, c, -EPROTO, "a channel has neither a rate nor instants");
   }
 }
 
@@ -491,7 +543,7 @@ static json_t *items_of(const struct acq_record *r, const json_t *list, int part
 static int channels_of(const struct acq_record *r, int part, json_t *channels, struct buf *data) {
   for (unsigned i = 0; i < r->n_channels; i++) {
     const struct channel *c = &r->channels[i];
-    if (!belongs(r, c->trial, part))
+    if (c->left_out || !belongs(r, c->trial, part) || json_array_size(channels) == RECORD_CHANNELS_MAX)
       continue;
     if (json_array_append_new(channels, channel_json(c, data->len / sizeof(int16_t))) < 0)
       return -ENOMEM;
@@ -499,6 +551,15 @@ static int channels_of(const struct acq_record *r, int part, json_t *channels, s
       return data->err;
   }
   return 0;
+}
+
+/* The daemon judges all blows of a study at once, between two requests: they are bounded. */
+static size_t json_max(enum acq_modality m) {
+  return m == ACQ_SPIROMETRY ? RECORD_JSON_MAX / 8 : RECORD_JSON_MAX;
+}
+
+static size_t data_max(enum acq_modality m) {
+  return m == ACQ_SPIROMETRY ? RECORD_DATA_MAX / 8 : RECORD_DATA_MAX;
 }
 
 static int encode(struct acq_record *r, int part, struct record_result *ret) {
@@ -535,7 +596,7 @@ static int encode(struct acq_record *r, int part, struct record_result *ret) {
   char *json = record ? json_canonical(record, &bytes) : NULL;
   if (!json)
     return -ENOMEM;
-  if (bytes > RECORD_JSON_MAX) {
+  if (bytes > json_max(r->modality) || data.len > data_max(r->modality)) {
     free(json);
     return -EFBIG;
   }
@@ -545,21 +606,39 @@ static int encode(struct acq_record *r, int part, struct record_result *ret) {
   return 0;
 }
 
+/* Which trials hold a measure or a channel. */
+static void find_measured(struct acq_record *r) {
+  size_t i;
+  json_t *item;
+  json_array_foreach(r->measures, i, item) {
+    unsigned trial = (unsigned)json_integer_value(json_object_get(item, "trial"));
+    if (trial)
+      r->trials[trial - 1].measured = true;
+  }
+  for (i = 0; i < r->n_channels; i++)
+    if (r->channels[i].trial && !r->channels[i].left_out)
+      r->trials[r->channels[i].trial - 1].measured = true;
+}
+
 /* Both records; that of the session says so when the instrument sent something else besides. A trial without a
  * reading makes no record; nor does the session when all that was measured in trials is stray. */
 static int encode_all(struct acq_record *r, struct record_result ret[static WIRE_RECORDS]) {
   unsigned n_own = 0, n_stray = 0;
+  find_measured(r);
   for (unsigned i = 0; i < r->n_trials; i++) {
     n_own += r->trials[i].measured && !r->trials[i].stray;
     n_stray += r->trials[i].measured && r->trials[i].stray;
   }
+  r->has_own = n_own || !n_stray;
   if (n_own && n_stray)
     add_quality(r, "readings_stray", "", n_stray, QUALITY_MAX);
   int err = r->err;
-  if (err == 0 && (n_own || !n_stray))
+  if (err == 0 && r->has_own)
     err = encode(r, WIRE_OWN, &ret[WIRE_OWN]);
   if (err == 0 && n_stray)
     err = encode(r, WIRE_STRAY, &ret[WIRE_STRAY]);
+  if (err == -EFBIG && ret[WIRE_OWN].json) /* what others left behind is too much for a record: the capture keeps it */
+    err = 0;
   if (err < 0)
     refuse(r, err, err == -EFBIG ? "more than a record holds" : "no memory");
   else if (!ret[WIRE_OWN].json && !ret[WIRE_STRAY].json)
@@ -923,6 +1002,11 @@ int record_read(const char *json, size_t json_bytes, const void *data, size_t da
   int err = json_read(json, json_bytes, &r, reason);
   if (err == 0)
     err = read_form(r, reason);
+  if (err == 0) {
+    enum acq_modality m = acq_modality_find(json_text(r, "modality"));
+    if (json_bytes > json_max(m) || data_bytes > data_max(m))
+      err = no(reason, "larger than a record of its kind");
+  }
   if (err == 0)
     err = read_acquired(json_object_get(r, "acquired"), data, data_bytes, reason);
   if (err == 0)

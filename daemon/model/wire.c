@@ -82,7 +82,8 @@ static void get_preview(struct acq_cur *c, struct wire_preview *p) {
   p->scale = get_dec(c);
   for (unsigned ch = 0; ch < p->channels && !c->err; ch++) {
     p->code[ch] = acq_u8(c);
-    if (!nomenclature_row(p->code[ch]))
+    const struct nomenclature *row = nomenclature_row(p->code[ch]);
+    if (!row || row->kind != 'C') /* the nurse sees it: samples, nothing that an instrument concludes */
       acq_refuse(c, -EPROTO);
     for (unsigned s = 0; s < p->samples && !c->err; s++)
       p->values[ch][s] = (int16_t)acq_u16le(c);

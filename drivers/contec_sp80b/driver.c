@@ -650,8 +650,10 @@ static int add_trial(struct decoding *d, const struct trial *t, const uint8_t *c
     acq_rec_quality(d->record, "unknown_value", "", 1);
     return 0;
   }
-  acq_rec_trial(d->record, &(struct acq_trial){
-                               .phase = b->drug ? ACQ_POST : ACQ_NO_PHASE, .timed = true, .clock_us = b->clock_us});
+  acq_rec_trial(d->record, &(struct acq_trial){.phase = b->drug ? ACQ_POST : ACQ_NO_PHASE,
+                                               .timed = true,
+                                               .clock_us = b->clock_us,
+                                               .compared = d->set});
   if (forced)
     add_forced(d->record, b);
   else if (b->kind == SP80B_VC)
@@ -727,7 +729,7 @@ const struct acq_driver contec_sp80b = {
     .version = "1",
     .label = "Spiromètre Contec SP80B",
     .modalities = ACQ_MODALITY(ACQ_SPIROMETRY),
-    .maturity = ACQ_SIMULATED,
+    .maturity = ACQ_EXPERIMENTAL,
     .integrity = ACQ_SUM8, /* what came without a sum was read twice */
     .match = match,
     .limits =

@@ -76,6 +76,7 @@ static int moment_of(struct decoding *d, const struct phd_observation *ob, struc
   if (!phd_clock_place(&d->clocks, stamp, d->event_ticks, d->ms, &host_us))
     return fail(d, -EPROTO, "a relative time stamp, and nothing to count from");
   ret->timed = true;
+  ret->compared = counted || d->clocks.agent[stamp->kind].kind != PHD_UNTIMED;
   ret->clock_us = counted ? host_us : stamp->us;
   ret->slow_us = host_us - ret->clock_us;
   return ret->clock_us < 0 ? fail(d, -ERANGE, "a reading from before 1970") : 0;
@@ -144,6 +145,7 @@ static void begin_trial(struct decoding *d) {
   const struct phd_stamp *start = &d->segment->start;
   acq_rec_trial(d->record, &(struct acq_trial){.timed = start->kind != PHD_UNTIMED,
                                                .clock_us = start->us,
+                                               .compared = d->clocks.agent[start->kind].kind != PHD_UNTIMED,
                                                .slow_us = phd_clock_slow_us(&d->clocks, start->kind)});
 }
 

@@ -211,6 +211,7 @@ unsigned phd_trials_write(const struct phd_trials *t, const struct acq_order *or
     unsigned number = acq_rec_trial(record, &(struct acq_trial){.phase = post ? ACQ_POST : ACQ_NO_PHASE,
                                                                 .timed = m->timed,
                                                                 .clock_us = m->clock_us,
+                                                                .compared = m->compared,
                                                                 .slow_us = m->slow_us});
     first = first ? first : number;
     write_values(t, i, record);

@@ -25,7 +25,8 @@ struct phd_moment {
   enum phd_stamp_kind kind;
   int64_t id; /* tells one moment of that kind from another: microseconds, or the counter */
   uint16_t person;
-  bool timed; /* as acq_trial has it, and so the next two; not compared */
+  bool timed; /* as acq_trial has it, and so the next three; not compared */
+  bool compared;
   int64_t clock_us, slow_us;
 };
 

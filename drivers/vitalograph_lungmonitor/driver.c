@@ -22,6 +22,8 @@
 
 #define CLOCKS_DIFFER_US (120 * INT64_C(1000000)) /* more is a clock that is wrong; the record's own grace */
 
+#define FRESH_US (5 * INT64_C(1000000)) /* before the order; clocks tell whole seconds */
+
 #define GET_TIME "GVGT"
 #define SET_TIME "GVST"
 #define EXIT_REMOTE "GVXR"
@@ -38,9 +40,18 @@ struct link {
   bool torn; /* a damaged one came that looked like this monitor's */
   bool echo; /* our own frame came back */
   bool awaits_repeat;
-  bool acked, refused, timed; /* since the last command */
+  bool acked, refused, timed;    /* since the last command */
+  const struct acq_order *order; /* acquire() only */
+  int64_t newest_us;             /* date of the newest blow that came */
   struct vlm_reader reader;
 };
+
+/* What the monitor's clock showed when it was first asked, in identify() or acquire(), and when that was. */
+static struct {
+  bool told;
+  int64_t us;
+  uint64_t ms;
+} its_clock;
 
 enum { BLOW_BEGINS = VLM_NAK + 1 }; /* beside enum vlm_status */
 
@@ -80,6 +91,16 @@ static int say(struct link *l, uint8_t byte) {
   return acq_write(l->io, &byte, 1, WRITE_MS);
 }
 
+/* Blows that it kept come first, and are not what the nurse waits for. Without a clock to go by every blow may be the
+ * one. Its date may be the old clock's or, once the host has set it, ours. */
+static bool is_fresh(const struct link *l) {
+  const int64_t clock_us = l->newest_us;
+  if (!l->blows || !its_clock.told)
+    return l->blows;
+  const int64_t since = acq_order_clock_us(l->order, 0) - FRESH_US;
+  return clock_us >= since || clock_us + acq_order_clock_us(l->order, its_clock.ms) - its_clock.us >= since;
+}
+
 static int meet_frame(struct link *l) {
   const char *payload = l->reader.payload, *reason;
   struct vlm_blow blow;
@@ -98,8 +119,14 @@ static int meet_frame(struct link *l) {
     if (r < 0)
       return acq_fail(l->io, r, "%s", reason);
     l->blows++;
-  } else if (vlm_time_read(payload, &us) != -EPROTO) {
+    l->newest_us = blow.clock_us > l->newest_us ? blow.clock_us : l->newest_us;
+  } else if ((r = vlm_time_read(payload, &us)) != -EPROTO) {
     l->timed = true;
+    if (r == 0 && !its_clock.told) {
+      its_clock.told = true;
+      its_clock.us = us;
+      its_clock.ms = acq_elapsed_ms(l->io);
+    }
   }
   return 0;
 }
@@ -163,6 +190,7 @@ static int failed(struct link *l, int r) {
 static int identify(struct acq_io *io, struct acq_identity *ret) {
   struct link link, *l = &link;
   link_init(l, io);
+  its_clock.told = false;
   l->identifying = true;
   int r = ask(l, GET_TIME, TRIES, ANSWER_MS);
   if (r == -ETIMEDOUT && l->naks && !l->met)
@@ -203,7 +231,7 @@ static int set_clock(struct link *l, const struct acq_order *order) {
 
 static int wait_for_blow(struct link *l, uint32_t seconds) {
   unsigned quiet = 0;
-  for (uint32_t waited = 0; !l->blows;) {
+  for (uint32_t waited = 0; !is_fresh(l);) {
     int r = listen(l, TICK_MS);
     if (r == -ETIMEDOUT) {
       waited++;
@@ -211,6 +239,8 @@ static int wait_for_blow(struct link *l, uint32_t seconds) {
       acq_progress(l->io, waited, seconds);
       if (quiet == REPEAT_S)
         return -EBADMSG;
+      if (waited >= seconds && l->blows) /* old ones are readings too, though nobody's here */
+        return 0;
       if (waited >= seconds)
         return acq_fail(l->io, l->met ? -ENODATA : -ETIMEDOUT, "no blow in %u s", seconds);
       continue;
@@ -238,6 +268,7 @@ static int hear_out(struct link *l) {
 static int acquire(struct acq_io *io, const struct acq_order *order) {
   struct link link, *l = &link;
   link_init(l, io);
+  l->order = order;
   acq_progress(io, 0, order->seconds);
   int r = set_clock(l, order);
   if (r == 0)
@@ -260,7 +291,7 @@ static int release(struct acq_io *io) {
 
 /* ---- decode ------------------------------------------------------------------------------------------------- */
 
-#define BLOWS_MAX 32u /* different ones in a capture */
+#define BLOWS_MAX 512u /* different ones in a capture: more than a monitor remembers */
 
 struct heard_blow {
   uint32_t ms;
@@ -367,10 +398,13 @@ static void add_sent(struct decoding *d, const struct acq_event *e) {
 /* How far the clock was behind by which this blow was dated: the clock that was compared, or, once the host has set it,
  * its own. A blow that comes after the setting may be an old one that the monitor kept. Only a date between the setting
  * and its arrival is the new clock's. */
-static int64_t slow_of(const struct decoding *d, const struct heard_blow *b) {
+static int64_t slow_of(const struct decoding *d, const struct heard_blow *b, bool *ret_compared) {
   const int64_t set = acq_order_clock_us(d->order, d->set_ms), came = acq_order_clock_us(d->order, b->ms);
-  if (b->after_setting && b->blow.clock_us >= set - CLOCKS_DIFFER_US && b->blow.clock_us <= came + CLOCKS_DIFFER_US)
+  if (b->after_setting && b->blow.clock_us >= set - CLOCKS_DIFFER_US && b->blow.clock_us <= came + CLOCKS_DIFFER_US) {
+    *ret_compared = d->set;
     return 0;
+  }
+  *ret_compared = d->compared;
   return d->slow_us;
 }
 
@@ -434,8 +468,9 @@ static int emit(struct decoding *d) {
   add_session(d);
   for (unsigned i = 0; i < d->n; i++) {
     const struct heard_blow *b = &d->blows[i];
-    acq_rec_trial(d->record,
-                  &(struct acq_trial){.timed = true, .clock_us = b->blow.clock_us, .slow_us = slow_of(d, b)});
+    struct acq_trial trial = {.timed = true, .clock_us = b->blow.clock_us};
+    trial.slow_us = slow_of(d, b, &trial.compared);
+    acq_rec_trial(d->record, &trial);
     add_measures(d->record, &b->blow);
     add_statements(d->record, &b->blow);
     if (b->blow.rejected)

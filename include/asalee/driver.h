@@ -31,7 +31,9 @@
 enum acq_modality { ACQ_ECG = 1, ACQ_SPIROMETRY, ACQ_FUNDUS, ACQ_MEASUREMENT };
 #define ACQ_MODALITY(m) (1u << (m)) /* a driver's modalities are a set of these */
 
-/* How far the driver has been tried: simulators only, bytes recorded from the instrument, the instrument itself. */
+/* How far the driver has been tried. Simulated: the beginnings of one. Experimental: written for the instrument from
+ * its protocol, tried on simulators or on recorded bytes, never on the instrument; its README says on what. Verified:
+ * on the instrument itself. */
 enum acq_maturity { ACQ_SIMULATED = 1, ACQ_EXPERIMENTAL, ACQ_VERIFIED };
 
 /* The weakest check that every byte of a reading went through on the wire. */
@@ -173,14 +175,16 @@ struct acq_trial {
   enum acq_phase phase; /* as the instrument says; ACQ_NO_PHASE = the order's */
   bool timed;           /* the instrument says when it was made: */
   int64_t clock_us;     /*   by its own clock (acq_clock_to_us), */
-  int64_t slow_us;      /*   which was this much behind the host's when they were compared, 0 if they never were */
+  bool compared;        /*   which was compared with the host's, or set by it: */
+  int64_t slow_us;      /*     it was this much behind */
 };
 
 #define ACQ_TRIALS_MAX 999
 
 /* What follows (measures, channels, quality) belongs to a new trial, the next in number from 1, until the next such
  * call. NULL: to the whole session, as before the first call. A timed trial that was not made while this acquisition
- * ran (two minutes' grace on both sides) is not this patient's: it and all that belongs to it goes into a record of
+ * ran (5 s' grace on both sides; two minutes where the clocks were never compared, and then the nurse is asked whether
+ * it is this patient's) is not this patient's: it and all that belongs to it goes into a record of
  * its own that waits for people. Drivers just tell; the core decides. Returns its number; 0 for NULL or after an error.
  */
 unsigned acq_rec_trial(struct acq_record *record, const struct acq_trial *trial);

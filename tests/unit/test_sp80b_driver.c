@@ -1380,7 +1380,7 @@ static void test_table(void **state) {
   assert_int_equal(DRIVER->abi, ACQ_DRIVER_ABI);
   assert_string_equal(DRIVER->name, "contec_sp80b");
   assert_int_equal(DRIVER->modalities, ACQ_MODALITY(ACQ_SPIROMETRY));
-  assert_int_equal(DRIVER->maturity, ACQ_SIMULATED);
+  assert_int_equal(DRIVER->maturity, ACQ_EXPERIMENTAL);
   assert_int_equal(DRIVER->match[0].bus, ACQ_SERIAL);
   assert_int_equal(DRIVER->match[0].vendor, 0); /* bound by the site alone */
   assert_int_equal(DRIVER->match[1].bus, 0);
