@@ -10,8 +10,8 @@
 
 #define QUALITY_MAX 256 /* items in one record */
 #define QUALITY_OURS 3  /* of them: incomplete, shorter_than_ordered, readings_stray */
-#define MEASURES_MAX 1024
-#define STATEMENTS_MAX 256
+#define MEASURES_MAX 4096
+#define STATEMENTS_MAX 2048
 #define STATEMENT_BYTES_MAX 16384
 #define CHANNEL_LEFT_OUT UINT_MAX /* the index of a channel that is not kept */
 #define RECORD_SCHEMA "asaleed-record-2"
@@ -198,7 +198,7 @@ static bool is_stray(const struct acq_record *r, const struct acq_trial *t) {
   uint32_t last = c->n_events ? c->events[c->n_events - 1].ms : 0;
   int64_t at = t->clock_us + t->slow_us, grace = t->compared ? GRACE_US : GRACE_UNCOMPARED_US;
   return at < acq_order_clock_us(&c->header.order, 0) - grace ||
-         at > acq_order_clock_us(&c->header.order, last) + grace;
+         at > acq_order_clock_us(&c->header.order, last) + GRACE_UNCOMPARED_US; /* nobody has blown yet */
 }
 
 unsigned acq_rec_trial(struct acq_record *r, const struct acq_trial *trial) {
@@ -265,14 +265,6 @@ static struct channel *channel_at(struct acq_record *r, unsigned channel) {
   if (!r->err && channel >= r->n_channels)
     refuse(r, -EINVAL, "no such channel");
   return r->err ? NULL : &r->channels[channel];
-}
-
-void acq_rec_channel_trial(struct acq_record *r, unsigned channel, unsigned trial) {
-  struct channel *c = channel_at(r, channel);
-  if (c && trial > r->n_trials)
-    refuse(r, -EINVAL, "no such trial");
-  else if (c)
-    c->trial = trial;
 }
 
 void acq_rec_samples(struct acq_record *r, unsigned channel, const int16_t *values, size_t n) {
@@ -417,6 +409,15 @@ static void builder_finish(struct acq_record *r) {
   json_decref(r->statements);
 }
 
+/* sample x scale against a limit, however many digits the scale has. */
+static int sample_cmp(struct dec scale, int32_t sample, struct dec limit) {
+  if (sample == 0)
+    return dec_cmp((struct dec){0}, limit);
+  if (sample < 0)
+    scale.mantissa = -scale.mantissa;
+  return dec_cmp_scaled(scale, sample < 0 ? -sample : sample, limit, 1);
+}
+
 /* A channel that cannot be: fails the record, unless it is somebody else's. */
 static void unfit(struct acq_record *r, struct channel *c, int err, const char *why) {
   if (is_spared(r, c->trial))
@@ -433,10 +434,30 @@ static void check_range(struct acq_record *r, struct channel *c) {
     low = v[i] < low && v[i] != ACQ_GAP ? v[i] : low;
     high = v[i] > high ? v[i] : high;
   }
-  struct dec bottom, top;
-  if (dec_mul(c->scale, low, &bottom) < 0 || dec_mul(c->scale, high, &top) < 0 ||
-      dec_cmp(bottom, c->row->hard_low) < 0 || dec_cmp(top, c->row->hard_high) > 0)
+  if (sample_cmp(c->scale, low, c->row->hard_low) < 0 || sample_cmp(c->scale, high, c->row->hard_high) > 0)
     unfit(r, c, -ERANGE, "a sample is outside what can be");
+}
+
+/* Which trials hold a measure or a channel, and whether any of that is this patient's. Returns how many trials of the
+ * part do. */
+static unsigned divide(struct acq_record *r, int part) {
+  size_t i;
+  json_t *item;
+  for (i = 0; i < r->n_trials; i++)
+    r->trials[i].measured = false;
+  json_array_foreach(r->measures, i, item) {
+    unsigned trial = (unsigned)json_integer_value(json_object_get(item, "trial"));
+    if (trial)
+      r->trials[trial - 1].measured = true;
+  }
+  for (i = 0; i < r->n_channels; i++)
+    if (r->channels[i].trial && !r->channels[i].left_out)
+      r->trials[r->channels[i].trial - 1].measured = true;
+  unsigned n[WIRE_RECORDS] = {0};
+  for (i = 0; i < r->n_trials; i++)
+    n[r->trials[i].stray ? WIRE_STRAY : WIRE_OWN] += r->trials[i].measured;
+  r->has_own = n[WIRE_OWN] || !n[WIRE_STRAY];
+  return n[part];
 }
 
 /* Does what was made in this trial (0: in the session as a whole) go into that record? What is of the session is this
@@ -466,12 +487,10 @@ static void check_capture(struct acq_record *r) {
   if (capture->end != CAPTURE_OK || lacks_release(capture))
     add_quality(r, "incomplete", "", 1, QUALITY_MAX);
   for (unsigned i = 0; i < r->n_channels && r->modality == ACQ_ECG; i++) {
-    struct dec ordered;
     if (!belongs(r, r->channels[i].trial, WIRE_OWN))
       continue; /* not what was ordered */
     struct dec got = {(int32_t)(r->channels[i].samples.len / sizeof(int16_t)), 0};
-    if (dec_mul(r->channels[i].rate, (int32_t)capture->header.order.seconds, &ordered) < 0 ||
-        dec_cmp(got, ordered) < 0) {
+    if (sample_cmp(r->channels[i].rate, (int32_t)capture->header.order.seconds, got) > 0) {
       add_quality(r, "shorter_than_ordered", "", 1, QUALITY_MAX);
       break;
     }
@@ -606,30 +625,10 @@ static int encode(struct acq_record *r, int part, struct record_result *ret) {
   return 0;
 }
 
-/* Which trials hold a measure or a channel. */
-static void find_measured(struct acq_record *r) {
-  size_t i;
-  json_t *item;
-  json_array_foreach(r->measures, i, item) {
-    unsigned trial = (unsigned)json_integer_value(json_object_get(item, "trial"));
-    if (trial)
-      r->trials[trial - 1].measured = true;
-  }
-  for (i = 0; i < r->n_channels; i++)
-    if (r->channels[i].trial && !r->channels[i].left_out)
-      r->trials[r->channels[i].trial - 1].measured = true;
-}
-
 /* Both records; that of the session says so when the instrument sent something else besides. A trial without a
  * reading makes no record; nor does the session when all that was measured in trials is stray. */
 static int encode_all(struct acq_record *r, struct record_result ret[static WIRE_RECORDS]) {
-  unsigned n_own = 0, n_stray = 0;
-  find_measured(r);
-  for (unsigned i = 0; i < r->n_trials; i++) {
-    n_own += r->trials[i].measured && !r->trials[i].stray;
-    n_stray += r->trials[i].measured && r->trials[i].stray;
-  }
-  r->has_own = n_own || !n_stray;
+  unsigned n_own = divide(r, WIRE_OWN), n_stray = divide(r, WIRE_STRAY);
   if (n_own && n_stray)
     add_quality(r, "readings_stray", "", n_stray, QUALITY_MAX);
   int err = r->err;
@@ -658,6 +657,7 @@ int record_decode(const struct acq_driver *driver, const struct acq_capture *cap
       refuse(r, said, "the driver refuses the capture");
     if (!r->err && !r->modality)
       refuse(r, -EINVAL, "the driver does not say what the reading is");
+    divide(r, WIRE_OWN);
     if (!r->err)
       check_capture(r);
     if (!r->err)
@@ -827,7 +827,7 @@ static bool has_instants(const json_t *c, const json_t *channels) {
 static int read_channel(const json_t *c, const json_t *acquired, const int16_t *data, int64_t *next,
                         char reason[static 256]) {
   int64_t first, samples;
-  struct dec rate, scale, bottom, top;
+  struct dec rate, scale;
   const char *code = json_text(c, "code");
   const struct nomenclature *row = code ? nomenclature_find(code) : NULL;
   if (!has_only(c, "code derived first gaps label mdc rate samples scale trial unit") || !row || row->kind != 'C' ||
@@ -869,8 +869,7 @@ static int read_channel(const json_t *c, const json_t *acquired, const int16_t *
   }
   if (low == ACQ_GAP)
     return no(reason, "a missing sample is not listed as a gap");
-  if (dec_mul(scale, low, &bottom) < 0 || dec_mul(scale, high, &top) < 0 || dec_cmp(bottom, row->hard_low) < 0 ||
-      dec_cmp(top, row->hard_high) > 0)
+  if (sample_cmp(scale, low, row->hard_low) < 0 || sample_cmp(scale, high, row->hard_high) > 0)
     return no(reason, "a sample is outside what can be");
   return 0;
 }

@@ -32,6 +32,11 @@ bool phd_clock_place(const struct phd_clocks *c, const struct phd_stamp *stamp, 
   }
 }
 
+bool phd_clock_is_compared(const struct phd_clocks *c, enum phd_stamp_kind kind) {
+  return kind == PHD_RELATIVE || c->agent[kind].kind != PHD_UNTIMED;
+}
+
 bool phd_clock_is_fresh(const struct phd_clocks *c, int64_t host_us) {
-  return host_us >= acq_order_clock_us(c->order, 0) - PHD_GRACE_US;
+  const bool compared = phd_clock_is_compared(c, PHD_ABSOLUTE) || phd_clock_is_compared(c, PHD_BASE_OFFSET);
+  return host_us >= acq_order_clock_us(c->order, 0) - (compared ? PHD_GRACE_COMPARED_US : PHD_GRACE_US);
 }

@@ -5,8 +5,10 @@
 
 #include "stamp.h"
 
-/* What clocks may differ by, and what an instrument takes to say what it has, as the record's own rule. */
+/* What a clock may be off by before the nurse is told, and what one may be that nobody compared. */
 #define PHD_GRACE_US INT64_C(120000000)
+/* What is left when it was compared: instruments tell whole seconds. */
+#define PHD_GRACE_COMPARED_US INT64_C(5000000)
 
 struct phd_clocks {
   const struct acq_order *order;           /* borrowed */
@@ -22,7 +24,10 @@ int64_t phd_clock_slow_us(const struct phd_clocks *c, enum phd_stamp_kind kind);
 bool phd_clock_place(const struct phd_clocks *c, const struct phd_stamp *stamp, uint32_t event_ticks, uint32_t event_ms,
                      int64_t *ret_us);
 
-/* Was it made since shortly before the order? */
+/* Is it known how that clock stands to the host's? A counter's time is told by the event that it came with. */
+bool phd_clock_is_compared(const struct phd_clocks *c, enum phd_stamp_kind kind);
+
+/* Was it made since shortly before the order: seconds where clocks were compared, as the record's own rule? */
 bool phd_clock_is_fresh(const struct phd_clocks *c, int64_t host_us);
 
 #endif

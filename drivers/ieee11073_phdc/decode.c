@@ -1,7 +1,6 @@
 #include "decode.h"
+#include "curve.h"
 #include "segment.h"
-#include "trial.h"
-#include "wave.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,53 +8,42 @@
 
 #define APDU_FIRST 0xe2 /* first byte of every APDU; a control transfer's set-up never begins so */
 #define SETUP_BYTES 8
-#define WAVE_PART 512
-#define CLOCK_WRONG_US PHD_GRACE_US
+#define COPY_PART 512
 
-/* A channel of the record, of one object. */
-struct channel {
-  bool open;
-  unsigned index;
-  struct phd_wave wave;
-  uint64_t total;         /* samples, and missing ones */
-  uint32_t apdu;          /* that brought the last samples, */
-  uint16_t report;        /* its number, */
-  uint32_t samples, hash; /* and what it had */
-};
-
-/* A curve of a blow, and the blow it is of: an index of trials.trials. */
-struct curve {
-  unsigned channel, blow;
-};
-
-struct decoding {
-  struct acq_record *record;
-  const struct acq_order *order;
-  bool hosted;      /* the capture has the host's side */
-  bool associated;  /* there was an association, and nothing has ended it */
-  bool open;        /* and its configuration was accepted: reports count */
-  bool interrupted; /* a signal was, by another association */
+/* One pass over the capture. */
+struct walk {
+  bool associated; /* there was an association, and nothing has ended it */
+  bool open;       /* and its configuration was accepted: reports count */
   struct {
     uint16_t invoke_id, choice; /* of the host's last question; choice 0: answered, or none yet */
   } asked;
-  unsigned modalities;
-  uint32_t ms, apdu;                 /* of the event under way; its number */
+  uint32_t ms;                       /* of the event under way */
+  uint32_t apdu, association;        /* numbers of these, from 1 */
   uint32_t event_ticks;              /* of the report under way */
   const struct phd_segment *segment; /* whose data are under way; NULL: live */
   uint16_t person;                   /* the one that the values are of */
-  uint32_t unknown, repeated;        /* values; reports of samples */
-  uint32_t repeated_apdu, gap_apdu;  /* that were counted last */
-  uint32_t gaps, missing_ms, gap_ms; /* of all; where the first one is */
   size_t control;                    /* bytes that a control transfer still may bring */
   struct phd_mds mds;
   struct phd_clocks clocks;
   struct phd_segments segments;
-  struct channel channels[PHD_OBJECTS_MAX];
-  struct curve curves[RECORD_CHANNELS_MAX]; /* of blows, the open ones not among them */
-  unsigned n_curves;
   struct phd_dim dim;
-  struct phd_trials trials;
   struct phd_assembler agent, host;
+};
+
+/* The first pass finds readings and curves, and refuses what is to be refused; the later ones copy the curves of one
+ * trial each, as a record takes what belongs to a trial together. */
+struct decoding {
+  const struct acq_capture *capture;
+  struct acq_record *record;
+  const struct acq_order *order;
+  bool hosted; /* the capture has the host's side */
+  bool first_pass;
+  unsigned writing; /* the trial of a later pass */
+  unsigned modalities;
+  uint32_t unknown; /* values */
+  struct phd_trials trials;
+  struct phd_curves curves;
+  struct walk w;
 };
 
 static int fail(struct decoding *d, int err, const char *why) {
@@ -70,13 +58,13 @@ static int moment_of(struct decoding *d, const struct phd_observation *ob, struc
   int64_t host_us;
   *ret = (struct phd_moment){.kind = stamp->kind, .id = counted ? stamp->ticks : stamp->us, .person = ob->person};
   if (stamp->kind == PHD_UNTIMED)
-    return ob->has_time_unread ? fail(d, -EPROTO, "a time stamp of a kind that is not read") : 0;
+    return ob->has_time_unread && ob->n_numbers ? fail(d, -EPROTO, "a time stamp of a kind that is not read") : 0;
   if (counted && !d->hosted) /* bare bytes: nothing tells when they came */
     return 0;
-  if (!phd_clock_place(&d->clocks, stamp, d->event_ticks, d->ms, &host_us))
+  if (!phd_clock_place(&d->w.clocks, stamp, d->w.event_ticks, d->w.ms, &host_us))
     return fail(d, -EPROTO, "a relative time stamp, and nothing to count from");
   ret->timed = true;
-  ret->compared = counted || d->clocks.agent[stamp->kind].kind != PHD_UNTIMED;
+  ret->compared = phd_clock_is_compared(&d->w.clocks, stamp->kind);
   ret->clock_us = counted ? host_us : stamp->us;
   ret->slow_us = host_us - ret->clock_us;
   return ret->clock_us < 0 ? fail(d, -ERANGE, "a reading from before 1970") : 0;
@@ -86,18 +74,14 @@ static int moment_of(struct decoding *d, const struct phd_observation *ob, struc
 static int check_person(struct decoding *d, uint16_t person) {
   if (person == PERSON_UNKNOWN)
     return 0;
-  if (d->person != PERSON_UNKNOWN && d->person != person)
+  if (d->w.person != PERSON_UNKNOWN && d->w.person != person)
     return fail(d, -EPROTO, "the instrument sends readings of several people");
-  d->person = person;
+  d->w.person = person;
   return 0;
 }
 
-static int add_value(struct decoding *d, const struct phd_moment *moment, uint16_t person,
-                     const struct phd_value *value) {
-  int r = check_person(d, person);
-  if (r == 0 && phd_trials_add(&d->trials, moment, value) < 0)
-    r = fail(d, -EPROTO, d->trials.why);
-  return r;
+static int add_value(struct decoding *d, const struct phd_moment *moment, const struct phd_value *value) {
+  return phd_trials_add(&d->trials, moment, value) < 0 ? fail(d, -EPROTO, d->trials.why) : 0;
 }
 
 static int add_number(struct decoding *d, const struct phd_moment *moment, const struct phd_observation *ob,
@@ -115,7 +99,7 @@ static int add_number(struct decoding *d, const struct phd_moment *moment, const
     return acq_rec_fail(d->record, n->err, "%s is infinite", value.row->code);
   if (!value.missing && !unit_fits(value.unit, unit_find(value.row->unit)))
     return acq_rec_fail(d->record, -EPROTO, "%s in %s", value.row->code, value.unit->ucum);
-  return add_value(d, moment, ob->person, &value);
+  return add_value(d, moment, &value);
 }
 
 static int add_bits(struct decoding *d, const struct phd_moment *moment, const struct phd_observation *ob) {
@@ -124,203 +108,96 @@ static int add_bits(struct decoding *d, const struct phd_moment *moment, const s
     d->unknown++;
     return 0;
   }
-  return add_value(d, moment, ob->person, &value);
+  return add_value(d, moment, &value);
 }
 
-/* ---- the signal ---------------------------------------------------------------------------------------------- */
+/* ---- samples ------------------------------------------------------------------------------------------------- */
 
-static uint32_t hash_of(struct acq_cur c) {
-  uint32_t hash = 2166136261u; /* FNV-1a */
-  while (acq_left(&c))
-    hash = (hash ^ acq_u8(&c)) * 16777619u;
-  return hash;
-}
-
-/* A stored signal is a trial of its own, made when its segment began. */
-static void begin_trial(struct decoding *d) {
-  if (!d->segment) {
-    acq_rec_trial(d->record, NULL);
-    return;
-  }
-  const struct phd_stamp *start = &d->segment->start;
-  acq_rec_trial(d->record, &(struct acq_trial){.timed = start->kind != PHD_UNTIMED,
-                                               .clock_us = start->us,
-                                               .compared = d->clocks.agent[start->kind].kind != PHD_UNTIMED,
-                                               .slow_us = phd_clock_slow_us(&d->clocks, start->kind)});
-}
-
-static bool has_channel(const struct decoding *d) {
-  for (unsigned i = 0; i < PHD_OBJECTS_MAX; i++)
-    if (d->channels[i].open)
-      return true;
-  return false;
-}
-
-static int open_channel(struct decoding *d, struct channel *c, const struct phd_observation *ob) {
-  const char *why;
-  struct phd_wave wave;
-  int r = phd_wave_init(&wave, ob->object, &why);
-  if (r == -ENODATA) {
-    d->unknown++;
-    return 0;
-  }
-  if (r < 0)
-    return fail(d, r, why);
-  if (d->interrupted)
-    return fail(d, -EPROTO, "the signal goes on in another association");
-  if (!has_channel(d))
-    begin_trial(d);
-  *c = (struct channel){.open = true, .wave = wave};
-  c->index = acq_rec_channel(d->record, wave.row->code, wave.rate, wave.scale, false);
-  return 0;
-}
-
-static uint32_t in_ms(const struct phd_observation *ob, uint64_t samples) {
-  return (uint32_t)(samples * ob->object->array.period / 8);
-}
-
-/* Reports that never came took as many samples with them as the one before had; all channels lose them together. */
-static void add_gap(struct decoding *d, struct channel *c, const struct phd_observation *ob, unsigned reports) {
-  const uint64_t lost = (uint64_t)reports * c->samples;
-  if (d->gap_apdu != d->apdu && !d->gaps++)
-    d->gap_ms = in_ms(ob, c->total);
-  if (d->gap_apdu != d->apdu)
-    d->missing_ms += in_ms(ob, lost);
-  d->gap_apdu = d->apdu;
-  c->total += lost;
-  acq_rec_gap(d->record, c->index, lost);
-}
-
-/* Where samples belong by the number of their report: 0 after a gap or none, 1 nowhere, they came before. */
-static int place_report(struct decoding *d, struct channel *c, const struct phd_report *report,
-                        const struct phd_observation *ob, uint32_t hash) {
-  const uint16_t step = (uint16_t)(report->number - c->report);
-  if (!c->apdu || d->segment || c->apdu == d->apdu || step == 1)
-    return 0;
-  if (step == 0 && hash == c->hash) {
-    d->repeated += d->repeated_apdu != d->apdu;
-    d->repeated_apdu = d->apdu;
-    return 1;
-  }
-  if (step & 0x8000)
-    return fail(d, -EPROTO, "the reports of a signal are numbered backwards");
-  if (step)
-    add_gap(d, c, ob, step - 1u);
-  return 0;
-}
-
-static int copy_samples(struct decoding *d, struct channel *c, struct acq_cur samples) {
-  int16_t part[WAVE_PART];
+static void copy_samples(struct decoding *d, const struct phd_curve *curve, struct acq_cur samples) {
+  int16_t part[COPY_PART];
   int n;
-  while ((n = phd_wave_read(&c->wave, &samples, part, WAVE_PART)) > 0) {
-    acq_rec_samples(d->record, c->index, part, (size_t)n);
-    c->samples += (uint32_t)n;
-    c->total += (uint32_t)n;
-  }
-  return n == 0 ? 0 : fail(d, n, n == -ERANGE ? "a sample does not fit 16 bits" : "half a sample");
+  while ((n = phd_wave_read(&curve->wave, &samples, part, COPY_PART)) > 0)
+    acq_rec_samples(d->record, curve->channel, part, (size_t)n);
 }
 
-static int add_samples(struct decoding *d, const struct phd_report *report, const struct phd_observation *ob) {
-  const struct phd_array *a = &ob->object->array;
-  struct channel *c = &d->channels[ob->object - d->dim.objects];
-  const uint32_t hash = hash_of(ob->samples);
-  int r = c->open ? 0 : open_channel(d, c, ob);
-  if (r < 0 || !c->open)
-    return r;
-  if (acq_left(&ob->samples) != (size_t)a->samples * (a->bits / 8))
-    return fail(d, -EPROTO, "a sample array of another length than it was described with");
-  r = place_report(d, c, report, ob, hash);
-  if (r)
-    return r < 0 ? r : 0;
-  if (c->apdu != d->apdu)
-    c->samples = 0;
-  c->apdu = d->apdu;
-  c->report = report->number;
-  c->hash = hash;
-  return copy_samples(d, c, ob->samples);
+static int add_samples(struct decoding *d, const struct phd_moment *moment, const struct phd_report *report,
+                       const struct phd_observation *ob) {
+  const struct phd_array_context context = {.object = (unsigned)(ob->object - d->w.dim.objects),
+                                            .apdu = d->w.apdu,
+                                            .association = d->w.association,
+                                            .stored = d->w.segment,
+                                            .moment = *moment};
+  struct phd_place place;
+  int r = phd_curves_place(&d->curves, &context, report, ob, &place);
+  if (r < 0)
+    return fail(d, r, d->curves.why);
+  if (!d->first_pass && place.curve && place.curve->trial == d->writing) {
+    acq_rec_gap(d->record, place.curve->channel, place.missing);
+    copy_samples(d, place.curve, ob->samples);
+  }
+  return 0;
 }
 
 static int observe(void *context, const struct phd_report *report, const struct phd_observation *ob) {
   struct decoding *d = context;
   struct phd_moment moment;
-  int r = ob->has_samples ? check_person(d, ob->person) : 0;
+  if (!ob->n_numbers && !ob->has_bits && !ob->has_samples)
+    return 0;
+  int r = check_person(d, ob->person);
+  if (r == 0)
+    r = moment_of(d, ob, &moment);
   if (r == 0 && ob->has_samples)
-    r = add_samples(d, report, ob);
-  if (r < 0 || (!ob->n_numbers && !ob->has_bits))
-    return r;
-  r = moment_of(d, ob, &moment);
-  for (unsigned i = 0; i < ob->n_numbers && r == 0; i++)
+    r = add_samples(d, &moment, report, ob);
+  for (unsigned i = 0; i < ob->n_numbers && d->first_pass && r == 0; i++)
     r = add_number(d, &moment, ob, &ob->numbers[i]);
-  return r == 0 && ob->has_bits ? add_bits(d, &moment, ob) : r;
-}
-
-/* ---- blows --------------------------------------------------------------------------------------------------- */
-
-/* The curves of a blow come as live signals while it is blown, its values once it is over: the open curves are those of
- * the blow whose values have just come. What comes next begins curves of their own. */
-static void end_blow(struct decoding *d, unsigned blow) {
-  for (unsigned i = 0; i < PHD_OBJECTS_MAX; i++) {
-    if (!d->channels[i].open)
-      continue;
-    if (d->n_curves < RECORD_CHANNELS_MAX)
-      d->curves[d->n_curves++] = (struct curve){d->channels[i].index, blow};
-    d->channels[i].open = false;
-  }
-}
-
-static bool is_spirometry(const struct decoding *d) {
-  return d->modalities == ACQ_MODALITY(ACQ_SPIROMETRY);
+  return r == 0 && ob->has_bits && d->first_pass ? add_bits(d, &moment, ob) : r;
 }
 
 /* ---- what the agent says ------------------------------------------------------------------------------------- */
 
 /* The reason of a refusal is the model's unless observe() has given one. */
 static int judge(struct decoding *d, int r) {
-  return r < 0 ? fail(d, r, d->dim.why) : 0;
-}
-
-static void close_channels(struct decoding *d) {
-  for (unsigned i = 0; i < PHD_OBJECTS_MAX; i++)
-    d->channels[i].open = false;
+  return r < 0 ? fail(d, r, d->w.dim.why) : 0;
 }
 
 static void begin_association(struct decoding *d) {
-  d->interrupted |= has_channel(d) && !d->segment;
-  d->associated = true;
-  d->open = false;
-  d->dim.configured = false;
-  d->segments.n = 0;
-  d->segment = NULL;
-  close_channels(d);
+  if (d->w.segment)
+    phd_curves_break(&d->curves);
+  d->w.association++;
+  d->w.associated = true;
+  d->w.open = false;
+  d->w.dim.configured = false;
+  d->w.segments.n = 0;
+  d->w.segment = NULL;
 }
 
 static void note_modalities(struct decoding *d) {
-  unsigned set = phd_modalities(&d->dim, &d->mds);
+  unsigned set = phd_modalities(&d->w.dim, &d->w.mds);
   d->modalities = set ? set : d->modalities;
 }
 
 static int take_configuration(struct decoding *d, const struct phd_event *event) {
-  int r = phd_dim_read(&d->dim, event->info);
-  d->open = r == 0;
+  int r = phd_dim_read(&d->w.dim, event->info);
+  d->w.open = r == 0;
   note_modalities(d);
   return judge(d, r);
 }
 
 static int take_segment(struct decoding *d, const struct phd_event *event) {
   struct phd_segment_data data;
-  int r = phd_segment_data_read(&d->dim, &d->segments, event->handle, event->info, &data);
-  if (r == 0 && data.segment != d->segment) {
-    close_channels(d);
-    d->segment = data.segment;
+  int r = phd_segment_data_read(&d->w.dim, &d->w.segments, event->handle, event->info, &data);
+  if (r == 0 && data.segment != d->w.segment) {
+    phd_curves_break(&d->curves);
+    d->w.segment = data.segment;
   }
-  return judge(d, r == 0 ? phd_segment_entries(&d->dim, &data, observe, d) : r);
+  return judge(d, r == 0 ? phd_segment_entries(&d->w.dim, &data, observe, d) : r);
 }
 
 static int take_report(struct decoding *d, const struct phd_event *event) {
-  if (d->segment)
-    close_channels(d);
-  d->segment = NULL;
-  return judge(d, phd_report_read(&d->dim, event->handle, event->type, event->info, observe, d));
+  if (d->w.segment)
+    phd_curves_break(&d->curves);
+  d->w.segment = NULL;
+  return judge(d, phd_report_read(&d->w.dim, event->handle, event->type, event->info, observe, d));
 }
 
 /* Reports outside an association, or before its configuration, are of nobody: the host does not confirm them, so the
@@ -331,29 +208,26 @@ static int take_event(struct decoding *d, const struct phd_data *data) {
   int r = 0;
   if (phd_event_read(data->body, &event, &why) < 0)
     return fail(d, -EPROTO, why);
-  d->event_ticks = event.time;
+  d->w.event_ticks = event.time;
   if (event.type == MDC_NOTI_CONFIG)
     return take_configuration(d, &event);
-  if (!d->open)
+  if (!d->w.open)
     return 0;
   if (event.type == MDC_NOTI_SEGMENT_DATA)
     r = take_segment(d, &event);
   else if (phd_is_report(event.type))
     r = take_report(d, &event);
-  const unsigned before = d->trials.n_trials;
   if (phd_trials_end(&d->trials) < 0)
     r = fail(d, -EPROTO, d->trials.why);
-  if (d->trials.n_trials > before && is_spirometry(d) && !d->segment)
-    end_blow(d, d->trials.n_trials - 1);
   return r;
 }
 
 static int take_attributes(struct decoding *d, struct acq_cur body) {
   const char *why;
-  if (phd_mds_read(body, &d->mds, &why) < 0)
+  if (phd_mds_read(body, &d->w.mds, &why) < 0)
     return fail(d, -EPROTO, why);
-  memcpy(d->clocks.agent, d->mds.clocks, sizeof d->mds.clocks);
-  d->clocks.ms = d->ms;
+  memcpy(d->w.clocks.agent, d->w.mds.clocks, sizeof d->w.mds.clocks);
+  d->w.clocks.ms = d->w.ms;
   note_modalities(d);
   return 0;
 }
@@ -365,19 +239,19 @@ static int take_action(struct decoding *d, struct acq_cur body) {
     return fail(d, -EPROTO, why);
   if (answer.type != MDC_ACT_SEG_GET_INFO)
     return 0;
-  return judge(d, phd_segments_read(&d->dim, answer.handle, answer.info, &d->clocks, &d->segments));
+  return judge(d, phd_segments_read(&d->w.dim, answer.handle, answer.info, &d->w.clocks, &d->w.segments));
 }
 
 /* Bare bytes have no questions: there an answer about the device as a whole is taken for what it is. */
 static int take_answer(struct decoding *d, const struct phd_data *data) {
   struct acq_cur body = data->body;
   uint16_t handle = acq_u16be(&body);
-  if (d->hosted && (!d->asked.choice || data->invoke_id != d->asked.invoke_id))
+  if (d->hosted && (!d->w.asked.choice || data->invoke_id != d->w.asked.invoke_id))
     return 0;
-  d->asked.choice = 0;
+  d->w.asked.choice = 0;
   if (data->choice == PHD_GET_RESULT && handle == 0)
     return take_attributes(d, data->body);
-  if (data->choice == PHD_ACTION_RESULT && d->open)
+  if (data->choice == PHD_ACTION_RESULT && d->w.open)
     return take_action(d, data->body);
   return 0;
 }
@@ -391,13 +265,13 @@ static int take_data(struct decoding *d, struct acq_cur body) {
 }
 
 static int take_apdu(struct decoding *d, const struct phd_apdu *apdu) {
-  d->apdu++;
+  d->w.apdu++;
   if (apdu->choice == PHD_PRST)
     return take_data(d, apdu->body);
   if (apdu->choice == PHD_AARQ)
     begin_association(d);
   else
-    d->associated = d->open = false;
+    d->w.associated = d->w.open = false;
   return 0;
 }
 
@@ -410,23 +284,23 @@ static void hear_data(struct decoding *d, struct acq_cur body) {
   if (phd_data_read(body, &data, &why) < 0)
     return;
   if (data.choice < 0x200) {
-    d->asked.invoke_id = data.invoke_id;
-    d->asked.choice = data.choice;
+    d->w.asked.invoke_id = data.invoke_id;
+    d->w.asked.choice = data.choice;
   } else if (data.choice == PHD_EVENT_RESULT && phd_event_read(data.body, &event, &why) == 0 &&
              event.type == MDC_NOTI_CONFIG) {
     acq_u16be(&event.info);
-    d->open = acq_u16be(&event.info) == 0 && d->dim.configured;
+    d->w.open = acq_u16be(&event.info) == 0 && d->w.dim.configured;
   }
 }
 
 static int hear(struct decoding *d, struct acq_cur in) {
   struct phd_apdu apdu;
   int r;
-  while ((r = phd_assemble(&d->host, &in, &apdu)) > 0) {
+  while ((r = phd_assemble(&d->w.host, &in, &apdu)) > 0) {
     if (apdu.choice == PHD_PRST)
       hear_data(d, apdu.body);
     else if (apdu.choice != PHD_AARE)
-      d->associated = d->open = false;
+      d->w.associated = d->w.open = false;
   }
   return r < 0 ? fail(d, r, "the host's side is not in its form") : 0;
 }
@@ -434,25 +308,25 @@ static int hear(struct decoding *d, struct acq_cur in) {
 /* A control transfer is its set-up, and what an IN request brings is not part of the stream. */
 static int take_sent(struct decoding *d, const struct acq_event *event) {
   struct acq_cur c = acq_cur(event->bytes, event->n);
-  d->control = 0;
-  if (d->host.n && !d->host.whole)
+  d->w.control = 0;
+  if (d->w.host.n && !d->w.host.whole)
     return hear(d, c);
   if (event->n < SETUP_BYTES || event->bytes[0] >= APDU_FIRST)
     return hear(d, c);
   if (event->bytes[0] & 0x80)
-    d->control = (size_t)(event->bytes[6] | event->bytes[7] << 8);
+    d->w.control = (size_t)(event->bytes[6] | event->bytes[7] << 8);
   return 0;
 }
 
 static int take_received(struct decoding *d, const struct acq_event *event) {
-  if (d->control) {
-    d->control -= event->n < d->control ? event->n : d->control;
+  if (d->w.control) {
+    d->w.control -= event->n < d->w.control ? event->n : d->w.control;
     return 0;
   }
   struct acq_cur in = acq_cur(event->bytes, event->n);
   struct phd_apdu apdu;
   int r;
-  while ((r = phd_assemble(&d->agent, &in, &apdu)) > 0) {
+  while ((r = phd_assemble(&d->w.agent, &in, &apdu)) > 0) {
     int taken = take_apdu(d, &apdu);
     if (taken < 0)
       return taken;
@@ -461,48 +335,83 @@ static int take_received(struct decoding *d, const struct acq_event *event) {
 }
 
 static int take(struct decoding *d, const struct acq_event *event) {
-  d->ms = event->ms;
+  d->w.ms = event->ms;
   if (event->kind == ACQ_SENT)
     return take_sent(d, event);
   if (event->kind == ACQ_RECEIVED)
     return take_received(d, event);
-  d->control = 0; /* notes stand where an answer would */
+  d->w.control = 0; /* notes stand where an answer would */
   return 0;
 }
 
 /* ---- the record ---------------------------------------------------------------------------------------------- */
 
+static int pass(struct decoding *d, bool first) {
+  struct acq_event event;
+  memset(&d->w, 0, sizeof d->w);
+  d->w.clocks.order = d->order;
+  d->w.person = PERSON_UNKNOWN;
+  d->first_pass = first;
+  phd_curves_begin(&d->curves, first);
+  for (size_t i = 0; acq_capture_event(d->capture, i, &event); i++) {
+    int r = take(d, &event);
+    if (r < 0)
+      return r;
+  }
+  return 0;
+}
+
+/* The trial's channels, and a pass to fill them. */
+static int write_curves(struct decoding *d, unsigned trial) {
+  bool any = false;
+  for (unsigned i = 0; i < d->curves.n; i++) {
+    struct phd_curve *c = &d->curves.at[i];
+    if (c->again || c->trial != trial)
+      continue;
+    c->channel = acq_rec_channel(d->record, c->wave.row->code, c->wave.rate, c->wave.scale, false);
+    any = true;
+  }
+  d->writing = trial;
+  return any ? pass(d, false) : 0;
+}
+
+static int write_trial(struct decoding *d, unsigned trial) {
+  phd_trial_write(&d->trials, trial, d->order, d->record);
+  return write_curves(d, trial);
+}
+
 static void write_gaps(struct decoding *d) {
+  const struct phd_curves *c = &d->curves;
   char subject[ACQ_TEXT_MAX];
-  if (!d->gaps)
+  if (!c->gaps)
     return;
-  if (d->gaps == 1)
-    snprintf(subject, sizeof subject, "%u,%03u s à partir de %u,%03u s", d->missing_ms / 1000, d->missing_ms % 1000,
-             d->gap_ms / 1000, d->gap_ms % 1000);
+  if (c->gaps == 1)
+    snprintf(subject, sizeof subject, "%u,%03u s à partir de %u,%03u s", c->missing_ms / 1000, c->missing_ms % 1000,
+             c->gap_ms / 1000, c->gap_ms % 1000);
   else
-    snprintf(subject, sizeof subject, "%u,%03u s en %u fois", d->missing_ms / 1000, d->missing_ms % 1000, d->gaps);
-  acq_rec_quality(d->record, "samples_missing", subject, d->gaps);
+    snprintf(subject, sizeof subject, "%u,%03u s en %u fois", c->missing_ms / 1000, c->missing_ms % 1000, c->gaps);
+  acq_rec_quality(d->record, "samples_missing", subject, c->gaps);
 }
 
 static void write_quality(struct decoding *d) {
   uint32_t kept = 0;
   bool wrong = false;
-  for (unsigned i = 0; i < d->dim.n_objects; i++)
-    kept += d->dim.objects[i].old_segments;
+  for (unsigned i = 0; i < d->w.dim.n_objects; i++)
+    kept += d->w.dim.objects[i].old_segments;
   for (enum phd_stamp_kind kind = PHD_ABSOLUTE; kind <= PHD_BASE_OFFSET; kind++)
-    wrong |= llabs(phd_clock_slow_us(&d->clocks, kind)) > CLOCK_WRONG_US;
+    wrong |= llabs(phd_clock_slow_us(&d->w.clocks, kind)) > PHD_GRACE_US;
   acq_rec_trial(d->record, NULL);
   write_gaps(d);
   if (wrong)
     acq_rec_quality(d->record, "device_clock_wrong", "", 1);
   if (kept)
     acq_rec_quality(d->record, "readings_kept_by_device", "", kept);
-  if (d->repeated)
-    acq_rec_quality(d->record, "frame_repeated", "", d->repeated);
-  if (d->unknown)
-    acq_rec_quality(d->record, "unknown_value", "", d->unknown);
+  if (d->curves.repeated)
+    acq_rec_quality(d->record, "frame_repeated", "", d->curves.repeated);
+  if (d->unknown + d->curves.unknown)
+    acq_rec_quality(d->record, "unknown_value", "", d->unknown + d->curves.unknown);
   /* An end that nobody made: something is missing, whoever says that all is well. */
-  if (d->hosted && (d->associated || (d->agent.n && !d->agent.whole)))
+  if (d->hosted && (d->w.associated || (d->w.agent.n && !d->w.agent.whole)))
     acq_rec_quality(d->record, "incomplete", "", 1);
 }
 
@@ -514,26 +423,24 @@ static int write_record(struct decoding *d) {
     for (m = ACQ_ECG; !(d->modalities & ACQ_MODALITY(m)); m++)
       ;
   acq_rec_modality(d->record, m);
-  const unsigned first = phd_trials_write(&d->trials, d->order, d->record);
-  for (unsigned i = 0; i < d->n_curves && first; i++)
-    acq_rec_channel_trial(d->record, d->curves[i].channel, first + d->curves[i].blow);
+  if (phd_curves_settle(&d->curves, &d->trials) < 0)
+    return fail(d, -EPROTO, d->curves.why);
+  int r = write_trial(d, PHD_OF_SESSION);
+  for (unsigned i = 0; i < d->trials.n_trials && r == 0; i++)
+    r = write_trial(d, i);
   write_quality(d);
-  return acq_rec_done(d->record);
+  return r < 0 ? r : acq_rec_done(d->record);
 }
 
 int phd_decode(const struct acq_capture *capture, struct acq_record *ret) {
   struct decoding decoding, *d = &decoding;
   struct acq_event event;
   memset(d, 0, sizeof *d);
+  d->capture = capture;
   d->record = ret;
-  d->order = d->clocks.order = acq_capture_order(capture);
-  d->person = PERSON_UNKNOWN;
+  d->order = acq_capture_order(capture);
   for (size_t i = 0; !d->hosted && acq_capture_event(capture, i, &event); i++)
     d->hosted = event.kind == ACQ_SENT;
-  for (size_t i = 0; acq_capture_event(capture, i, &event); i++) {
-    int r = take(d, &event);
-    if (r < 0)
-      return r;
-  }
-  return write_record(d);
+  int r = pass(d, true);
+  return r < 0 ? r : write_record(d);
 }

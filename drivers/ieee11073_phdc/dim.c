@@ -1,5 +1,4 @@
 #include "dim.h"
-#include "mdc.h"
 
 #include <asalee/record.h>
 #include <string.h>

@@ -12,6 +12,7 @@
 #define IEEE11073_PHDC_DIM_H
 
 #include "apdu.h"
+#include "mdc.h"
 #include "stamp.h"
 #include <asalee/driver.h>
 
@@ -80,7 +81,7 @@ int phd_dim_read(struct phd_dim *d, struct acq_cur info);
 
 struct phd_object *phd_dim_find(struct phd_dim *d, uint16_t handle); /* NULL when there is none */
 static inline bool phd_is_scanner(const struct phd_object *o) {
-  return o->class >= 16 && o->class <= 19;
+  return o->class >= MDC_MOC_SCAN && o->class <= MDC_MOC_SCAN_CFG_PERI;
 }
 
 /* Takes an attribute that describes the object: 1 when it is one, 0 when it is not, -EPROTO. */

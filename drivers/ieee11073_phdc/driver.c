@@ -10,8 +10,9 @@
 #define SECONDS_MAX 300u
 #define SLICE_MS 1000u     /* of waiting, between two looks at the progress */
 #define QUIET_S 10u        /* after a reading: nothing more is coming */
-#define QUIET_BLOWS_S 5u   /* the same of a spirometer: the nurse sees how good the blow was before the next */
-#define SIGNAL_SILENT_S 5u /* a signal that has begun stops */
+#define QUIET_BLOWS_S 6u   /* the same of a spirometer: the nurse sees how good the blow was before the next */
+#define STORE_S 10u        /* of silence, until a store is asked again for what it got meanwhile */
+#define SIGNAL_SILENT_S 5u /* after a signal: the agent has ended its recording */
 #define SIGNAL_OVER_MS 10000u
 #define CONTROL_MS 1000u
 #define CONFIGURATION_MAX 2048 /* bytes of descriptors */
@@ -147,40 +148,50 @@ struct wait {
 
 static void show_progress(const struct phd_session *s, const struct wait *w) {
   const uint32_t total = w->order->seconds * 1000;
-  uint64_t done =
-      w->order->modality == ACQ_ECG && s->live.signal ? phd_live_ticks(&s->live) / 8 : acq_elapsed_ms(s->io) - w->began;
+  const bool signal = w->order->modality == ACQ_ECG && s->live.signal;
+  uint64_t done = signal ? phd_live_ticks(&s->live) / 8 : acq_elapsed_ms(s->io) - w->began;
   acq_progress(s->io, done < total ? (uint32_t)done : total, total);
 }
 
-/* 1 when the signal is whole, 0 while it goes on. */
+/* 1 when the signal is whole, 0 while it goes on. An agent may end its recording earlier: the record says how long it
+ * is. */
 static int judge_signal(const struct phd_session *s, struct wait *w) {
   const uint64_t now = acq_elapsed_ms(s->io);
   if (!w->signal_began)
     w->signal_began = now;
-  if (phd_live_ticks(&s->live) >= w->order->seconds * UINT64_C(8000) || s->state == PHD_UNASSOCIATED)
+  if (phd_live_ticks(&s->live) >= w->order->seconds * UINT64_C(8000) || s->state == PHD_UNASSOCIATED ||
+      w->silent_s >= SIGNAL_SILENT_S)
     return 1;
-  if (w->silent_s >= SIGNAL_SILENT_S)
-    return acq_fail(s->io, -ETIMEDOUT, "the signal stopped");
   if (now - w->signal_began > w->order->seconds * UINT64_C(1000) + SIGNAL_OVER_MS)
     return acq_fail(s->io, -ETIMEDOUT, "the signal is too slow");
   return 0;
 }
 
-/* The same of a reading. It is whole when the agent ends the association, or says nothing more for a while. */
-static int judge_reading(struct phd_session *s, const struct wait *w) {
-  const unsigned quiet = w->order->modality == ACQ_SPIROMETRY ? QUIET_BLOWS_S : QUIET_S;
-  bool has = phd_live_has_reading(&s->live, &s->clocks);
-  if (has && (s->state == PHD_UNASSOCIATED || w->silent_s >= quiet))
-    return 1;
-  if ((acq_elapsed_ms(s->io) - w->began + SLICE_MS / 2) / 1000 < w->order->seconds)
+static bool is_over(const struct phd_session *s, const struct wait *w) {
+  return (acq_elapsed_ms(s->io) - w->began + SLICE_MS / 2) / 1000 >= w->order->seconds;
+}
+
+/* What an agent stores, it does not send by itself. */
+static int ask_stores(struct phd_session *s, struct wait *w) {
+  const uint32_t before = s->live.values;
+  if (s->state != PHD_OPERATING || (w->silent_s % STORE_S && !is_over(s, w)))
     return 0;
-  if (!has && s->state == PHD_OPERATING) { /* it may have stored what was made meanwhile */
-    int r = phd_read_stores(s);
-    if (r < 0)
-      return r;
-    has = phd_live_has_reading(&s->live, &s->clocks);
-  }
-  return has ? 1 : acq_fail(s->io, -ENODATA, "no reading came in %u s", w->order->seconds);
+  int r = w->silent_s ? phd_read_stores(s) : 0;
+  if (s->live.values != before)
+    w->silent_s = 0;
+  return r < 0 ? r : 0;
+}
+
+/* The same of a reading. It is whole when the agent ends the association, or says nothing more for a while. */
+static int judge_reading(struct phd_session *s, struct wait *w) {
+  const unsigned quiet = w->order->modality == ACQ_SPIROMETRY ? QUIET_BLOWS_S : QUIET_S;
+  int r = ask_stores(s, w);
+  if (r < 0)
+    return r;
+  bool has = phd_live_has_reading(&s->live, &s->clocks);
+  if (has && (s->state == PHD_UNASSOCIATED || w->silent_s >= quiet || is_over(s, w)))
+    return 1;
+  return is_over(s, w) ? acq_fail(s->io, -ENODATA, "no reading came in %u s", w->order->seconds) : 0;
 }
 
 static int acquire(struct acq_io *io, const struct acq_order *order) {

@@ -1,5 +1,4 @@
 #include "live.h"
-#include "mdc.h"
 
 #include <string.h>
 
@@ -24,6 +23,7 @@ static bool has_value(const struct phd_observation *ob) {
 static void note_reading(struct phd_live *l, const struct phd_clocks *clocks, const struct phd_stamp *stamp,
                          uint32_t event_ticks, uint32_t event_ms) {
   int64_t us = stamp->us;
+  l->values++;
   if (stamp->kind == PHD_UNTIMED) {
     l->untimed = true;
     return;

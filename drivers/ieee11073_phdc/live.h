@@ -10,8 +10,9 @@
 #define PHD_LIVE_SAMPLES 1024 /* of a channel, that wait for those of the others */
 
 struct phd_live {
-  bool untimed;                    /* a value without a time came */
-  bool timed[PHD_STAMP_KINDS];     /* one with such a time; the newest: */
+  uint32_t values;                 /* that came, whatever their time */
+  bool untimed;                    /* one without a time */
+  bool timed[PHD_STAMP_KINDS];     /* one with a time of that kind; the newest: */
   int64_t newest[PHD_STAMP_KINDS]; /* of the agent's clock; of a counter: microseconds since the start */
   uint64_t ticks[PHD_OBJECTS_MAX]; /* 1/8 ms of signal of each object */
   bool signal;                     /* samples of a known channel came */

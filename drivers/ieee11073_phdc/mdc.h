@@ -11,7 +11,7 @@ enum { /* partitions */
        MDC_PART_PHD_DM = 128,
 };
 
-enum { /* object classes */
+enum { /* object classes that the manager treats in their own way; others are numerics, enumerations, arrays */
        MDC_MOC_ENUM = 5,
        MDC_MOC_NU = 6,
        MDC_MOC_SA_RT = 9,
@@ -34,6 +34,7 @@ enum { /* attributes */
        MDC_ATTR_SCALE_SPECN_I16 = 2415,
        MDC_ATTR_SCALE_SPECN_I32 = 2416,
        MDC_ATTR_SCALE_SPECN_I8 = 2417,
+       MDC_ATTR_SEG_USAGE_CNT = 2427,
        MDC_ATTR_SYS_ID = 2436,
        MDC_ATTR_TIME_ABS = 2439,
        MDC_ATTR_TIME_END_SEG = 2442,
@@ -58,7 +59,6 @@ enum { /* attributes */
        MDC_ATTR_NU_CMPD_VAL_OBS_SIMP = 2676,
        MDC_ATTR_NU_CMPD_VAL_OBS_BASIC = 2677,
        MDC_ATTR_ID_PHYSIO_LIST = 2678,
-       MDC_ATTR_SCAN_HANDLE_LIST = 2679,
        MDC_ATTR_TIME_BO = 2689,
        MDC_ATTR_TIME_STAMP_BO = 2690,
        MDC_ATTR_TIME_START_SEG_BO = 2691,
@@ -67,7 +67,6 @@ enum { /* attributes */
 
 enum { /* actions; the one that empties a store, 3084, is not among them on purpose */
        MDC_ACT_SEG_GET_INFO = 3085,
-       MDC_ACT_DATA_REQUEST = 3099,
        MDC_ACT_SEG_TRIG_XFER = 3100,
 };
 

@@ -1,5 +1,4 @@
 #include "dim.h"
-#include "mdc.h"
 
 #include <stdio.h>
 #include <string.h>

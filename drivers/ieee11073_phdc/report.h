@@ -12,7 +12,6 @@
 #define IEEE11073_PHDC_REPORT_H
 
 #include "dim.h"
-#include "mdc.h"
 
 struct phd_number {
   uint32_t mdc;  /* partition * 65536 + code */

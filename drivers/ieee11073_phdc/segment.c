@@ -50,6 +50,9 @@ static int read_attribute(struct phd_dim *d, struct phd_segment *s, uint16_t id,
   case MDC_ATTR_PM_SEG_PERSON_ID:
     s->person = acq_u16be(&value);
     return acq_end(&value) < 0 ? refuse(d, "a segment's person is not in its form") : 0;
+  case MDC_ATTR_SEG_USAGE_CNT:
+    s->usage = acq_u32be(&value);
+    return acq_end(&value) < 0 ? refuse(d, "a segment's count is not in its form") : 0;
   case MDC_ATTR_TIME_START_SEG:
     return read_time(d, value, PHD_ABSOLUTE, &s->start);
   case MDC_ATTR_TIME_END_SEG:
@@ -89,6 +92,16 @@ static struct phd_segment *find(struct phd_segments *s, uint16_t store, uint16_t
   return NULL;
 }
 
+/* One that was listed before, in an earlier answer. */
+static void update(struct phd_segment *known, const struct phd_segment *now) {
+  if (known->usage == now->usage && known->end.us == now->end.us)
+    return;
+  known->usage = now->usage;
+  known->end = now->end;
+  known->entries = 0;
+  known->last = false;
+}
+
 int phd_segments_read(struct phd_dim *d, uint16_t store, struct acq_cur info, const struct phd_clocks *clocks,
                       struct phd_segments *ret) {
   unsigned count;
@@ -103,8 +116,10 @@ int phd_segments_read(struct phd_dim *d, uint16_t store, struct acq_cur info, co
     int r = read_segment(d, store, &items, &one);
     if (r < 0)
       return r;
-    if (find(ret, store, one.instance)) {
-      d->n_mapped = n_mapped; /* listed before, in an earlier answer */
+    struct phd_segment *known = find(ret, store, one.instance);
+    if (known) {
+      d->n_mapped = n_mapped;
+      update(known, &one);
     } else if (is_old(&one, clocks)) {
       d->n_mapped = n_mapped;
       o->old_segments++;

@@ -18,7 +18,6 @@
 #define PHD_ELEMENTS_MAX 8
 
 enum { /* the status of segment data */
-       SEGMENT_FIRST = 0x8000,
        SEGMENT_LAST = 0x4000,
        SEGMENT_AGENT_ABORT = 0x0800,
        SEGMENT_MANAGER_CONFIRM = 0x0080,
@@ -29,6 +28,7 @@ struct phd_segment {
   uint16_t store, instance; /* the store's handle */
   uint16_t person;
   struct phd_stamp start, end;
+  uint32_t usage; /* its entries, as the list counts them; 0 where it does not */
   uint16_t header;
   unsigned n_elements;
   struct phd_element {
@@ -45,7 +45,8 @@ struct phd_segments {
 };
 
 /* Adds the segments of a list that are fresh: those that end after the acquisition began, or do not tell; the others
- * are counted in the store's object. -EPROTO with d->why. */
+ * are counted in the store's object. One that was listed before and has grown since begins anew. -EPROTO with d->why.
+ */
 int phd_segments_read(struct phd_dim *d, uint16_t store, struct acq_cur info, const struct phd_clocks *clocks,
                       struct phd_segments *ret);
 

@@ -3,7 +3,6 @@
 
 #include <limits.h>
 
-#define OF_SESSION ACQ_TRIALS_MAX
 #define REPEATED UINT_MAX
 #define PEF_KNOWN (PEF_POST_MEDICATION | PEF_LONG_TIME_TO_PEAK | PEF_SHORT_EFFORT | PEF_COUGH)
 
@@ -12,7 +11,7 @@ static int refuse(struct phd_trials *t, const char *why) {
   return -EPROTO;
 }
 
-static bool same_moment(const struct phd_moment *a, const struct phd_moment *b) {
+bool phd_same_moment(const struct phd_moment *a, const struct phd_moment *b) {
   return a->kind == b->kind && a->id == b->id && a->person == b->person;
 }
 
@@ -69,7 +68,7 @@ static void next_group(struct phd_trials *t, struct group *ret) {
   ret->n = 0;
   for (unsigned i = 0; i < t->n_group; i++) {
     struct phd_group_value *v = &t->group[i];
-    if (v->used || (ret->n && !same_moment(&v->moment, ret->moment)) || has_code(ret, v->value.mdc))
+    if (v->used || (ret->n && !phd_same_moment(&v->moment, ret->moment)) || has_code(ret, v->value.mdc))
       continue;
     v->used = true;
     ret->moment = &v->moment;
@@ -80,7 +79,7 @@ static void next_group(struct phd_trials *t, struct group *ret) {
 static unsigned left_of(const struct phd_trials *t, const struct group *g, uint32_t mdc) {
   unsigned n = 0;
   for (unsigned i = 0; i < t->n_group; i++)
-    n += !t->group[i].used && t->group[i].value.mdc == mdc && same_moment(&t->group[i].moment, g->moment);
+    n += !t->group[i].used && t->group[i].value.mdc == mdc && phd_same_moment(&t->group[i].moment, g->moment);
   return n;
 }
 
@@ -111,7 +110,7 @@ static enum relation relate(const struct phd_trials *t, unsigned trial, const st
 static unsigned trial_for(const struct phd_trials *t, const struct group *g) {
   unsigned trial = t->n_trials;
   for (unsigned i = t->n_trials, seen = 0; i-- > 0;) {
-    if (!same_moment(&t->trials[i].moment, g->moment))
+    if (!phd_same_moment(&t->trials[i].moment, g->moment))
       continue;
     enum relation relation = relate(t, i, g);
     if (relation == HAS_ALL)
@@ -125,17 +124,21 @@ static unsigned trial_for(const struct phd_trials *t, const struct group *g) {
   return trial;
 }
 
+int phd_trials_open(struct phd_trials *t, const struct phd_moment *moment) {
+  if (t->n_trials == ACQ_TRIALS_MAX)
+    return refuse(t, "more readings than a session has");
+  t->trials[t->n_trials++] = (struct phd_trial){.moment = *moment};
+  return 0;
+}
+
 static int place(struct phd_trials *t, const struct group *g) {
   unsigned trial = trial_for(t, g);
   if (trial == REPEATED) {
     t->repeated++;
     return 0;
   }
-  if (trial == t->n_trials) {
-    if (trial == ACQ_TRIALS_MAX)
-      return refuse(t, "more readings than a session has");
-    t->trials[t->n_trials++] = (struct phd_trial){.moment = *g->moment};
-  }
+  if (trial == t->n_trials && phd_trials_open(t, g->moment) < 0)
+    return -EPROTO;
   for (unsigned i = 0; i < g->n; i++) {
     int r = find(t, trial, g->values[i]->mdc) ? 0 : keep(t, trial, g->values[i]);
     if (r < 0)
@@ -146,10 +149,10 @@ static int place(struct phd_trials *t, const struct group *g) {
 
 /* What the instrument remembers or predicts belongs to no blow. */
 static int keep_for_session(struct phd_trials *t, const struct phd_value *value) {
-  FOR_EACH_VALUE(t, OF_SESSION, v)
+  FOR_EACH_VALUE(t, PHD_OF_SESSION, v)
   if (v->value.mdc == value->mdc && same_value(&v->value, value))
     return 0;
-  return keep(t, OF_SESSION, value);
+  return keep(t, PHD_OF_SESSION, value);
 }
 
 int phd_trials_add(struct phd_trials *t, const struct phd_moment *moment, const struct phd_value *value) {
@@ -198,25 +201,23 @@ static void write_values(const struct phd_trials *t, unsigned trial, struct acq_
   }
 }
 
-unsigned phd_trials_write(const struct phd_trials *t, const struct acq_order *order, struct acq_record *record) {
-  unsigned first = 0;
-  acq_rec_trial(record, NULL);
-  write_values(t, OF_SESSION, record);
-  if (t->repeated)
-    acq_rec_quality(record, "reading_repeated", "", t->repeated);
-  for (unsigned i = 0; i < t->n_trials; i++) {
-    const struct phd_moment *m = &t->trials[i].moment;
-    uint32_t bits = bits_of(t, i);
-    bool post = order->phase == ACQ_NO_PHASE && bits >> 16 & PEF_POST_MEDICATION;
-    unsigned number = acq_rec_trial(record, &(struct acq_trial){.phase = post ? ACQ_POST : ACQ_NO_PHASE,
-                                                                .timed = m->timed,
-                                                                .clock_us = m->clock_us,
-                                                                .compared = m->compared,
-                                                                .slow_us = m->slow_us});
-    first = first ? first : number;
-    write_values(t, i, record);
-    write_status(record, bits);
+void phd_trial_write(const struct phd_trials *t, unsigned trial, const struct acq_order *order,
+                     struct acq_record *record) {
+  if (trial == PHD_OF_SESSION) {
+    acq_rec_trial(record, NULL);
+    write_values(t, trial, record);
+    if (t->repeated)
+      acq_rec_quality(record, "reading_repeated", "", t->repeated);
+    return;
   }
-  acq_rec_trial(record, NULL);
-  return first;
+  const struct phd_moment *m = &t->trials[trial].moment;
+  const uint32_t bits = bits_of(t, trial);
+  const bool post = order->phase == ACQ_NO_PHASE && bits >> 16 & PEF_POST_MEDICATION;
+  acq_rec_trial(record, &(struct acq_trial){.phase = post ? ACQ_POST : ACQ_NO_PHASE,
+                                            .timed = m->timed,
+                                            .compared = m->compared,
+                                            .clock_us = m->clock_us,
+                                            .slow_us = m->slow_us});
+  write_values(t, trial, record);
+  write_status(record, bits);
 }

@@ -8,6 +8,7 @@
 #include "stamp.h"
 #include <asalee/record.h>
 
+#define PHD_OF_SESSION ACQ_TRIALS_MAX /* in place of a trial's number from 0 */
 #define PHD_VALUES_MAX 1024
 #define PHD_GROUP_MAX 256 /* values of one report */
 
@@ -25,7 +26,7 @@ struct phd_moment {
   enum phd_stamp_kind kind;
   int64_t id; /* tells one moment of that kind from another: microseconds, or the counter */
   uint16_t person;
-  bool timed; /* as acq_trial has it, and so the next three; not compared */
+  bool timed; /* as acq_trial has it, and so the next three; two moments differ by the members above alone */
   bool compared;
   int64_t clock_us, slow_us;
 };
@@ -53,8 +54,14 @@ int phd_trials_add(struct phd_trials *t, const struct phd_moment *moment, const 
 /* The report is over; -EPROTO with t->why. */
 int phd_trials_end(struct phd_trials *t);
 
-/* Writes all of it; `order` decides the phase where it says one. Returns the number in the record of the first trial, 0
- * when there is none. */
-unsigned phd_trials_write(const struct phd_trials *t, const struct acq_order *order, struct acq_record *record);
+/* A trial for what is no value; it is the last one then. -EPROTO with t->why. */
+int phd_trials_open(struct phd_trials *t, const struct phd_moment *moment);
+
+bool phd_same_moment(const struct phd_moment *a, const struct phd_moment *b);
+
+/* Writes one, and leaves the record there; PHD_OF_SESSION: what belongs to none. `order` decides the phase where it
+ * says one. */
+void phd_trial_write(const struct phd_trials *t, unsigned trial, const struct acq_order *order,
+                     struct acq_record *record);
 
 #endif

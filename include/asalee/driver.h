@@ -175,8 +175,8 @@ struct acq_trial {
   enum acq_phase phase; /* as the instrument says; ACQ_NO_PHASE = the order's */
   bool timed;           /* the instrument says when it was made: */
   int64_t clock_us;     /*   by its own clock (acq_clock_to_us), */
-  bool compared;        /*   which was compared with the host's, or set by it: */
-  int64_t slow_us;      /*     it was this much behind */
+  int64_t slow_us;      /*   which was this much behind the host's when they were compared, 0 if they never were */
+  bool compared;        /*   they were, or the host set it */
 };
 
 #define ACQ_TRIALS_MAX 999
@@ -200,8 +200,6 @@ void acq_rec_measure(struct acq_record *record, const char *code, struct dec val
  * since the sample before; 0 for the first). Returns its index for the calls below. */
 unsigned acq_rec_channel(struct acq_record *record, const char *code, struct dec rate_hz, struct dec scale,
                          bool derived);
-/* The channel belongs to that trial after all: for curves that come before it is known which blow they are. */
-void acq_rec_channel_trial(struct acq_record *record, unsigned channel, unsigned trial);
 void acq_rec_samples(struct acq_record *record, unsigned channel, const int16_t *values, size_t n);
 /* n samples are missing here: they take their place as ACQ_GAP and are listed as a gap. */
 void acq_rec_gap(struct acq_record *record, unsigned channel, size_t n);

@@ -49,8 +49,8 @@ static bool golden_line(const uint8_t *file, size_t n, unsigned i, struct buf *r
 
 /* One of everything: a blow of today, one of another day, measures without a trial. */
 static int everything(const struct acq_capture *capture, struct acq_record *r) {
-  const struct acq_trial blow = {ACQ_POST, true, acq_order_clock_us(acq_capture_order(capture), 5), 0},
-                         old = {ACQ_NO_PHASE, true, 1369737858000000, 1000000};
+  const struct acq_trial blow = {ACQ_POST, true, acq_order_clock_us(acq_capture_order(capture), 5), 0, true},
+                         old = {ACQ_NO_PHASE, true, 1369737858000000, 1000000, false};
   acq_rec_measure(r, "ambient_temperature", (struct dec){215, -1}, NULL);
   acq_rec_statement(r, "comment", "É\n\"b\"");
   for (int i = 0; i < 2; i++) {

@@ -744,7 +744,7 @@ static void test_session_of_the_sample(void **state) {
   struct acq_capture capture = capture_of(SPIRO, body, CAPTURE_LINE_BYTES, "ok");
   acq_clock_to_us(&(struct acq_clock){2026, 3, 17, 8, 29, 40, 0}, &capture.header.order.started_us);
   struct reading r = read_capture(&capture);
-  assert_string_equal(r.text, "own spirometry; 1 2026-03-17T09:30:15.000 " READ_1);
+  assert_string_equal(r.text, "own spirometry; 1 2026-03-17T09:30:15.000 " READ_1 " +reading_time_unverified*1");
   reading_finish(&r);
   capture_finish(&capture);
   buf_finish(&script);
@@ -817,7 +817,7 @@ static void test_trials(void **state) {
 }
 
 /* One numeric object and its one value. */
-#define ONE(code, unit, value) SESSION(NUMERIC("0001", code, unit), PEAK_FLOW, SENT("0002", VALUE("0001", value, T1)))
+#define ONE(code, unit, value) SESSION(NUMERIC("0001", code, unit), CLOCK_RIGHT, SENT("0002", VALUE("0001", value, T1)))
 #define ONE_READ "own spirometry; 1 2026-01-05T09:30:23.000 "
 
 static void test_units(void **state) {
@@ -842,17 +842,17 @@ static void test_units(void **state) {
       /* a unit of something else; one that is not listed; none at all */
       {ONE("00025408", "0640", "01b0"), "EPROTO: pef in L"},
       {ONE("00025408", "0c01", "01b0"), "ENODATA: the capture holds no reading"},
-      {SESSION(OBJECT("0006", "0001", TYPE("00025408") "|0a55([0a4c0002|09900008])"), PEAK_FLOW,
+      {SESSION(OBJECT("0006", "0001", TYPE("00025408") "|0a55([0a4c0002|09900008])"), CLOCK_RIGHT,
                SENT("0002", VALUE("0001", "01b0", T1))),
        "ENODATA: the capture holds no reading"},
       /* a code that the nomenclature does not list, one of another partition, an ECG lead as a number */
-      {SESSION(PEF "|" NUMERIC("0007", "00025470", "0c00"), PEAK_FLOW,
+      {SESSION(PEF "|" NUMERIC("0007", "00025470", "0c00"), CLOCK_RIGHT,
                SENT("0002", VALUE("0001", "01b0", T1) "|" VALUE("0007", "01b0", T1))),
        "own spirometry; +unknown_value*1; 1 2026-01-05T09:30:23.000 pef=432 L/min"},
-      {SESSION(PEF "|" NUMERIC("0007", "00805408", "0c00"), PEAK_FLOW,
+      {SESSION(PEF "|" NUMERIC("0007", "00805408", "0c00"), CLOCK_RIGHT,
                SENT("0002", VALUE("0001", "01b0", T1) "|" VALUE("0007", "01b0", T1))),
        "own spirometry; +unknown_value*1; 1 2026-01-05T09:30:23.000 pef=432 L/min"},
-      {SESSION(PEF "|" NUMERIC("0007", "00020101", "10b2"), PEAK_FLOW,
+      {SESSION(PEF "|" NUMERIC("0007", "00020101", "10b2"), CLOCK_RIGHT,
                SENT("0002", VALUE("0001", "01b0", T1) "|" VALUE("0007", "01b0", T1))),
        "own spirometry; +unknown_value*1; 1 2026-01-05T09:30:23.000 pef=432 L/min"},
       /* the personal best is no blow, whenever it was */
@@ -861,7 +861,7 @@ static void test_units(void **state) {
                    SENT("0003", VALUE("0005", "01e0", "2025030409302300"))),
        "own spirometry; 1 2026-01-05T09:30:23.000 pef=432 L/min; \"Meilleur DEP personnel : 480 L/min\""},
       /* an unknown enumeration */
-      {SESSION(PEF "|" OBJECT("0005", "0008", "092f(000255d8)|0a55([0a660002|09900008])"), PEAK_FLOW,
+      {SESSION(PEF "|" OBJECT("0005", "0008", "092f(000255d8)|0a55([0a660002|09900008])"), CLOCK_RIGHT,
                SENT("0002", VALUE("0001", "01b0", T1) "|" VALUE("0008", "8000", T1))),
        "own spirometry; +unknown_value*1; 1 2026-01-05T09:30:23.000 pef=432 L/min"},
   };
@@ -1003,8 +1003,8 @@ static void test_clocks(void **state) {
       /* a reading of yesterday beside one of now */
       {SESSION(PEF, CLOCK_RIGHT,
                SENT("0002", VALUE("0001", "0190", "2026010409302300")) SENT("0003", VALUE("0001", "01b0", T1))),
-       "own spirometry; +readings_stray*1; 2 2026-01-05T09:30:23.000 pef=432 L/min // stray spirometry; "
-       "+readings_stray*1; 1 2026-01-04T09:30:23.000 pef=400 L/min"},
+       "own spirometry; +readings_stray*1; 2 2026-01-05T09:30:23.000 pef=432 L/min // stray spirometry; 1 "
+       "2026-01-04T09:30:23.000 pef=400 L/min"},
       /* two minutes are let pass */
       {SESSION(PEF, PEAK_FLOW CLOCK("2026010509320000"), SENT("0002", VALUE("0001", "01b0", "2026010509322000"))),
        "own spirometry; 1 2026-01-05T09:32:20.000 pef=432 L/min"},
@@ -1012,7 +1012,7 @@ static void test_clocks(void **state) {
        "own spirometry; +device_clock_wrong*1; 1 2026-01-05T09:32:20.000 pef=432 L/min"},
       /* a clock that was never set; a reading whose time is none */
       {SESSION(PEF, PEAK_FLOW CLOCK("0000000000000000"), SENT("0002", VALUE("0001", "01b0", T1))),
-       "own spirometry; 1 2026-01-05T09:30:23.000 pef=432 L/min"},
+       "own spirometry; 1 2026-01-05T09:30:23.000 pef=432 L/min +reading_time_unverified*1"},
       {METER_SESSION(SENT("0002", VALUE("0001", "01b0", "0000000000000000"))), "ERANGE: a time stamp that is no time"},
       {METER_SESSION(SENT("0002", VALUE("0001", "01b0", "20260105093a2300"))), "ERANGE: a time stamp that is no time"},
       {METER_SESSION(SENT("0002", VALUE("0001", "01b0", "2026022909302300"))), "ERANGE: a time stamp that is no time"},
@@ -1167,7 +1167,8 @@ static void test_largest_configuration(void **state) {
              PHD_OBJECTS_MAX, 0);
   assert_false(text.err);
   assert_plays(SPIRO, (const char *)text.data, 0, 0, "");
-  assert_decodes(SPIRO, (const char *)text.data, "own spirometry; 1 2026-01-05T09:30:23.000 pef=432 L/min");
+  assert_decodes(SPIRO, (const char *)text.data,
+                 "own spirometry; 1 2026-01-05T09:30:23.000 pef=432 L/min +reading_time_unverified*1");
   buf_finish(&text);
 }
 
@@ -1221,8 +1222,7 @@ static void test_merged(void **state) {
 /* ---- the conversation ----------------------------------------------------------------------------------------------
  */
 
-#define FIVE(line) line line line line line
-#define SIX(line) FIVE(line) line
+#define SIX(line) line line line line line line
 #define NINE(line) SIX(line) line line line
 #define TEN(line) NINE(line) line
 #define SILENCE "! timeout\n"
@@ -1466,7 +1466,7 @@ static void test_acquiring(void **state) {
       {MEASUREMENT,
        PREPARED(PULSE, CUFF) SILENCE "@30000\n" SENT("0002", VALUE("0002", "0048", T1)) TEN(SILENCE) LET_GO, 0, ""},
       /* a spirometer has a minute for the next blow */
-      {SPIRO, PREPARED(METER, CLOCK_RIGHT) "@30000\n" SENT("0002", BLOW_1) FIVE(SILENCE) LET_GO, 0, ""},
+      {SPIRO, PREPARED(METER, CLOCK_RIGHT) "@30000\n" SENT("0002", BLOW_1) SIX(SILENCE) LET_GO, 0, ""},
       /* a second reading begins the quiet anew */
       {MEASUREMENT,
        PREPARED(PULSE, CUFF) "@30000\n" SENT("0002", VALUE("0002", "0048", T1)) NINE(SILENCE)
@@ -1568,7 +1568,7 @@ static void test_acquiring(void **state) {
                  "own measurement; 1 2026-01-05T09:30:23.000 pulse_rate_cuff=72 /min");
   /* A session that nobody ended is incomplete, even when the capture says that all is well. */
   assert_decodes(MEASUREMENT, PREPARED(PULSE, CUFF) SENT("0002", VALUE("0002", "0048", T1)),
-                 "own measurement; +incomplete*1; 1 2026-01-05T09:30:23.000 pulse_rate_cuff=72 /min");
+                 "own measurement; +incomplete*2; 1 2026-01-05T09:30:23.000 pulse_rate_cuff=72 /min");
   struct played p = play(SPIRO, rows[0].script);
   assert_int_equal(p.progress.total, 120000);
 }
@@ -1577,7 +1577,10 @@ static void test_acquiring(void **state) {
  * --------------------------------------------------------------------------------------------------------- */
 
 #define STORE OBJECT("003d", "000b", "0a4d(8800)|0951(0002)")
-#define COUNT_SEGMENTS(n) GET("0002", "000b") "< " PRST("0002", "0203", "000b[0a4d(8800)|0951(" n ")]") "\n"
+#define COUNT_SEGMENTS_AS(id, n) GET(id, "000b") "< " PRST(id, "0203", "000b[0a4d(8800)|0951(" n ")]") "\n"
+#define COUNT_SEGMENTS(n) COUNT_SEGMENTS_AS("0002", n)
+#define LIST_SEGMENTS_AS(id, list) \
+  "> " PRST(id, "0107", "000b 0c0d(0001(0000))") "\n< " PRST(id, "0207", "000b 0c0d([" list "])") "\n"
 #define ASK_SEGMENTS "> " PRST("0003", "0107", "000b 0c0d(0001(0000))") "\n"
 #define LIST_SEGMENTS(list) ASK_SEGMENTS "< " PRST("0003", "0207", "000b 0c0d([" list "])") "\n"
 #define SEGMENT(instance, map, start, end) instance "[0a4e(" map ")|0992(" start ")|098a(" end ")]"
@@ -1610,6 +1613,12 @@ static void test_store(void **state) {
            LIST_SEGMENTS("0007[0a4e(0000[0006 00025408 0001 [0a4c0002]])|0992(" T1 ")|0a4f(0003)]")
                FETCH("0004", "0007", "0000") PART("0005", "0007 00000000 00000001", "c000", "01b0")
                    PART_TAKEN("0005", "0007 00000000 00000001", "c080") GONE,
+       0, "", "own spirometry; 1 2026-01-05T09:30:23.000 pef=432 L/min"},
+      /* asked again after ten seconds without a reading: now there is a segment */
+      {PREPARED(PEF "|" STORE, CLOCK_RIGHT) COUNT_SEGMENTS("0000") TEN(SILENCE) COUNT_SEGMENTS_AS("0003", "0001")
+           LIST_SEGMENTS_AS("0004", "0002[0a4e(" PEF_MAP ")|0992(" T1 ")|098a(" T1 ")|097b(00000001)]")
+               FETCH("0005", "0002", "0000") PART("0006", "0002 00000000 00000001", "c000", T1 "01b0")
+                   PART_TAKEN("0006", "0002 00000000 00000001", "c080") GONE,
        0, "", "own spirometry; 1 2026-01-05T09:30:23.000 pef=432 L/min"},
       /* nothing stored; nothing in the segment; the list is refused, the transfer is; the agent gives up */
       {PREPARED(PEF "|" STORE, CLOCK_RIGHT) COUNT_SEGMENTS("0000") "@30000\n" SENT("0009", VALUE("0001", "01b0", T1))
@@ -2024,16 +2033,15 @@ static void test_signal_gone_wrong(void **state) {
       {9, 99, 3, LET_GO, 0, "", "own ecg; +frame_repeated*1 +shorter_than_ordered*1"},
       /* the agent ends it before its time; it just stops */
       {5, 99, 99, GONE, 0, "", "own ecg; +shorter_than_ordered*1"},
-      {5, 99, 99, SIX(SILENCE), -ETIMEDOUT, "the signal stopped", NULL},
+      {5, 99, 99, SILENCE SILENCE SILENCE SILENCE SILENCE LET_GO, 0, "", "own ecg; +shorter_than_ordered*1"},
   };
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     struct buf script = BUF_INIT(1 << 20);
     put_signal(&script, rows[i].reports, rows[i].lost, rows[i].again);
-    end_script(&script, rows[i].want ? rows[i].end : SILENCE SILENCE SILENCE SILENCE SILENCE LET_GO);
+    end_script(&script, rows[i].end);
     const char *text = (const char *)script.data;
     assert_plays("1 ecg", text, 0, rows[i].acquired, rows[i].reason);
-    if (rows[i].want)
-      assert_decodes("1 ecg", text, rows[i].want);
+    assert_decodes("1 ecg", text, rows[i].want);
     buf_finish(&script);
   }
 }
@@ -2058,7 +2066,7 @@ static void test_signal_refused(void **state) {
   buf_text(&script, "< " ABRT "\n" ASSOCIATE CONFIGURE(ECG));
   put_report(&script, 2000, 3, 0, SAMPLES);
   end_script(&script, LET_GO);
-  assert_decodes("1 ecg", (const char *)script.data, "EPROTO: the signal goes on in another association");
+  assert_decodes("1 ecg", (const char *)script.data, "EPROTO: a signal goes on in another association");
   buf_finish(&script);
 }
 
@@ -2078,7 +2086,7 @@ static void test_stored_signal(void **state) {
     buf_format(&script, "))))))\n> e700((%04x 0201(000b 00000000 0d21(0005 %08x 00000001 %04x))))\n", part, part,
                status | 0x80);
   }
-  end_script(&script, TEN(SILENCE) LET_GO);
+  end_script(&script, TEN(SILENCE) COUNT_SEGMENTS_AS("0005", "0001") LIST_SEGMENTS_AS("0006", "") LET_GO);
   assert_plays("60 ecg", (const char *)script.data, 0, 0, "");
   struct acq_capture capture = capture_of("60 ecg", (const char *)script.data, CAPTURE_LINE_BYTES, "ok");
   struct reading r = read_capture(&capture);
@@ -2088,6 +2096,103 @@ static void test_stored_signal(void **state) {
   assert_int_equal(r.results[WIRE_OWN].data[499], raw_sample(499, 0) - 2000);
   reading_finish(&r);
   capture_finish(&capture);
+  buf_finish(&script);
+}
+
+/* ---- curves
+ * ------------------------------------------------------------------------------------------------------------ */
+
+/* A spirometer: FEV1, and the flow as arrays of four samples, 100 a second, with a counter's time. */
+#define FLOW                                                                                                \
+  OBJECT("0009", "000b",                                                                                    \
+         "092f(000250d4)|0996(0be0)|096d(0004 10 10 0000)|096f(00fffff0 00000010 0000 fa00)|098d(00000050)" \
+         "|0a55([0a48000a|09910004])")
+#define SPIROMETER FEV1 "|" FLOW
+#define SPIROMETRY SPECS("101d0001") CLOCK("2026010509300000")
+
+/* Arrays first..last of a curve that begins at `ticks` of the counter; the report says that it is at 480 000 of it. */
+static void put_arrays(struct buf *script, unsigned number, unsigned ticks, unsigned first, unsigned last,
+                       bool one_stamp) {
+  buf_format(script, "< e700((0005 0100(0000 00075300 0d1d(f000 %04x[", number);
+  for (unsigned i = first; i <= last; i++) {
+    buf_format(script, "%s000b((", i > first ? "|" : "");
+    for (unsigned k = 0; k < 4; k++)
+      buf_format(script, "%04x", 32000 + 4 * i + k);
+    buf_format(script, ")%08x)", ticks + (one_stamp ? 0 : i * 320));
+  }
+  buf_text(script, "]))))\n");
+}
+
+static void assert_curves(struct buf *script, const char *want, const char *channels) {
+  struct buf text = BUF_INIT(4096);
+  end_script(script, LET_GO);
+  struct acq_capture capture = capture_of(SPIRO, (const char *)script->data, CAPTURE_LINE_BYTES, "ok");
+  struct reading r = read_capture(&capture);
+  assert_string_equal(r.text, want);
+  for (size_t i = 0; r.own && channel(&r, i); i++) {
+    const int16_t *values = r.results[WIRE_OWN].data + json_integer_value(json_object_get(channel(&r, i), "first"));
+    buf_format(&text, "%s%d:", i ? " " : "", (int)json_integer_value(json_object_get(channel(&r, i), "trial")));
+    for (json_int_t k = 0; k < json_integer_value(json_object_get(channel(&r, i), "samples")); k++)
+      buf_format(&text, values[k] == ACQ_GAP ? "-" : "%x", (unsigned)values[k]);
+  }
+  end_script(&text, "");
+  assert_string_equal((const char *)text.data, channels);
+  buf_finish(&text);
+  reading_finish(&r);
+  capture_finish(&capture);
+  buf_finish(script);
+  *script = BUF_INIT(1 << 20);
+}
+
+/* At 60 000 ms the counter is at 480 000: a curve from 184 000 on began at 09:30:23. */
+#define CURVE_1 184000
+#define CURVE_2 312000 /* 09:30:39 */
+#define FEV1_AT(id, value, time) SENT(id, VALUE("0002", value, time))
+
+static void test_curves(void **state) {
+  (void)state;
+  struct buf script = BUF_INIT(1 << 20);
+  /* two blows, each with its curve; one whose values never came */
+  buf_text(&script, PREPARED(SPIROMETER, SPIROMETRY) "@60000\n" FEV1_AT("0002", "e16b", T1));
+  put_arrays(&script, 0, CURVE_1, 0, 1, false);
+  put_arrays(&script, 1, CURVE_1, 2, 2, false);
+  put_arrays(&script, 2, CURVE_2 + 80000, 0, 0, false);
+  buf_text(&script, FEV1_AT("0003", "e173", "2026010509304000"));
+  put_arrays(&script, 3, CURVE_2, 0, 0, false);
+  assert_curves(&script,
+                "own spirometry; 1 2026-01-05T09:30:23.000 fev1=3.63 L; 2 2026-01-05T09:30:40.000 fev1=3.71 L; 3 "
+                "2026-01-05T09:30:49.000",
+                "1:0123456789ab 2:0123 3:0123");
+  /* every array with the stamp of the beginning */
+  buf_text(&script, PREPARED(SPIROMETER, SPIROMETRY) "@60000\n" FEV1_AT("0002", "e16b", T1));
+  put_arrays(&script, 0, CURVE_1, 0, 1, true);
+  put_arrays(&script, 1, CURVE_1, 2, 3, true);
+  assert_curves(&script, "own spirometry; 1 2026-01-05T09:30:23.000 fev1=3.63 L", "1:0123456789abcdef");
+  /* an array that never came, by the stamps; one that came twice */
+  buf_text(&script, PREPARED(SPIROMETER, SPIROMETRY) "@60000\n" FEV1_AT("0002", "e16b", T1));
+  put_arrays(&script, 0, CURVE_1, 0, 0, false);
+  put_arrays(&script, 0, CURVE_1, 0, 0, false);
+  put_arrays(&script, 2, CURVE_1, 2, 2, false);
+  assert_curves(&script,
+                "own spirometry; +samples_missing*1:0,040 s à partir de 0,040 s +frame_repeated*1; 1 "
+                "2026-01-05T09:30:23.000 fev1=3.63 L",
+                "1:0123----89ab");
+  /* broken off by another association: the rest of it, and then all of it again */
+  buf_text(&script, PREPARED(SPIROMETER, SPIROMETRY) "@60000\n" FEV1_AT("0002", "e16b", T1));
+  put_arrays(&script, 0, CURVE_1, 0, 0, false);
+  buf_text(&script, "< " ABRT "\n" ASSOCIATE CONFIGURE(SPIROMETER));
+  put_arrays(&script, 0, CURVE_1, 1, 1, false);
+  buf_text(&script, "< " ABRT "\n" ASSOCIATE CONFIGURE(SPIROMETER) FEV1_AT("0002", "e16b", T1));
+  put_arrays(&script, 0, CURVE_1, 0, 1, false);
+  assert_curves(&script, "own spirometry; +reading_repeated*1 +frame_repeated*1; 1 2026-01-05T09:30:23.000 fev1=3.63 L",
+                "1:01234567");
+  /* of yesterday: not this patient's */
+  buf_text(&script, PREPARED(SPIROMETER, SPIROMETRY) "@60000\n" FEV1_AT("0002", "e16b", T1));
+  put_arrays(&script, 0, (unsigned)(CURVE_1 - 691200000), 0, 0, false);
+  assert_curves(&script,
+                "own spirometry; +readings_stray*1; 1 2026-01-05T09:30:23.000 fev1=3.63 L // stray spirometry; 2 "
+                "2026-01-04T09:30:23.000",
+                "");
   buf_finish(&script);
 }
 
@@ -2125,6 +2230,7 @@ int main(void) {
       cmocka_unit_test(test_signal_gone_wrong),
       cmocka_unit_test(test_signal_refused),
       cmocka_unit_test(test_stored_signal),
+      cmocka_unit_test(test_curves),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -126,21 +126,21 @@ TEST(trials_that_cannot_be) {
     struct acq_trial trial;
     bool fine;
   } rows[] = {
-      {{ACQ_POST + 1, false, 0, 0}, false},
-      {{(enum acq_phase) - 1, false, 0, 0}, false},
-      {{ACQ_POST, false, INT64_MIN, INT64_MAX}, true}, /* without a time there is nothing to be wrong */
-      {{ACQ_POST, true, -1, 0}, false},
-      {{ACQ_POST, true, INT64_MIN, 0}, false},
-      {{ACQ_POST, true, INT64_MAX, 0}, false},
-      {{ACQ_POST, true, WALL_MAX + 1, 0}, false},
-      {{ACQ_POST, true, WALL_MAX, WALL_MAX}, true},
-      {{ACQ_POST, true, WALL_MAX, 0}, true},
-      {{ACQ_POST, true, 0, 0}, true},
-      {{ACQ_POST, true, 0, -WALL_MAX}, true},
-      {{ACQ_POST, true, 0, WALL_MAX + 1}, false},
-      {{ACQ_POST, true, 0, -WALL_MAX - 1}, false},
-      {{ACQ_POST, true, 0, INT64_MIN}, false},
-      {{ACQ_POST, true, 0, INT64_MAX}, false},
+      {{ACQ_POST + 1, false, 0, 0, false}, false},
+      {{(enum acq_phase) - 1, false, 0, 0, false}, false},
+      {{ACQ_POST, false, INT64_MIN, INT64_MAX, false}, true}, /* without a time there is nothing to be wrong */
+      {{ACQ_POST, true, -1, 0, false}, false},
+      {{ACQ_POST, true, INT64_MIN, 0, false}, false},
+      {{ACQ_POST, true, INT64_MAX, 0, false}, false},
+      {{ACQ_POST, true, WALL_MAX + 1, 0, false}, false},
+      {{ACQ_POST, true, WALL_MAX, WALL_MAX, false}, true},
+      {{ACQ_POST, true, WALL_MAX, 0, false}, true},
+      {{ACQ_POST, true, 0, 0, false}, true},
+      {{ACQ_POST, true, 0, -WALL_MAX, false}, true},
+      {{ACQ_POST, true, 0, WALL_MAX + 1, false}, false},
+      {{ACQ_POST, true, 0, -WALL_MAX - 1, false}, false},
+      {{ACQ_POST, true, 0, INT64_MIN, false}, false},
+      {{ACQ_POST, true, 0, INT64_MAX, false}, false},
   };
   CAPTURE(c, "10", "end ok\n");
   for (size_t i = 0; i < COUNT(rows); i++) {
@@ -213,19 +213,34 @@ static struct acq_capture started(int64_t us, int offset, const uint32_t *last_m
   return c;
 }
 
+static bool compared;
+
 static bool is_stray(const struct acq_capture *c, int64_t clock_us, int64_t slow_us) {
   RESULTS(r);
-  trial = (struct acq_trial){.timed = true, .clock_us = clock_us, .slow_us = slow_us};
+  trial = (struct acq_trial){.timed = true, .clock_us = clock_us, .slow_us = slow_us, .compared = compared};
   assert_int_equal(bed_decode_both(&bed_spirometer, c, one_trial, &r, NULL), 0);
   assert_int_not_equal(!r.of[WIRE_OWN].json, !r.of[WIRE_STRAY].json); /* one or the other */
   bool stray = r.of[WIRE_STRAY].json;
   _json_cleanup_ json_t *j = bed_accepted(&r.of[stray ? WIRE_STRAY : WIRE_OWN]);
   assert_int_equal(json_is_true(bed_part(j, "stray")), stray);
-  assert_int_equal(size_of(j, "quality"), 0); /* it is all that came: no other beside it */
+  /* It is all that came: no other beside it. Whose clock nobody compared, the nurse is asked about. */
+  assert_int_equal(size_of(j, "quality"), !stray && !c->raw && !trial.compared ? 1 : 0);
   return stray;
 }
 
 /* From two minutes before the start to two minutes after the last event, in local time, by the host's clock. */
+/* Clocks that were compared differ by seconds: a blow of the patient before is nobody's. */
+TEST(compared_clocks) {
+  const uint32_t last = 7000;
+  _capture_cleanup_ struct acq_capture c = started(BED_START_US, 0, &last);
+  compared = true;
+  assert_false(is_stray(&c, BED_START_US - 5 * WALL_SECOND, 0));
+  assert_true(is_stray(&c, BED_START_US - 5 * WALL_SECOND - 1000, 0));
+  assert_true(is_stray(&c, CLOCK_2013, BED_START_US - CLOCK_2013 - 20 * WALL_SECOND));
+  compared = false;
+  assert_false(is_stray(&c, BED_START_US - 20 * WALL_SECOND, 0));
+}
+
 TEST(edges_of_the_window) {
   static const int offsets[] = {0, 60, 120, -210, 345, 1439, -1439};
   static const uint32_t lasts[] = {0, 1, 299999, UINT32_MAX};
@@ -270,9 +285,9 @@ TEST(clocks_that_are_wrong) {
 }
 
 static void two_clocks(struct acq_record *r) {
-  acq_rec_trial(r, &(struct acq_trial){ACQ_NO_PHASE, true, CLOCK_2013 + 999, BED_START_US - CLOCK_2013 - 999});
+  acq_rec_trial(r, &(struct acq_trial){ACQ_NO_PHASE, true, CLOCK_2013 + 999, BED_START_US - CLOCK_2013 - 999, false});
   acq_rec_measure(r, "fev1", D(3, 0), NULL);
-  acq_rec_trial(r, &(struct acq_trial){ACQ_NO_PHASE, true, BED_START_US + 1000 * 1000, 0});
+  acq_rec_trial(r, &(struct acq_trial){ACQ_NO_PHASE, true, BED_START_US + 1000 * 1000, 0, false});
   acq_rec_measure(r, "fev1", D(3, 0), NULL);
   acq_rec_trial(r, &live);
   acq_rec_measure(r, "fev1", D(3, 0), NULL);
@@ -361,7 +376,9 @@ static void all_marked(struct acq_record *r) {
 }
 
 static bool goes(unsigned number, int part) {
-  return !number || (pattern >> (number - 1) & 1) == (part == WIRE_STRAY);
+  if (!number) /* what is of the session is this patient's, unless nothing else is */
+    return (n_trials && pattern == (1u << n_trials) - 1) == (part == WIRE_STRAY);
+  return (pattern >> (number - 1) & 1) == (part == WIRE_STRAY);
 }
 
 /* The part holds what it must, in order, and no more. */
@@ -432,7 +449,7 @@ TEST(incomplete_in_both) {
   for (int part = 0; part < WIRE_RECORDS; part++) {
     _json_cleanup_ json_t *j = bed_accepted(&r.of[part]);
     assert_false(json_is_true(bed_part(j, "complete")));
-    assert_non_null(strstr(r.of[part].json, "\"incomplete\""));
+    assert_int_equal(strstr(r.of[part].json, "\"incomplete\"") != NULL, part == WIRE_OWN);
   }
 }
 
@@ -563,6 +580,7 @@ int main(void) {
       cmocka_unit_test(times_of_trials),
       cmocka_unit_test(times_beyond_the_calendar),
       cmocka_unit_test(bare_bytes_are_never_stray),
+      cmocka_unit_test(compared_clocks),
       cmocka_unit_test(every_item_goes_where_its_trial_goes),
       cmocka_unit_test(incomplete_in_both),
       cmocka_unit_test(parts_without_a_reading),

@@ -128,7 +128,7 @@ TEST(impossible_in_another_unit) {
       {"fev1", "-1", "mL"},
       {"pef", "1500.1", "L/min"},
       {"pef", "-0.1", "L/min"},
-      {"fev1_fvc", "100.1", "%"},
+      {"fev1_fvc", "200.1", "%"},
       {"spo2", "1.01", "1"},
       {"body_weight", "1544", "[lb_av]"},
       {"systolic_pressure", "53.4", "kPa"},

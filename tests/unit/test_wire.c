@@ -305,14 +305,12 @@ TEST(limits_of_the_reader) {
     if ((read_exact(bytes, (size_t)n, &m) == 0) != rows[i].fine)
       fail_msg("row %zu", i);
   }
-  unsigned row = 0;
-  while (nomenclature_row(row))
-    row++;
   for (unsigned v = 0; v < 256; v++) {
     struct wire_message m;
     int n = wire_write(&messages[12], bytes);
     bytes[21] = (uint8_t)v; /* the second channel's code */
-    assert_int_equal(read_exact(bytes, (size_t)n, &m), v < row ? 0 : -EPROTO);
+    const struct nomenclature *row = nomenclature_row(v); /* samples only: no value that an instrument concludes */
+    assert_int_equal(read_exact(bytes, (size_t)n, &m), row && row->kind == 'C' ? 0 : -EPROTO);
   }
   static const char long_driver[] = TEXT_63 "!"; /* a text that fills its field without room for a NUL */
   bytes[0] = WIRE_IDENTITY;
