@@ -222,7 +222,8 @@ static unsigned reading_of(const struct phd_curves *c, const struct phd_curve *c
   int64_t best_us = INT64_MAX;
   for (unsigned i = 0; i < t->n_trials; i++) {
     const struct phd_moment *m = &t->trials[i].moment;
-    int64_t at = m->clock_us + m->slow_us, apart = llabs(at - begin);
+    int64_t at = m->clock_us + m->slow_us,
+            apart = llabs(at - begin) < llabs(at - end) ? llabs(at - begin) : llabs(at - end);
     if (!m->timed || at < begin - BESIDE_US || at > end + BESIDE_US || apart >= best_us ||
         has_curve(c, i, curve->wave.row))
       continue;

@@ -91,10 +91,12 @@ static int add_number(struct decoding *d, const struct phd_moment *moment, const
                             .unit = unit_find_mdc(n->unit),
                             .missing = n->err == -ENODATA || ob->status & MSMT_WITHHELD,
                             .value = n->value};
-  if (!value.row || value.row->kind == 'C' || (!value.unit && !value.missing)) {
+  if (!value.row || value.row->kind == 'C' || (n->unit && !value.unit && !value.missing)) {
     d->unknown++;
     return 0;
   }
+  if (!value.unit && !value.missing)
+    return acq_rec_fail(d->record, -EPROTO, "%s without a unit", value.row->code);
   if (!value.missing && n->err < 0)
     return acq_rec_fail(d->record, n->err, "%s is infinite", value.row->code);
   if (!value.missing && !unit_fits(value.unit, unit_find(value.row->unit)))

@@ -205,6 +205,8 @@ static int acquire(struct acq_io *io, const struct acq_order *order) {
     int r = s->state == PHD_CONFIGURING ? phd_configure(s) : 0;
     if (r == 0 && s->state == PHD_OPERATING && !s->prepared)
       r = prepare(s, order);
+    if (r == 0 && s->live.infinite) /* confirmed by now, so that it does not come back */
+      r = acq_fail(io, -ERANGE, "%s is infinite", s->live.infinite);
     if (r == 0)
       r = order->modality == ACQ_ECG && s->live.signal ? judge_signal(s, &w) : judge_reading(s, &w);
     if (r)

@@ -13,6 +13,14 @@ void phd_live_reset(struct phd_live *l) {
 
 /* ---- readings ------------------------------------------------------------------------------------------------ */
 
+static void note_infinity(struct phd_live *l, const struct phd_observation *ob) {
+  for (unsigned i = 0; i < ob->n_numbers && !(ob->status & MSMT_WITHHELD); i++) {
+    const struct nomenclature *row = nomenclature_find_mdc(ob->numbers[i].mdc);
+    if (!l->infinite && row && unit_find_mdc(ob->numbers[i].unit) && ob->numbers[i].err == -ERANGE)
+      l->infinite = row->code;
+  }
+}
+
 static bool has_value(const struct phd_observation *ob) {
   for (unsigned i = 0; i < ob->n_numbers && !(ob->status & MSMT_WITHHELD); i++)
     if (ob->numbers[i].err == 0 && nomenclature_find_mdc(ob->numbers[i].mdc))
@@ -81,6 +89,7 @@ static void note_samples(struct phd_live *l, const struct phd_dim *d, const stru
 
 void phd_live_observe(struct phd_live *l, const struct phd_dim *d, const struct phd_clocks *clocks,
                       const struct phd_observation *ob, uint32_t event_ticks, uint32_t event_ms) {
+  note_infinity(l, ob);
   if (ob->has_samples)
     note_samples(l, d, ob);
   if (has_value(ob))
@@ -88,6 +97,7 @@ void phd_live_observe(struct phd_live *l, const struct phd_dim *d, const struct 
 }
 
 void phd_live_observe_stored(struct phd_live *l, const struct phd_clocks *clocks, const struct phd_observation *ob) {
+  note_infinity(l, ob);
   if (ob->has_samples || has_value(ob))
     note_reading(l, clocks, &ob->stamp, UINT32_MAX, 0);
 }

@@ -16,6 +16,7 @@ struct phd_live {
   int64_t newest[PHD_STAMP_KINDS]; /* of the agent's clock; of a counter: microseconds since the start */
   uint64_t ticks[PHD_OBJECTS_MAX]; /* 1/8 ms of signal of each object */
   bool signal;                     /* samples of a known channel came */
+  const char *infinite;            /* what came with a value beyond the instrument's range, or NULL */
   unsigned n_channels;
   uint32_t first; /* of the picture */
   struct phd_live_channel {

@@ -288,7 +288,7 @@ def leaks():
             if where.endswith("/channels"):
                 text = text[:text.rfind("}") + 1]  # samples are no text
             for m in markers:
-                if m in text and not (where == "journal" and m in ("aids", "GLI")):
+                if re.search(rf"(?<![\w.,]){re.escape(m)}(?!\w)", text) and not (where == "journal" and m in ("aids", "GLI")):
                     found[f"{m} in {where}"] += 1
         result(len(paths) >= 14 and "/v1/unmatched/U-1" in texts and '"record"' in texts["/v1/unmatched/U-1"]
                and not found,

@@ -844,7 +844,7 @@ static void test_units(void **state) {
       {ONE("00025408", "0c01", "01b0"), "ENODATA: the capture holds no reading"},
       {SESSION(OBJECT("0006", "0001", TYPE("00025408") "|0a55([0a4c0002|09900008])"), CLOCK_RIGHT,
                SENT("0002", VALUE("0001", "01b0", T1))),
-       "ENODATA: the capture holds no reading"},
+       "EPROTO: pef without a unit"},
       /* a code that the nomenclature does not list, one of another partition, an ECG lead as a number */
       {SESSION(PEF "|" NUMERIC("0007", "00025470", "0c00"), CLOCK_RIGHT,
                SENT("0002", VALUE("0001", "01b0", T1) "|" VALUE("0007", "01b0", T1))),
@@ -1505,6 +1505,9 @@ static void test_acquiring(void **state) {
       {SPIRO,
        PREPARED(METER, CLOCK_RIGHT) SENT("0002", BLOW(T1, "07ff", "07ff", "07ff", "0000")) "@120040\n" SILENCE LET_GO,
        -ENODATA, "no reading came in 120 s"},
+      /* a value beyond the instrument's range is confirmed, and then refused */
+      {SPIRO, PREPARED(METER, CLOCK_RIGHT) "@30000\n" SENT("0002", BLOW(T1, "07fe", "e16b", "e18f", "0000")) LET_GO,
+       -ERANGE, "pef is infinite"},
       /* a reading of the device's 2013 is one of now, when its clock says so */
       {SPIRO,
        PREPARED(METER, PEAK_FLOW CLOCK("2013030200010000")) "@30000\n" SENT(

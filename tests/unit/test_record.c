@@ -282,21 +282,13 @@ TEST(samples_in_range) {
     int16_t sample;
     int err;
   } rows[] = {
-      {{100, 0}, 1000, 0},
-      {{100, 0}, 1001, -ERANGE},
-      {{100, 0}, -1000, 0},
-      {{100, 0}, -1001, -ERANGE},
-      {{1, 2}, 1000, 0},
-      {{1, 2}, 1001, -ERANGE},
-      {{3, 0}, 32767, 0},
-      {{4, 0}, 32767, -ERANGE},
-      {{4, 0}, -32767, -ERANGE},
-      {{1, 0}, -32767, 0},
-      {{1, 0}, ACQ_GAP, -ERANGE}, /* not a sample: it would read as one that is missing */
-      {{1, -18}, ACQ_GAP, -ERANGE},
-      {{INT32_MAX, 0}, 0, 0},
-      {{INT32_MAX, 0}, 1, -ERANGE},
-      {{INT32_MAX, -9}, 2, -ERANGE}, /* the product needs 33 bits */
+      {{100, 0}, 1000, 0},          {{100, 0}, 1001, -ERANGE},  {{100, 0}, -1000, 0},
+      {{100, 0}, -1001, -ERANGE},   {{1, 2}, 1000, 0},          {{1, 2}, 1001, -ERANGE},
+      {{3, 0}, 32767, 0},           {{4, 0}, 32767, -ERANGE},   {{4, 0}, -32767, -ERANGE},
+      {{1, 0}, -32767, 0},          {{1, 0}, ACQ_GAP, -ERANGE}, /* not a sample: it would read as one that is missing */
+      {{1, -18}, ACQ_GAP, -ERANGE}, {{INT32_MAX, 0}, 0, 0},     {{INT32_MAX, 0}, 1, -ERANGE},
+      {{INT32_MAX, -9}, 2, 0},     /* the product needs 33 bits */
+      {{244200244, -8}, 32767, 0}, /* a step of nine digits */
   };
   for (size_t i = 0; i < COUNT(rows); i++) {
     RESULT(r);
@@ -1470,7 +1462,7 @@ TEST(reader_bounds) {
   static const struct {
     const char *list;
     size_t most;
-  } rows[] = {{"measures", 1024}, {"quality", 256}, {"statements", 256}};
+  } rows[] = {{"measures", 4096}, {"quality", 256}, {"statements", 2048}};
   for (size_t i = 0; i < COUNT(rows); i++) {
     json_t *list = json_object_get(i ? many : json_object_get(many, "acquired"), rows[i].list);
     while (json_array_size(list) < rows[i].most)

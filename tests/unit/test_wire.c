@@ -308,7 +308,7 @@ TEST(limits_of_the_reader) {
   for (unsigned v = 0; v < 256; v++) {
     struct wire_message m;
     int n = wire_write(&messages[12], bytes);
-    bytes[21] = (uint8_t)v; /* the second channel's code */
+    bytes[21] = (uint8_t)v;                               /* the second channel's code */
     const struct nomenclature *row = nomenclature_row(v); /* samples only: no value that an instrument concludes */
     assert_int_equal(read_exact(bytes, (size_t)n, &m), row && row->kind == 'C' ? 0 : -EPROTO);
   }
