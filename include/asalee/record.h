@@ -29,7 +29,7 @@
 #define RECORD_JSON_MAX (4u << 20)
 #define RECORD_DATA_MAX (32u << 20)
 #define RECORD_CHANNELS_MAX 96 /* flow, volume and instants of 32 blows */
-#define RECORD_GAPS_MAX 4096 /* a channel's; more gaps than that is noise, not a recording (-EPROTO) */
+#define RECORD_GAPS_MAX 4096   /* a channel's; more gaps than that is noise, not a recording (-EPROTO) */
 
 struct nomenclature {
   const char *code, *label, *unit, *loinc;

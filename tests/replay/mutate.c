@@ -106,6 +106,10 @@ static enum verdict judge(const struct reading *r, const struct reading *origina
                stray = compare(r->records[WIRE_STRAY], original->records[WIRE_STRAY]);
   if (own == DIFFERENT && !r->records[WIRE_OWN])
     return FLAGGED;
+  /* What is of the session, as damage on the line, is told in the patient's own record. */
+  if (stray == DIFFERENT && r->records[WIRE_OWN] && original->records[WIRE_OWN] &&
+      is_flagged(r->records[WIRE_OWN], original->records[WIRE_OWN]))
+    stray = FLAGGED;
   return own == SAME ? stray : own;
 }
 
