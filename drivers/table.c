@@ -6,7 +6,7 @@ extern const struct acq_driver corscience_emi12;
 extern const struct acq_driver ieee11073_phdc;
 extern const struct acq_driver vitalograph_lungmonitor;
 
-/* clang-format off: one line each */
+/* clang-format off */
 const struct acq_driver *const acq_drivers[] = {
     &contec_sp80b,
     &corscience_emi12,
