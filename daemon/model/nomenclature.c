@@ -1,5 +1,6 @@
 #include "nomenclature.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -145,6 +146,86 @@ const struct electrode *electrode_find(const char *code) {
     if (!strcmp(electrodes[i].code, code))
       return &electrodes[i];
   return NULL;
+}
+
+/* Brings a value into the row's own unit when that is a power of ten away, exactly; else leaves it as it came. */
+void measure_normalise(const struct nomenclature *row, struct dec *value, const struct unit **unit) {
+  const struct unit *own = unit_find(row->unit);
+  int64_t up = (int64_t)(*unit)->factor * own->divisor, down = (int64_t)(*unit)->divisor * own->factor;
+  int exponent = value->exponent;
+  for (; up > down && up % 10 == 0 && up / 10 >= down; up /= 10)
+    exponent++;
+  for (; down > up && down % 10 == 0 && down / 10 >= up; down /= 10)
+    exponent--;
+  if (value->mantissa == 0) /* has no magnitude that its exponent could say wrong */
+    exponent = exponent < DEC_EXP_MIN ? DEC_EXP_MIN : exponent > DEC_EXP_MAX ? DEC_EXP_MAX : exponent;
+  if (up == down && exponent >= DEC_EXP_MIN && exponent <= DEC_EXP_MAX) {
+    value->exponent = (int8_t)exponent;
+    *unit = own;
+  }
+}
+
+/* The value in its unit against a limit of the row, in the row's unit. */
+static int compare(const struct nomenclature *row, struct dec value, const struct unit *unit, struct dec limit) {
+  const struct unit *own = unit_find(row->unit);
+  if (unit == own)
+    return dec_cmp(value, limit);
+  /* Both in the base; a row's own unit is that or a power of ten of it, so that the products are small. */
+  return dec_cmp_scaled(value, unit->factor * own->divisor, limit, unit->divisor * own->factor);
+}
+
+const char *measure_flag(const struct nomenclature *row, struct dec value, const struct unit *unit) {
+  return compare(row, value, unit, row->soft_low) < 0    ? "unusually_low"
+         : compare(row, value, unit, row->soft_high) > 0 ? "unusually_high"
+                                                         : NULL;
+}
+
+bool measure_is_possible(const struct nomenclature *row, struct dec value, const struct unit *unit) {
+  return compare(row, value, unit, row->hard_low) >= 0 && compare(row, value, unit, row->hard_high) <= 0;
+}
+
+/* What a quality item may be about: nothing, an electrode, a channel, a measure, or times and counts ("0,020 s à partir
+ * de 1,4 s", "0,6 s en 2 fois"). Nothing else passes, as the nurse reads it; what becomes a statement is not named. */
+bool quality_subject_ok(const char *subject) {
+  static const char *const words[] = {"s", "à", "partir", "de", "en", "fois"};
+  const struct nomenclature *row = nomenclature_find(subject);
+  if (!*subject || electrode_find(subject) || (row && row->kind != 'S'))
+    return true;
+  for (const char *p = subject; *p;) {
+    size_t n = strcspn(p, " "), digits = strspn(p, "0123456789,");
+    bool word = digits == n && n > 0 && p[0] != ',';
+    for (size_t i = 0; i < sizeof words / sizeof *words && !word; i++)
+      word = strlen(words[i]) == n && !memcmp(words[i], p, n);
+    if (!word)
+      return false;
+    p += n + (p[n] == ' ');
+  }
+  return true;
+}
+
+/* The French sentence of a quality item: an electrode is named by its colour and place, a channel by its label. */
+void quality_sentence(const struct quality *q, const char *subject, char text[static 512]) {
+  const struct electrode *e = electrode_find(subject);
+  const struct nomenclature *row = nomenclature_find(subject);
+  char name[160];
+  if (e)
+    snprintf(name, sizeof name, "%s (%s, %s)", e->colour, e->code, e->place);
+  else
+    snprintf(name, sizeof name, "%s", row ? row->label : subject);
+  const char *hole = strstr(q->text, "%s");
+  if (hole)
+    snprintf(text, 512, "%.*s%s%s", (int)(hole - q->text), q->text, name, hole + 2);
+  else
+    snprintf(text, 512, "%s", q->text);
+}
+
+/* sample x scale against a limit, however many digits the scale has. */
+int sample_cmp(struct dec scale, int32_t sample, struct dec limit) {
+  if (sample == 0)
+    return dec_cmp((struct dec){0}, limit);
+  if (sample < 0)
+    scale.mantissa = -scale.mantissa;
+  return dec_cmp_scaled(scale, sample < 0 ? -sample : sample, limit, 1);
 }
 
 #define NAME(array, i) ((size_t)(i) < sizeof array / sizeof *array ? array[i] : NULL)

@@ -79,42 +79,6 @@ static json_t *dec_json(struct dec d) {
   return json_string(text);
 }
 
-/* Brings a value into the row's own unit when that is a power of ten away, exactly; else leaves it as it came. */
-static void normalise(const struct nomenclature *row, struct dec *value, const struct unit **unit) {
-  const struct unit *own = unit_find(row->unit);
-  int64_t up = (int64_t)(*unit)->factor * own->divisor, down = (int64_t)(*unit)->divisor * own->factor;
-  int exponent = value->exponent;
-  for (; up > down && up % 10 == 0 && up / 10 >= down; up /= 10)
-    exponent++;
-  for (; down > up && down % 10 == 0 && down / 10 >= up; down /= 10)
-    exponent--;
-  if (value->mantissa == 0) /* has no magnitude that its exponent could say wrong */
-    exponent = exponent < DEC_EXP_MIN ? DEC_EXP_MIN : exponent > DEC_EXP_MAX ? DEC_EXP_MAX : exponent;
-  if (up == down && exponent >= DEC_EXP_MIN && exponent <= DEC_EXP_MAX) {
-    value->exponent = (int8_t)exponent;
-    *unit = own;
-  }
-}
-
-/* The value in its unit against a limit of the row, in the row's unit. */
-static int compare(const struct nomenclature *row, struct dec value, const struct unit *unit, struct dec limit) {
-  const struct unit *own = unit_find(row->unit);
-  if (unit == own)
-    return dec_cmp(value, limit);
-  /* Both in the base; a row's own unit is that or a power of ten of it, so that the products are small. */
-  return dec_cmp_scaled(value, unit->factor * own->divisor, limit, unit->divisor * own->factor);
-}
-
-static const char *flag_of(const struct nomenclature *row, struct dec value, const struct unit *unit) {
-  return compare(row, value, unit, row->soft_low) < 0    ? "unusually_low"
-         : compare(row, value, unit, row->soft_high) > 0 ? "unusually_high"
-                                                         : NULL;
-}
-
-static bool is_possible(const struct nomenclature *row, struct dec value, const struct unit *unit) {
-  return compare(row, value, unit, row->hard_low) >= 0 && compare(row, value, unit, row->hard_high) <= 0;
-}
-
 /* What goes into somebody else's record must never cost this patient's: what of it does not fit is left out there, and
  * stays in the capture. */
 static bool is_spared(const struct acq_record *r, unsigned trial) {
@@ -148,8 +112,8 @@ void acq_rec_measure(struct acq_record *r, const char *code, struct dec value, c
   const struct unit *unit = row ? unit_find(unit_text ? unit_text : row->unit) : NULL;
   if (!row || row->kind == 'C' || !unit || !unit_fits(unit, unit_find(row->unit)))
     return refuse(r, -EINVAL, "a measure that the nomenclature does not list");
-  normalise(row, &value, &unit);
-  if (!is_possible(row, value, unit) || !dec_is_exact(value)) {
+  measure_normalise(row, &value, &unit);
+  if (!measure_is_possible(row, value, unit) || !dec_is_exact(value)) {
     if (is_spared(r, r->trial))
       acq_rec_quality(r, "value_missing", row->kind == 'M' ? code : "", 1);
     else
@@ -169,7 +133,7 @@ void acq_rec_measure(struct acq_record *r, const char *code, struct dec value, c
   }
   if (is_full(r, r->measures, MEASURES_MAX, "too many measures"))
     return;
-  const char *flag = flag_of(row, value, unit);
+  const char *flag = measure_flag(row, value, unit);
   append(r, r->measures,
          json_pack("{s:s, s:o, s:s, s:s, s:i, s:i, s:s, s:o}", "code", row->code, "flags",
                    flag ? json_pack("[s]", flag) : json_array(), "label", row->label, "loinc", row->loinc, "mdc",
@@ -294,46 +258,11 @@ void acq_rec_gap(struct acq_record *r, unsigned channel, size_t n) {
     refuse(r, c->gaps.err == -EFBIG ? -EPROTO : c->gaps.err, "too many gaps to be a recording");
 }
 
-/* What a quality item may be about: nothing, an electrode, a channel, a measure, or times and counts ("0,020 s à partir
- * de 1,4 s", "0,6 s en 2 fois"). Nothing else passes, as the nurse reads it; what becomes a statement is not named. */
-static bool subject_ok(const char *subject) {
-  static const char *const words[] = {"s", "à", "partir", "de", "en", "fois"};
-  const struct nomenclature *row = nomenclature_find(subject);
-  if (!*subject || electrode_find(subject) || (row && row->kind != 'S'))
-    return true;
-  for (const char *p = subject; *p;) {
-    size_t n = strcspn(p, " "), digits = strspn(p, "0123456789,");
-    bool word = digits == n && n > 0 && p[0] != ',';
-    for (size_t i = 0; i < sizeof words / sizeof *words && !word; i++)
-      word = strlen(words[i]) == n && !memcmp(words[i], p, n);
-    if (!word)
-      return false;
-    p += n + (p[n] == ' ');
-  }
-  return true;
-}
-
-/* The French sentence of a quality item: an electrode is named by its colour and place, a channel by its label. */
-static void quality_text(const struct quality *q, const char *subject, char text[static 512]) {
-  const struct electrode *e = electrode_find(subject);
-  const struct nomenclature *row = nomenclature_find(subject);
-  char name[160];
-  if (e)
-    snprintf(name, sizeof name, "%s (%s, %s)", e->colour, e->code, e->place);
-  else
-    snprintf(name, sizeof name, "%s", row ? row->label : subject);
-  const char *hole = strstr(q->text, "%s");
-  if (hole)
-    snprintf(text, 512, "%.*s%s%s", (int)(hole - q->text), q->text, name, hole + 2);
-  else
-    snprintf(text, 512, "%s", q->text);
-}
-
 static void add_quality(struct acq_record *r, const char *code, const char *subject, uint32_t count, size_t most) {
   const struct quality *q = quality_find(code);
   if (r->err)
     return;
-  if (!q || strlen(subject) >= ACQ_TEXT_MAX || !subject_ok(subject) || count > INT32_MAX)
+  if (!q || strlen(subject) >= ACQ_TEXT_MAX || !quality_subject_ok(subject) || count > INT32_MAX)
     return refuse(r, -EINVAL, "a quality item that the nomenclature does not list");
   size_t i;
   json_t *item;
@@ -349,7 +278,7 @@ static void add_quality(struct acq_record *r, const char *code, const char *subj
   if (is_full(r, r->quality, most, "too many quality items to be a recording"))
     return;
   char text[512];
-  quality_text(q, subject, text);
+  quality_sentence(q, subject, text);
   append(r, r->quality,
          json_pack("{s:s, s:I, s:s, s:s, s:s, s:i}", "code", q->code, "count", (json_int_t)count, "severity",
                    q->severity, "subject", subject, "text", text, "trial", (int)r->trial));
@@ -407,15 +336,6 @@ static void builder_finish(struct acq_record *r) {
   json_decref(r->measures);
   json_decref(r->quality);
   json_decref(r->statements);
-}
-
-/* sample x scale against a limit, however many digits the scale has. */
-static int sample_cmp(struct dec scale, int32_t sample, struct dec limit) {
-  if (sample == 0)
-    return dec_cmp((struct dec){0}, limit);
-  if (sample < 0)
-    scale.mantissa = -scale.mantissa;
-  return dec_cmp_scaled(scale, sample < 0 ? -sample : sample, limit, 1);
 }
 
 /* A channel that cannot be: fails the record, unless it is somebody else's. */
@@ -801,10 +721,10 @@ static int read_measure(const json_t *m, const json_t *trials, char reason[stati
   struct dec value, again;
   if (!has_only(m, "code flags label loinc mdc trial unit value") || !row || row->kind != 'M' || !same_row(m, row) ||
       !has_trial(m, trials) || !same_text(m, "loinc", row->loinc) || !unit || !unit_fits(unit, unit_find(row->unit)) ||
-      !is_dec(m, "value", &value) || (again = value, normalise(row, &again, &as), as != unit) ||
-      !is_possible(row, value, unit))
+      !is_dec(m, "value", &value) || (again = value, measure_normalise(row, &again, &as), as != unit) ||
+      !measure_is_possible(row, value, unit))
     return no(reason, "a measure is not in the form of a measure");
-  const char *flag = flag_of(row, value, unit);
+  const char *flag = measure_flag(row, value, unit);
   const json_t *flags = json_object_get(m, "flags");
   const char *said = json_string_value(json_array_get(flags, 0));
   if (!json_is_array(flags) || json_array_size(flags) != (flag ? 1 : 0) || (flag && (!said || strcmp(said, flag))))
@@ -926,10 +846,10 @@ static int read_quality(const json_t *quality, const json_t *trials, char reason
     const char *code = json_text(item, "code");
     const struct quality *q = code ? quality_find(code) : NULL;
     if (!q || !has_only(item, "code count severity subject text trial") || !has_trial(item, trials) ||
-        !short_text(item, "subject", ACQ_TEXT_MAX) || !subject_ok(json_text(item, "subject")) ||
+        !short_text(item, "subject", ACQ_TEXT_MAX) || !quality_subject_ok(json_text(item, "subject")) ||
         json_int(item, "count", 0, INT32_MAX, &count) < 0 || !same_text(item, "severity", q->severity))
       return no(reason, "a quality item is not in its form");
-    quality_text(q, json_text(item, "subject"), text);
+    quality_sentence(q, json_text(item, "subject"), text);
     if (!same_text(item, "text", text))
       return no(reason, "a quality item's sentence is not the nomenclature's");
   }
