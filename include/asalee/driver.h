@@ -183,9 +183,10 @@ struct acq_trial {
 
 /* What follows (measures, channels, quality) belongs to a new trial, the next in number from 1, until the next such
  * call. NULL: to the whole session, as before the first call. A timed trial that was not made while this acquisition
- * ran (5 s' grace on both sides; two minutes where the clocks were never compared, and then the nurse is asked whether
- * it is this patient's) is not this patient's: it and all that belongs to it goes into a record of
- * its own that waits for people. Drivers just tell; the core decides. Returns its number; 0 for NULL or after an error.
+ * ran (5 s' grace before it, two minutes after it; two minutes before it too where the clocks were never compared, and
+ * then the nurse is asked whether it is this patient's) is not this patient's: it and all that belongs to it goes into
+ * a record of its own that waits for people. Drivers just tell; the core decides. Returns its number; 0 for NULL or
+ * after an error.
  */
 unsigned acq_rec_trial(struct acq_record *record, const struct acq_trial *trial);
 
