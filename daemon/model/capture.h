@@ -4,19 +4,27 @@
  *   asaleed-capture 1
  *   driver <name> <version>
  *   bus <serial|usb|file>
- *   order <seconds>[ <modality>[ <phase>]]
+ *   order <seconds>[ <modality>[ <phase>|<pictures>]]
  *   start <RFC 3339>
  *   > <ms> <hex>            host to instrument
  *   < <ms> <hex>            instrument to host
  *                           (a USB control transfer: its 8 set-up bytes and what it sends with >, its answer with <)
+ *   ^ <ms> <hex>            a packet of a USB interrupt endpoint
+ *   @ <ms> <n> <before>     n more bytes of a blob; the first `before` of them end the < line above: they came with what
+ *                           the driver read there
+ *   # <ms> <n> <sha256>     the blob ends, n bytes in all; ~ likewise, dropped or never ended by the driver
  *   ! <ms> timeout          a read that gave up: replayed as such
  *   ! <ms> unplugged | cancelled | stalled | damaged | end of file      how else a transfer ended
  *   ! <ms> empty            a USB control transfer that answered without a byte
  *   ! <ms> identity         the next notes hold what identify() returned
  *   ! <ms> make <text> | model <text> | serial <text> | firmware <text> | sensor <text>
+ *   ! <ms> finish           the nurse said that she has made all there will be, and the driver learns it
  *   ! <ms> acquire          identify() is over, acquire() begins; then release likewise
  *   ! <ms> fail <text>
  *   end <ok|error|cancel|crash>
+ *
+ * The blobs' bytes are a file of their own beside the text, one blob after the other. Wherever captures are kept, each
+ * blob is a file of its own named by its SHA-256.
  *
  * ms counts from the start, never decreases. A capture without its end line was cut (reads as CAPTURE_CUT); a last
  * line without its newline was cut in the middle and is dropped. "end crash" is added by the daemon.

@@ -26,7 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ACQ_DRIVER_ABI 2
+#define ACQ_DRIVER_ABI 3
 
 enum acq_modality { ACQ_ECG = 1, ACQ_SPIROMETRY, ACQ_FUNDUS, ACQ_MEASUREMENT };
 #define ACQ_MODALITY(m) (1u << (m)) /* a driver's modalities are a set of these */
@@ -81,6 +81,7 @@ struct acq_order {
   int16_t offset_minutes;     /* local time minus UTC then */
   enum acq_modality modality; /* what the order is for: an instrument of several kinds is the wrong one for others */
   enum acq_phase phase;       /* of a spirometry */
+  uint16_t pictures;          /* of a retinography: how many are wanted; 0 = until acq_finishing() or the time is up */
 };
 
 /* A clock on the wall: local time, as instruments show and keep it. */
@@ -113,6 +114,28 @@ int acq_write(struct acq_io *io, const void *bytes, size_t n, unsigned ms);
 int acq_usb_control(struct acq_io *io, uint8_t request_type, uint8_t request, uint16_t value, uint16_t index,
                     void *bytes, uint16_t n, unsigned ms);
 
+/* One packet from the device's interrupt IN endpoint: 1..max bytes; returns how many. -ETIMEDOUT when none comes within
+ * ms milliseconds, -EOPNOTSUPP where there is no such endpoint. */
+int acq_usb_interrupt(struct acq_io *io, void *bytes, size_t max, unsigned ms);
+
+/* A blob: a file that the instrument hands over (a picture), too large for the driver's memory and of no interest to
+ * it. acq_blob() receives the next n bytes of the stream into the blob that is being made; a blob may come in several
+ * parts, with other reads and writes in between. Each ms milliseconds something must come (-ETIMEDOUT). -EPROTO when
+ * the instrument ends its transfer before n bytes (USB: a short packet): what came is in the blob. While it runs, the
+ * progress (acq_progress) goes from `done` to `done + share`.
+ * acq_blob_end() says that the blob is whole: the capture then names it by its SHA-256. What acq_blob() failed in stays
+ * in the blob, and the driver decides: a file may go on in another part, or acq_blob_drop() says that what there is of
+ * it is waste (the capture keeps the bytes all the same). */
+int acq_blob(struct acq_io *io, uint64_t n, uint32_t share, unsigned ms);
+int acq_blob_end(struct acq_io *io);
+int acq_blob_drop(struct acq_io *io);
+#define ACQ_BLOB_MAX (64u << 20)         /* bytes of one blob; -EFBIG beyond */
+#define ACQ_BLOBS_BYTES_MAX (384u << 20) /* of all blobs of an acquisition; -EFBIG beyond */
+
+/* The nurse says that she has made all there will be: the driver takes what is still to be taken, and ends. Costs
+ * nothing; to be asked between waits of at most a second. */
+bool acq_finishing(struct acq_io *io);
+
 /* Milliseconds since the worker opened the node; replayed from the capture's times. For deadlines of a whole
  * exchange; single reads have their own. */
 uint64_t acq_elapsed_ms(struct acq_io *io);
@@ -134,6 +157,11 @@ struct acq_preview {
 };
 void acq_preview(struct acq_io *io, const struct acq_preview *preview);
 
+/* A small JPEG (a camera's thumbnail) of the picture that comes next, for the nurse to see that it arrives: at most
+ * ACQ_THUMBNAIL_MAX bytes. What cannot be shown is not. `number` counts the pictures of this acquisition from 1. */
+void acq_preview_picture(struct acq_io *io, unsigned number, const void *jpeg, size_t n);
+#define ACQ_THUMBNAIL_MAX 65536
+
 /* Which electrodes touch the skin: bit i of `on` is the electrode i of nomenclature.def's ACQ_ELECTRODES,
  * `known` says which of them the instrument reports. Send on change. */
 void acq_contacts(struct acq_io *io, uint32_t known, uint32_t on);
@@ -146,7 +174,18 @@ int acq_fail(struct acq_io *io, int err, const char *format, ...) __attribute__(
 struct acq_capture; /* what was said on the wire, in order */
 struct acq_record;  /* the record being built */
 
-enum acq_event_kind { ACQ_RECEIVED = '<', ACQ_SENT = '>', ACQ_NOTE = '!' };
+/* ACQ_INTERRUPT: a packet of acq_usb_interrupt(). ACQ_BLOB: what one acq_blob() received, in its place in the stream.
+ * ACQ_BLOB_WHOLE: acq_blob_end() was called here; its bytes are the whole blob. ACQ_BLOB_WASTE: likewise, a blob that
+ * was dropped or never ended. */
+enum acq_event_kind {
+  ACQ_RECEIVED = '<',
+  ACQ_SENT = '>',
+  ACQ_NOTE = '!',
+  ACQ_INTERRUPT = '^',
+  ACQ_BLOB = '@',
+  ACQ_BLOB_WHOLE = '#',
+  ACQ_BLOB_WASTE = '~'
+};
 
 struct acq_event {
   enum acq_event_kind kind;
@@ -157,7 +196,7 @@ struct acq_event {
 
 /* The i-th event; false past the last. Bytes belong to the capture. A note's bytes are its text. */
 bool acq_capture_event(const struct acq_capture *capture, size_t i, struct acq_event *ret);
-/* Everything received, as one stream. */
+/* Everything received but blobs and interrupts, as one stream. */
 struct acq_cur acq_capture_received(const struct acq_capture *capture);
 /* What identify() returned when this was captured; all "" for bare bytes. */
 const struct acq_identity *acq_capture_identity(const struct acq_capture *capture);
@@ -204,6 +243,13 @@ unsigned acq_rec_channel(struct acq_record *record, const char *code, struct dec
 void acq_rec_samples(struct acq_record *record, unsigned channel, const int16_t *values, size_t n);
 /* n samples are missing here: they take their place as ACQ_GAP and are listed as a gap. */
 void acq_rec_gap(struct acq_record *record, unsigned channel, size_t n);
+
+/* A picture: the blob of the capture's event i (ACQ_BLOB_WHOLE), byte for byte. The core reads its structure (format,
+ * size, what EXIF says) and judges its technical quality; a picture that is damaged is kept and flagged. `name` is the
+ * file's name as the instrument gives it, or "": only the reader sees it. Call acq_rec_trial() before each: the time of
+ * a trial is the picture's. */
+void acq_rec_picture(struct acq_record *record, size_t i, const char *name);
+#define ACQ_PICTURES_MAX 32
 
 /* A technical fact about the recording: a row of nomenclature.def's ACQ_QUALITY, with what it is about (an
  * electrode, the code of a channel or measure, times and counts as "0,020 s à partir de 1,4 s", or "") and how often.

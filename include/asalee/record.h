@@ -5,19 +5,29 @@
  *                               "scale","trial","unit"}...],
  *                  "data":{"encoding":"int16-le","gap":-32768,"sha256":"..","values":N},
  *                  "measures":[{"code","flags":[..],"label","loinc","mdc","trial","unit","value"}...],
+ *                  "pictures":[{"bits","bytes","components","format":"jpeg|jpeg-progressive|png|tiff|unknown","height",
+ *                               "number","preview":{"bytes","height","sha256","width"}|null,
+ *                               "quality":{"bright","brightness","dark","focus"}|null,"sha256","trial","width"}...],
  *                  "trials":[{"device_time":"YYYY-MM-DDThh:mm:ss.mmm"|null,"number","phase":"baseline|pre|post"|null,
  *                             "time":"<RFC 3339>"|null}...]},
  *      "complete":bool, "derived":[], "device":{"firmware","make","model","sensor","serial"},
  *      "driver":{"name","version"}, "end":"ok|error|cancel|crash|none", "integrity":"crc16", "modality":"ecg",
  *      "quality":[{"code","count","severity","subject","text","trial"}...],
- *      "schema":"asaleed-record-2", "started":"<RFC 3339>"|null, "statements":[{"code","text","trial"}...],
- *      "stray":bool}
+ *      "schema":"asaleed-record-3",
+ *      "sources":[{"make","model","name","picture","taken":"YYYY-MM-DDThh:mm:ss.mmm"|null}...],
+ *      "started":"<RFC 3339>"|null, "statements":[{"code","text","trial"}...], "stray":bool}
  *     "trial" is the number of a trial, 0 for the whole session. A trial's "device_time" is what the instrument's own
  *     clock showed, "time" the same on the host's. "stray": the trials of a capture that were not made while its
  *     acquisition ran; they are in a record of their own, which belongs to no patient until people say so.
  *   samples: the channels' int16 values, little endian, one channel after the other ("first" counts values).
  *
- * acquired, device and quality are technical: the nurse sees them. statements (the instrument's interpretation) and
+ *   pictures: each is an artefact of its own, byte for byte as the instrument gave it, named by its SHA-256; "number"
+ *     counts from 1. "preview" is a smaller JPEG made anew from its pixels, without anything that the instrument wrote
+ *     beside them. "quality": shares of 1 as decimals: mean brightness, pixels too dark, pixels too bright, and how
+ *     sharp; null where the pixels could not be read. "sources": what the instrument and the file say of a picture:
+ *     texts that they choose.
+ *
+ * acquired, device and quality are technical: the nurse sees them. statements (the instrument's interpretation), sources and
  * derived (predicted values, z-scores, limits of normal) are the reader's: what a role gets is decided by the
  * daemon where it makes the JSON, never by a page.
  */

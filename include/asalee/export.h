@@ -1,0 +1,52 @@
+/* What asaleed gives an export process, and what it gets back: one job a process, everything by descriptor, as files
+ * that can be mapped. asaleed-export encode makes one DICOM object of one record (of one picture of it, where the
+ * record holds pictures).
+ *
+ *   EXPORT_FD_JOB     the job: canonical JSON, at most EXPORT_JOB_MAX bytes
+ *   EXPORT_FD_RECORD  the record's JSON (record.h)
+ *   EXPORT_FD_DATA    its samples, or the picture as the camera gave it; /dev/null where there is neither
+ *   EXPORT_FD_OUT     empty; takes the object (DICOM PS3.10 file)
+ *
+ * The same job, record and data give the same bytes, whatever the time and the place. The process sees none of them
+ * before it has shut its sandbox, writes one English line to standard error when it fails (no patient, no device
+ * bytes), and exits with one of enum export_exit.
+ *
+ * The job: {"accepted":"<RFC 3339>",                  when the nurse accepted the study
+ *           "act":"ecg|spirometry|fundus|measurement",
+ *           "fundus":{"dilation":{"agents":["tropicamide"...],"degree_mm":"6.5"|null,"dilated":bool},
+ *                     "field":"macula|disc|other","laterality":"L|R","picture":N}|null,
+ *           "height_cm":"168.5"|null,                 of the patient, measured for this study
+ *           "instance":{"number":N,"uid":".."},
+ *           "order":"O-5",                            becomes the Accession Number
+ *           "parts":{"device":bool,"statements":bool} what whoever gets the object may see (masking); what is withheld
+ * is not in it "patient":{"birth_date":"YYYY-MM-DD","family":"..","given":"..","id":"..","sex":"F|M|U"},
+ *           "schema":"asaleed-export-1",
+ *           "series":{"number":N,"uid":".."},
+ *           "station":"..",                           the site's name of the instrument
+ *           "study":{"id":"S-12","ordered":"<RFC 3339>","uid":".."}}
+ * agents: EXPORT_AGENTS.
+ */
+#ifndef ASALEE_EXPORT_H
+#define ASALEE_EXPORT_H
+
+enum { EXPORT_FD_JOB = 3, EXPORT_FD_RECORD, EXPORT_FD_DATA, EXPORT_FD_OUT };
+
+#define EXPORT_SCHEMA "asaleed-export-1"
+#define EXPORT_JOB_MAX 65536
+#define EXPORT_OBJECT_MAX (256u << 20)
+
+enum export_exit {
+  EXPORT_DONE = 0,
+  EXPORT_FAILED = 1,  /* the machine's fault (memory, disk): worth another try */
+  EXPORT_USAGE = 2,   /* wrong arguments or descriptors */
+  EXPORT_REFUSED = 3, /* no such object can be made of this record (a CMYK picture), or the input is not in its form */
+};
+
+/* Mydriatic agents: X(name in the job, SNOMED CT code, English meaning, French label). DICOM CID 4208. */
+#define EXPORT_AGENTS(X)                                               \
+  X("tropicamide", "387526001", "Tropicamide", "tropicamide")          \
+  X("phenylephrine", "372771005", "Phenylephrine", "phényléphrine")    \
+  X("cyclopentolate", "387361006", "Cyclopentolate", "cyclopentolate") \
+  X("atropine", "372832002", "Atropine", "atropine")
+
+#endif
