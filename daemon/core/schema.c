@@ -122,5 +122,46 @@ const char *const schema_migrations[] = {
     "ALTER TABLE study ADD COLUMN height_mm INTEGER;"
     "ALTER TABLE interpretation ADD COLUMN aids TEXT;",
 
+    /* Blobs, previews and DICOM objects are artefacts too: a CHECK cannot be changed, so the table is made anew. */
+    "CREATE TABLE artefact_3(sha256 TEXT PRIMARY KEY, kind TEXT NOT NULL CHECK(kind IN "
+    "  ('capture','record','samples','audit','blob','preview','dicom')), bytes INTEGER NOT NULL, at INTEGER NOT "
+    "  NULL) STRICT, WITHOUT ROWID;"
+    "INSERT INTO artefact_3 SELECT sha256, kind, bytes, at FROM artefact;"
+    "DROP TABLE artefact;"
+    "ALTER TABLE artefact_3 RENAME TO artefact;"
+    APPEND_ONLY("artefact")
+
+    "CREATE TABLE site(id INTEGER PRIMARY KEY CHECK(id = 1), uid BLOB NOT NULL CHECK(length(uid) = 16)) STRICT;"
+    "INSERT INTO site VALUES(1, randomblob(16));"
+    APPEND_ONLY("site")
+
+    "ALTER TABLE acquisition ADD COLUMN pictures INTEGER;"
+
+    "CREATE TABLE picture(record INTEGER NOT NULL REFERENCES record(id), number INTEGER NOT NULL, sha256 TEXT NOT "
+    "  NULL REFERENCES artefact(sha256), preview TEXT REFERENCES artefact(sha256), PRIMARY KEY(record, number)) "
+    "  STRICT, WITHOUT ROWID;"
+    APPEND_ONLY("picture")
+
+    "CREATE TABLE picture_label(id INTEGER PRIMARY KEY AUTOINCREMENT, record INTEGER NOT NULL, number INTEGER NOT "
+    "  NULL, laterality TEXT CHECK(laterality IN ('L','R')), field TEXT CHECK(field IN ('macula','disc','other')), "
+    "  excluded TEXT, at INTEGER NOT NULL, by TEXT NOT NULL, FOREIGN KEY(record, number) REFERENCES "
+    "  picture(record, number), CHECK((laterality IS NULL) = (field IS NULL)), CHECK((laterality IS NULL) = "
+    "  (excluded IS NOT NULL))) STRICT;"
+    APPEND_ONLY("picture_label")
+    "CREATE INDEX picture_label_of ON picture_label(record, number, id);"
+
+    "CREATE TABLE pupil(id INTEGER PRIMARY KEY AUTOINCREMENT, study INTEGER NOT NULL REFERENCES study(id), dilated "
+    "  INTEGER NOT NULL CHECK(dilated IN (0,1)), agents TEXT NOT NULL, degree_mm TEXT, at INTEGER NOT NULL, by TEXT "
+    "  NOT NULL) STRICT;"
+    APPEND_ONLY("pupil")
+    "CREATE INDEX pupil_of_study ON pupil(study, id);"
+
+    "CREATE TABLE dicom(id INTEGER PRIMARY KEY AUTOINCREMENT, record INTEGER NOT NULL REFERENCES record(id), number "
+    "  INTEGER NOT NULL, whole INTEGER NOT NULL CHECK(whole IN (0,1)), sha256 TEXT REFERENCES artefact(sha256), "
+    "  failure TEXT, program TEXT NOT NULL, at INTEGER NOT NULL, CHECK((sha256 IS NULL) = (failure IS NOT NULL))) "
+    "  STRICT;"
+    APPEND_ONLY("dicom")
+    "CREATE INDEX dicom_of_record ON dicom(record, number, whole, id);",
+
     NULL,
 };

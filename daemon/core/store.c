@@ -287,6 +287,14 @@ static int store_version(struct store *s) {
   return err < 0 ? err : v;
 }
 
+/* Every reference from one table to another names a row that is there. */
+static bool store_refers_well(struct store *s) {
+  struct rows r = store_query(s, "SELECT 1 FROM pragma_foreign_key_check LIMIT 1", "");
+  bool broken = rows_next(&r);
+  return rows_finish(&r) == 0 && !broken;
+}
+
+/* Foreign keys are off meanwhile: a table that is made anew is dropped while others refer to it. */
 static int store_migrate(struct store *s) {
   int version = store_version(s), newest = 0;
   while (schema_migrations[newest])
@@ -302,6 +310,10 @@ static int store_migrate(struct store *s) {
     int r = store_exec(s, "BEGIN IMMEDIATE");
     if (r == 0)
       r = store_exec(s, schema_migrations[version]);
+    if (r == 0 && !store_refers_well(s)) {
+      log_error("store: its version %d refers to what is not there: not brought to version %d", version, version + 1);
+      r = -EUCLEAN;
+    }
     if (r == 0)
       r = store_exec(s, set);
     if (r == 0)
@@ -332,10 +344,12 @@ int store_open(const char *dir, struct store **ret) {
    * append-only rules must see. The cache is small because the queue's index pages are what is read. */
   if (r == 0)
     r = store_exec(s, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-                      "PRAGMA foreign_keys = ON; PRAGMA recursive_triggers = ON; PRAGMA trusted_schema = OFF;"
+                      "PRAGMA foreign_keys = OFF; PRAGMA recursive_triggers = ON; PRAGMA trusted_schema = OFF;"
                       "PRAGMA cell_size_check = ON; PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY");
   if (r == 0)
     r = store_migrate(s);
+  if (r == 0)
+    r = store_exec(s, "PRAGMA foreign_keys = ON");
   if (r < 0) {
     if (r == -EBUSY)
       log_error("store: another asaleed uses %s: end it first", path);
