@@ -16,7 +16,20 @@ const char *capture_end_name(enum capture_end end) {
 /* ---- writing ---- */
 
 void capture_writer_init(struct capture_writer *w, int fd, size_t max_text_bytes) {
-  *w = (struct capture_writer){.fd = fd, .max = max_text_bytes};
+  *w = (struct capture_writer){.fd = fd, .max = max_text_bytes, .blobs = -1};
+}
+
+static int write_all(int fd, const void *bytes, size_t n) {
+  for (const uint8_t *p = bytes; n;) {
+    ssize_t done = write(fd, p, n);
+    if (done < 0 && errno == EINTR)
+      continue;
+    if (done < 0)
+      return -errno;
+    p += done;
+    n -= (size_t)done;
+  }
+  return 0;
 }
 
 static int capture_put(struct capture_writer *w, const void *line, size_t n) {
@@ -24,17 +37,9 @@ static int capture_put(struct capture_writer *w, const void *line, size_t n) {
     return w->err;
   if (n > w->max - w->written)
     return w->err = -EFBIG;
-  for (const uint8_t *p = line; n;) {
-    ssize_t done = write(w->fd, p, n);
-    if (done < 0 && errno == EINTR)
-      continue;
-    if (done < 0)
-      return w->err = -errno;
-    p += done;
-    n -= (size_t)done;
-    w->written += (size_t)done;
-  }
-  return 0;
+  w->err = write_all(w->fd, line, n);
+  w->written += w->err ? 0 : n;
+  return w->err;
 }
 
 static uint32_t capture_time(struct capture_writer *w, uint32_t ms) {
@@ -48,9 +53,15 @@ int capture_write_header(struct capture_writer *w, const struct capture_header *
   char start[WALL_TEXT_MAX];
   wall_format((struct wall){h->order.started_us, h->order.offset_minutes}, start);
   const char *modality = acq_modality_name(h->order.modality), *phase = acq_phase_name(h->order.phase);
-  buf_format(&b, "asaleed-capture 1\ndriver %s %s\nbus %s\norder %u%s%s%s%s\nstart %s\n", h->driver, h->version,
-             acq_bus_name(h->bus), h->order.seconds, modality ? " " : "", modality ? modality : "",
-             modality && phase ? " " : "", modality && phase ? phase : "", start);
+  buf_format(&b, "asaleed-capture 1\ndriver %s %s\nbus %s\norder %u", h->driver, h->version, acq_bus_name(h->bus),
+             h->order.seconds);
+  if (modality)
+    buf_format(&b, " %s", modality);
+  if (modality && h->order.modality == ACQ_FUNDUS && h->order.pictures)
+    buf_format(&b, " %u", h->order.pictures);
+  else if (modality && phase)
+    buf_format(&b, " %s", phase);
+  buf_format(&b, "\nstart %s\n", start);
   return b.err ? (w->err = b.err) : capture_put(w, b.data, b.len);
 }
 
@@ -69,6 +80,40 @@ int capture_write_event(struct capture_writer *w, enum acq_event_kind kind, uint
     n -= part;
   }
   return w->err;
+}
+
+int capture_add_to_blob(struct capture_writer *w, const void *bytes, size_t n) {
+  if (w->err)
+    return w->err;
+  if (n > ACQ_BLOB_MAX - w->blob_bytes || n > ACQ_BLOBS_BYTES_MAX - w->blobs_bytes)
+    return -EFBIG;
+  int r = write_all(w->blobs, bytes, n);
+  if (r < 0)
+    return w->err = r;
+  if (!w->blob_bytes)
+    hash_start(&w->blob_hash);
+  hash_add(&w->blob_hash, bytes, n);
+  w->blob_bytes += n;
+  w->blobs_bytes += n;
+  return 0;
+}
+
+int capture_write_blob(struct capture_writer *w, uint32_t ms, uint64_t n, uint64_t before) {
+  char line[80];
+  int len = snprintf(line, sizeof line, "%c %u %llu %llu\n", ACQ_BLOB, capture_time(w, ms), (unsigned long long)n,
+                     (unsigned long long)before);
+  return capture_put(w, line, (size_t)len);
+}
+
+int capture_write_blob_end(struct capture_writer *w, enum acq_event_kind kind, uint32_t ms) {
+  char line[40 + HASH_TEXT], sha[HASH_TEXT];
+  if (!w->blob_bytes)
+    return w->err;
+  hash_text(&w->blob_hash, sha);
+  int len = snprintf(line, sizeof line, "%c %u %llu %s\n", (char)kind, capture_time(w, ms),
+                     (unsigned long long)w->blob_bytes, sha);
+  w->blob_bytes = 0;
+  return capture_put(w, line, (size_t)len);
 }
 
 int capture_write_note(struct capture_writer *w, uint32_t ms, const char *format, ...) {
@@ -105,6 +150,7 @@ int capture_write_identity(struct capture_writer *w, uint32_t ms, const struct a
 
 int capture_write_end(struct capture_writer *w, enum capture_end end) {
   char line[32];
+  capture_write_blob_end(w, ACQ_BLOB_WASTE, w->last_ms);
   int n = snprintf(line, sizeof line, "end %s\n", end_names[end]);
   return capture_put(w, line, (size_t)n);
 }
@@ -114,7 +160,8 @@ int capture_write_end(struct capture_writer *w, enum capture_end end) {
 struct reader {
   const char *at, *end; /* what is left */
   unsigned line;
-  struct buf events, received, other;
+  struct buf events, received, other, ended;
+  size_t n_blob_bytes, blobs_at, blob_at; /* there are; named by the lines so far; where the blob that is made began */
   struct acq_capture c;
 };
 
@@ -160,18 +207,21 @@ static bool read_header_line(struct reader *r, const char *word, char *text, siz
   return field(line, n, word, text, size);
 }
 
-/* "10", "10 ecg", "300 spirometry post" */
+/* "10", "10 ecg", "300 spirometry post", "600 fundus 4" */
 static int read_order(char *text, struct acq_order *ret) {
-  char *modality = strchr(text, ' '), *phase = modality ? strchr(modality + 1, ' ') : NULL;
-  uint64_t seconds;
+  char *modality = strchr(text, ' '), *more = modality ? strchr(modality + 1, ' ') : NULL;
+  uint64_t seconds, pictures = 0;
   if (modality)
     *modality++ = 0;
-  if (phase)
-    *phase++ = 0;
-  if (str_to_u64(text, 0, 86400, &seconds) < 0 || (modality && !(ret->modality = acq_modality_find(modality))) ||
-      (phase && !(ret->phase = acq_phase_find(phase))))
+  if (more)
+    *more++ = 0;
+  if (str_to_u64(text, 0, 86400, &seconds) < 0 || (modality && !(ret->modality = acq_modality_find(modality))))
+    return -EPROTO;
+  if (more && ret->modality == ACQ_FUNDUS ? str_to_u64(more, 1, ACQ_PICTURES_MAX, &pictures) < 0
+                                          : more && !(ret->phase = acq_phase_find(more)))
     return -EPROTO;
   ret->seconds = (uint32_t)seconds;
+  ret->pictures = (uint16_t)pictures;
   return 0;
 }
 
@@ -216,6 +266,53 @@ static int read_note(struct reader *r, const char *text, size_t n) {
   return buf_add(&r->other, text, n);
 }
 
+static struct capture_event *last_received(struct reader *r) {
+  struct capture_event *events = (struct capture_event *)(void *)r->events.data;
+  for (size_t i = r->events.len / sizeof *events;
+       i-- && (events[i].kind == ACQ_NOTE || events[i].kind == ACQ_RECEIVED);)
+    if (events[i].kind == ACQ_RECEIVED)
+      return &events[i];
+  return NULL;
+}
+
+/* "<n> <before>": what stands in the blob does not stand in the stream too. */
+static int read_blob(struct reader *r, char *text, struct capture_event *e) {
+  char *second;
+  uint64_t n, before;
+  if (!split(text, &second) || str_to_u64(text, 1, r->n_blob_bytes - r->blobs_at, &n) < 0 ||
+      str_to_u64(second, 0, n, &before) < 0)
+    return -EPROTO;
+  struct capture_event *last = before ? last_received(r) : NULL;
+  if (before && (!last || before >= last->n ||
+                 memcmp(r->received.data + last->at + last->n - before, r->c.blob_bytes + r->blobs_at, before)))
+    return -EPROTO;
+  if (before) {
+    last->n -= before;
+    r->received.len -= before;
+  }
+  e->at = r->blobs_at;
+  e->n = n;
+  r->blobs_at += n;
+  return 0;
+}
+
+/* "<n> <sha256>" */
+static int read_blob_end(struct reader *r, char *text, struct capture_event *e) {
+  struct capture_blob blob = {.event = r->events.len / sizeof *e, .at = r->blob_at, .n = r->blobs_at - r->blob_at};
+  char *sha, again[HASH_TEXT];
+  uint64_t n;
+  if (!split(text, &sha) || str_to_u64(text, 1, blob.n, &n) < 0 || n != blob.n || !hash_is_text(sha))
+    return -EPROTO;
+  hash_sha256_text(r->c.blob_bytes + blob.at, blob.n, again);
+  if (strcmp(sha, again))
+    return -EBADMSG;
+  str_copy(blob.sha256, sizeof blob.sha256, sha);
+  e->at = blob.at;
+  e->n = blob.n;
+  r->blob_at = r->blobs_at;
+  return buf_add(&r->ended, &blob, sizeof blob);
+}
+
 static int read_event(struct reader *r, const char *line, size_t n) {
   char digits[16];
   uint64_t ms;
@@ -238,6 +335,15 @@ static int read_event(struct reader *r, const char *line, size_t n) {
   size_t left = n - width - 3;
   struct buf *into = e.kind == ACQ_RECEIVED ? &r->received : &r->other;
   e.at = into->len;
+  if (e.kind == ACQ_BLOB || e.kind == ACQ_BLOB_WHOLE || e.kind == ACQ_BLOB_WASTE) {
+    char text[32 + HASH_TEXT];
+    if (left >= sizeof text)
+      return -EPROTO;
+    memcpy(text, rest, left);
+    text[left] = 0;
+    int err = strlen(text) != left ? -EPROTO : e.kind == ACQ_BLOB ? read_blob(r, text, &e) : read_blob_end(r, text, &e);
+    return err < 0 ? err : buf_add(&r->events, &e, sizeof e);
+  }
   if (e.kind == ACQ_NOTE) {
     int err = read_note(r, rest, left);
     if (err < 0)
@@ -268,20 +374,30 @@ static int read_all(struct reader *r) {
       if (r->c.end > CAPTURE_CRASH)
         return -EPROTO;
       r->line += r->at != r->end;
+      if (r->at == r->end && (r->blob_at != r->blobs_at || r->blobs_at != r->n_blob_bytes))
+        return -EBADMSG;
       return r->at != r->end ? -EPROTO : 0; /* the end is the end */
     }
-    err = n && memchr("<>!", line[0], 3) ? read_event(r, line, n) : -EPROTO;
+    err = n && memchr("<>!^@#~", line[0], 7) ? read_event(r, line, n) : -EPROTO;
   }
   return err;
 }
 
 int capture_parse(const char *text, size_t n, struct acq_capture *ret, unsigned *ret_line) {
+  return capture_parse_with(text, n, NULL, 0, ret, ret_line);
+}
+
+int capture_parse_with(const char *text, size_t n, const void *blobs, size_t n_blobs, struct acq_capture *ret,
+                       unsigned *ret_line) {
   struct reader r = {
       .at = text,
       .end = text + n,
       .events = BUF_INIT(CAPTURE_TEXT_MAX * 4ul),
       .received = BUF_INIT(CAPTURE_TEXT_MAX),
       .other = BUF_INIT(CAPTURE_TEXT_MAX),
+      .ended = BUF_INIT(CAPTURE_TEXT_MAX),
+      .n_blob_bytes = n_blobs,
+      .c = {.blob_bytes = blobs},
   };
   int err = n > CAPTURE_TEXT_MAX ? -EFBIG : read_all(&r);
   if (err < 0) {
@@ -290,6 +406,7 @@ int capture_parse(const char *text, size_t n, struct acq_capture *ret, unsigned 
     buf_finish(&r.events);
     buf_finish(&r.received);
     buf_finish(&r.other);
+    buf_finish(&r.ended);
     return err;
   }
   size_t bytes = 0, ignored;
@@ -297,6 +414,9 @@ int capture_parse(const char *text, size_t n, struct acq_capture *ret, unsigned 
   r.c.n_events = bytes / sizeof(struct capture_event);
   r.c.received = buf_take(&r.received, &r.c.n_received);
   r.c.other = buf_take(&r.other, &ignored);
+  bytes = 0;
+  r.c.blobs = (struct capture_blob *)(void *)buf_take(&r.ended, &bytes);
+  r.c.n_blobs = bytes / sizeof(struct capture_blob);
   *ret = r.c;
   return 0;
 }
@@ -323,6 +443,7 @@ void capture_finish(struct acq_capture *c) {
   free(c->events);
   free(c->received);
   free(c->other);
+  free(c->blobs);
   *c = (struct acq_capture){0};
 }
 
@@ -330,7 +451,9 @@ bool acq_capture_event(const struct acq_capture *capture, size_t i, struct acq_e
   if (i >= capture->n_events)
     return false;
   const struct capture_event *e = &capture->events[i];
-  const uint8_t *arena = e->kind == ACQ_RECEIVED ? capture->received : capture->other;
+  const uint8_t *arena = e->kind == ACQ_RECEIVED                                                  ? capture->received
+                         : strchr((char[]){ACQ_BLOB, ACQ_BLOB_WHOLE, ACQ_BLOB_WASTE, 0}, e->kind) ? capture->blob_bytes
+                                                                                                  : capture->other;
   *ret = (struct acq_event){.kind = e->kind, .ms = e->ms, .bytes = e->n ? arena + e->at : NULL, .n = e->n};
   return true;
 }

@@ -10,16 +10,13 @@
  *   < <ms> <hex>            instrument to host
  *                           (a USB control transfer: its 8 set-up bytes and what it sends with >, its answer with <)
  *   ^ <ms> <hex>            a packet of a USB interrupt endpoint
- *   @ <ms> <n> <before>     n more bytes of a blob; the first `before` of them end the < line above: they came with what
- *                           the driver read there
- *   # <ms> <n> <sha256>     the blob ends, n bytes in all; ~ likewise, dropped or never ended by the driver
- *   ! <ms> timeout          a read that gave up: replayed as such
- *   ! <ms> unplugged | cancelled | stalled | damaged | end of file      how else a transfer ended
- *   ! <ms> empty            a USB control transfer that answered without a byte
- *   ! <ms> identity         the next notes hold what identify() returned
- *   ! <ms> make <text> | model <text> | serial <text> | firmware <text> | sensor <text>
- *   ! <ms> finish           the nurse said that she has made all there will be, and the driver learns it
- *   ! <ms> acquire          identify() is over, acquire() begins; then release likewise
+ *   @ <ms> <n> <before>     n more bytes of a blob; the first `before` of them end the < line above: they came with
+ * what the driver read there # <ms> <n> <sha256>     the blob ends, n bytes in all; ~ likewise, dropped or never ended
+ * by the driver ! <ms> timeout          a read that gave up: replayed as such ! <ms> unplugged | cancelled | stalled |
+ * damaged | end of file      how else a transfer ended ! <ms> empty            a USB control transfer that answered
+ * without a byte ! <ms> identity         the next notes hold what identify() returned ! <ms> make <text> | model <text>
+ * | serial <text> | firmware <text> | sensor <text> ! <ms> finish           the nurse said that she has made all there
+ * will be, and the driver learns it ! <ms> acquire          identify() is over, acquire() begins; then release likewise
  *   ! <ms> fail <text>
  *   end <ok|error|cancel|crash>
  *
@@ -32,6 +29,7 @@
 #ifndef ASALEED_CAPTURE_H
 #define ASALEED_CAPTURE_H
 
+#include "hash.h"
 #include "wall.h"
 #include <asalee/driver.h>
 #include <asalee/record.h>
@@ -55,12 +53,22 @@ struct capture_writer {
   uint32_t last_ms;
   size_t written, max;
   int err;
+  int blobs;                        /* borrowed, -1 for none: takes the blobs' bytes */
+  uint64_t blob_bytes, blobs_bytes; /* of the blob that is being made; of all */
+  struct hash_stream blob_hash;
 };
 
 void capture_writer_init(struct capture_writer *w, int fd, size_t max_text_bytes);
 int capture_write_header(struct capture_writer *w, const struct capture_header *header);
 /* An event of any length; -EFBIG past the bound (sticky). */
 int capture_write_event(struct capture_writer *w, enum acq_event_kind kind, uint32_t ms, const void *bytes, size_t n);
+/* More bytes of the blob that is being made; a line of the text comes with capture_write_blob(), which says that all of
+ * the n bytes since the last one are there, the first `before` of them from the last event. -EFBIG past ACQ_BLOB_MAX or
+ * ACQ_BLOBS_BYTES_MAX (not sticky). */
+int capture_add_to_blob(struct capture_writer *w, const void *bytes, size_t n);
+int capture_write_blob(struct capture_writer *w, uint32_t ms, uint64_t n, uint64_t before);
+/* Ends it, if there is one: ACQ_BLOB_WHOLE or ACQ_BLOB_WASTE. */
+int capture_write_blob_end(struct capture_writer *w, enum acq_event_kind kind, uint32_t ms);
 /* What a text must not hold (str.h) is replaced: a blank for a control, '?' for a byte that is not UTF-8. Cut to 500
  * bytes or so. */
 int capture_write_note(struct capture_writer *w, uint32_t ms, const char *format, ...)
@@ -76,20 +84,33 @@ struct capture_event {
   size_t at, n; /* into the arena */
 };
 
+/* A blob that ended: whole or waste. */
+struct capture_blob {
+  size_t event, at, n; /* its ending event; its bytes in the blobs */
+  char sha256[HASH_TEXT];
+};
+
 struct acq_capture {
   struct capture_header header;
   struct acq_identity identity;
   enum capture_end end;
   struct capture_event *events;
   size_t n_events;
-  uint8_t *received, *other; /* the '<' bytes as one stream; everything else */
+  uint8_t *received, *other; /* the '<' bytes as one stream; what is neither that nor a blob */
   size_t n_received;
+  const uint8_t *blob_bytes; /* borrowed */
+  struct capture_blob *blobs;
+  size_t n_blobs;
   bool raw; /* bare bytes: no header, no host side */
 };
 
-/* Parses a whole capture text; the caller owns *ret (capture_finish). 0, -ENOMEM, -EFBIG for a text or a count of
- * events that no acquisition makes, or -EPROTO with the line number in *ret_line (when not NULL). *ret is untouched
- * on failure. */
+/* Parses a whole capture text with its blobs' bytes, which must outlive *ret; the caller owns *ret (capture_finish).
+ * 0, -ENOMEM, -EFBIG for a text or a count of events that no acquisition makes, -EPROTO with the line number in
+ * *ret_line (when not NULL), -EBADMSG for blobs that are not those that the text names. *ret is untouched on failure.
+ */
+int capture_parse_with(const char *text, size_t n, const void *blobs, size_t n_blobs, struct acq_capture *ret,
+                       unsigned *ret_line);
+/* The same of a capture without blobs. */
 int capture_parse(const char *text, size_t n, struct acq_capture *ret, unsigned *ret_line);
 
 /* Bare received bytes as a capture of one event that ends ok. */

@@ -1,6 +1,7 @@
 #include "hash.h"
 
 #include "str.h"
+#include <assert.h>
 #include <errno.h>
 #include <sodium.h>
 #include <string.h>
@@ -16,6 +17,22 @@ void hash_sha256(const void *bytes, size_t n, uint8_t ret[static HASH_BYTES]) {
 void hash_sha256_text(const void *bytes, size_t n, char ret[static HASH_TEXT]) {
   uint8_t raw[HASH_BYTES];
   hash_sha256(bytes, n, raw);
+  str_hex(raw, sizeof raw, ret);
+}
+
+static_assert(sizeof(crypto_hash_sha256_state) <= sizeof(struct hash_stream), "the library's state fits");
+
+void hash_start(struct hash_stream *h) {
+  crypto_hash_sha256_init((crypto_hash_sha256_state *)(void *)h);
+}
+
+void hash_add(struct hash_stream *h, const void *bytes, size_t n) {
+  crypto_hash_sha256_update((crypto_hash_sha256_state *)(void *)h, bytes, n);
+}
+
+void hash_text(struct hash_stream *h, char ret[static HASH_TEXT]) {
+  uint8_t raw[HASH_BYTES];
+  crypto_hash_sha256_final((crypto_hash_sha256_state *)(void *)h, raw);
   str_hex(raw, sizeof raw, ret);
 }
 

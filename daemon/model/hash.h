@@ -12,7 +12,14 @@
 int hash_open(void); /* once per process, before the others; -EIO */
 void hash_sha256(const void *bytes, size_t n, uint8_t ret[static HASH_BYTES]);
 void hash_sha256_text(const void *bytes, size_t n, char ret[static HASH_TEXT]);
-bool hash_is_text(const char *text); /* 64 lower-case hex digits */
+/* The SHA-256 of what comes in parts. */
+struct hash_stream {
+  uint64_t state[16]; /* the library's */
+};
+void hash_start(struct hash_stream *h);
+void hash_add(struct hash_stream *h, const void *bytes, size_t n);
+void hash_text(struct hash_stream *h, char ret[static HASH_TEXT]); /* h is spent */
+bool hash_is_text(const char *text);                               /* 64 lower-case hex digits */
 void random_bytes(void *bytes, size_t n);
 void random_text(char *text, size_t hex_digits); /* hex_digits (even) digits and a NUL */
 bool equal_secret(const void *a, const void *b, size_t n);

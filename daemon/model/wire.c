@@ -90,6 +90,28 @@ static void get_preview(struct acq_cur *c, struct wire_preview *p) {
   }
 }
 
+static void put_picture(struct buf *b, const struct wire_picture *p) {
+  if (!p->n || p->n > WIRE_PICTURE_MAX) {
+    b->err = b->err ? b->err : -EINVAL;
+    return;
+  }
+  buf_u32le(b, p->number);
+  buf_u32le(b, p->width);
+  buf_u32le(b, p->height);
+  buf_u32le(b, p->n);
+  buf_add(b, p->jpeg, p->n);
+}
+
+static void get_picture(struct acq_cur *c, struct wire_picture *p) {
+  p->number = get_range(c, acq_u32le(c), 1, UINT16_MAX);
+  p->width = get_range(c, acq_u32le(c), 1, UINT16_MAX);
+  p->height = get_range(c, acq_u32le(c), 1, UINT16_MAX);
+  p->n = get_range(c, acq_u32le(c), 1, WIRE_PICTURE_MAX);
+  const uint8_t *jpeg = c->err ? NULL : acq_bytes(c, p->n);
+  if (jpeg)
+    memcpy(p->jpeg, jpeg, p->n);
+}
+
 int wire_write(const struct wire_message *m, uint8_t bytes[static WIRE_MAX]) {
   _buf_cleanup_ struct buf b = BUF_INIT(WIRE_MAX);
   buf_u8(&b, (uint8_t)m->type);
@@ -103,9 +125,11 @@ int wire_write(const struct wire_message *m, uint8_t bytes[static WIRE_MAX]) {
     buf_u16le(&b, (uint16_t)m->order.order.offset_minutes);
     put_enum(&b, m->order.order.modality, ACQ_MEASUREMENT);
     put_enum(&b, m->order.order.phase, ACQ_POST);
+    buf_u16le(&b, m->order.order.pictures);
     break;
   case WIRE_START:
   case WIRE_CANCEL:
+  case WIRE_FINISH:
   case WIRE_OPENED:
     break;
   case WIRE_IDENTITY:
@@ -122,6 +146,9 @@ int wire_write(const struct wire_message *m, uint8_t bytes[static WIRE_MAX]) {
   case WIRE_PREVIEW:
     put_preview(&b, &m->preview);
     break;
+  case WIRE_PICTURE:
+    put_picture(&b, &m->picture);
+    break;
   case WIRE_CONTACTS:
     buf_u32le(&b, m->contacts.known);
     buf_u32le(&b, m->contacts.on);
@@ -130,6 +157,7 @@ int wire_write(const struct wire_message *m, uint8_t bytes[static WIRE_MAX]) {
     for (int i = 0; i < WIRE_RECORDS; i++) {
       buf_u32le(&b, m->record.json_bytes[i]);
       buf_u32le(&b, m->record.data_bytes[i]);
+      buf_u32le(&b, m->record.preview_bytes[i]);
     }
     break;
   case WIRE_FAIL:
@@ -163,6 +191,7 @@ int wire_read(const void *bytes, size_t n, struct wire_message *ret) {
     m.order.order.offset_minutes = (int16_t)acq_u16le(&c);
     m.order.order.modality = get_range(&c, acq_u8(&c), 0, ACQ_MEASUREMENT);
     m.order.order.phase = get_range(&c, acq_u8(&c), 0, ACQ_POST);
+    m.order.order.pictures = (uint16_t)get_range(&c, acq_u16le(&c), 0, ACQ_PICTURES_MAX);
     if (m.order.order.offset_minutes < -1439 || m.order.order.offset_minutes > 1439 ||
         m.order.order.started_us < WALL_MIN || m.order.order.started_us > WALL_MAX ||
         (m.order.bus == 0) != (m.order.node[0] == 0))
@@ -170,6 +199,7 @@ int wire_read(const void *bytes, size_t n, struct wire_message *ret) {
     break;
   case WIRE_START:
   case WIRE_CANCEL:
+  case WIRE_FINISH:
   case WIRE_OPENED:
     break;
   case WIRE_IDENTITY:
@@ -186,6 +216,9 @@ int wire_read(const void *bytes, size_t n, struct wire_message *ret) {
   case WIRE_PREVIEW:
     get_preview(&c, &m.preview);
     break;
+  case WIRE_PICTURE:
+    get_picture(&c, &m.picture);
+    break;
   case WIRE_CONTACTS:
     m.contacts.known = acq_u32le(&c);
     m.contacts.on = acq_u32le(&c);
@@ -194,6 +227,7 @@ int wire_read(const void *bytes, size_t n, struct wire_message *ret) {
     for (int i = 0; i < WIRE_RECORDS; i++) {
       m.record.json_bytes[i] = get_range(&c, acq_u32le(&c), 0, RECORD_JSON_MAX);
       m.record.data_bytes[i] = get_range(&c, acq_u32le(&c), 0, m.record.json_bytes[i] ? RECORD_DATA_MAX : 0);
+      m.record.preview_bytes[i] = get_range(&c, acq_u32le(&c), 0, m.record.json_bytes[i] ? RECORD_PREVIEWS_MAX : 0);
     }
     if (!m.record.json_bytes[WIRE_OWN] && !m.record.json_bytes[WIRE_STRAY])
       acq_refuse(&c, -EPROTO);

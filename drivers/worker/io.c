@@ -56,6 +56,10 @@ static int io_hear(struct acq_io *io, enum wire_type expected) {
     return 0;
   if (r == 0 && message.type == expected)
     return 1;
+  if (r == 0 && message.type == WIRE_FINISH) {
+    io->finish = true;
+    return 0;
+  }
   io->cancelled = true;
   io->peer_gone |= r == -ENODATA;
   io->transport->interrupt = -1;
@@ -224,6 +228,130 @@ int acq_write(struct acq_io *io, const void *bytes, size_t n, unsigned ms) {
       return r;
   }
   return 0;
+}
+
+int acq_usb_interrupt(struct acq_io *io, void *bytes, size_t max, unsigned ms) {
+  uint64_t deadline = io_deadline(io, ms);
+  int r;
+  if (!io->transport->ops->interrupt_packet)
+    return acq_fail(io, -EOPNOTSUPP, "no interrupt endpoint here");
+  if (!max)
+    return acq_fail(io, -EINVAL, "a read of no bytes");
+  do {
+    r = io_check(io);
+    if (r < 0)
+      return r;
+    io->transport->why[0] = 0;
+    r = io->transport->ops->interrupt_packet(io->transport, bytes, max < IO_BUFFER ? max : IO_BUFFER, deadline);
+    if (r < 0)
+      r = io_fault(io, r);
+  } while (r == -EINTR);
+  if (r < 0)
+    return r;
+  io->received += (unsigned)r;
+  int recorded = io_record(io, ACQ_INTERRUPT, bytes, (size_t)r);
+  return recorded < 0 ? recorded : r;
+}
+
+bool acq_finishing(struct acq_io *io) {
+  if (io->finishing)
+    return true;
+  if (io->transport->ops->finishing)
+    io->finish |= io->transport->ops->finishing(io->transport);
+  else
+    io_listen(io); /* a cancel is told by the next read */
+  if (io->finish)
+    io_note(io, TRANSPORT_NOTE_FINISH);
+  return io->finishing = io->finish;
+}
+
+/* ---- blobs ---- */
+
+/* One acq_blob() under way. */
+struct pouring {
+  struct acq_io *io;
+  uint64_t n, got;
+  uint32_t done, share; /* of the progress */
+};
+
+static int io_take_part(void *arg, const void *bytes, size_t n) {
+  struct pouring *p = arg;
+  struct acq_io *io = p->io;
+  int r = io->capture ? capture_add_to_blob(io->capture, bytes, n) : 0;
+  if (r < 0)
+    return acq_fail(io, r, r == -EFBIG ? "more than blobs may hold" : "the blob cannot be written");
+  p->got += n;
+  if (io->progress.total)
+    acq_progress(io, p->done + (uint32_t)(p->share * p->got / p->n), io->progress.total);
+  return 0;
+}
+
+/* Where the transport cannot pour: reading. */
+static int io_pour_by_reading(struct acq_io *io, uint64_t n, struct pouring *p, uint64_t idle_us) {
+  while (n) {
+    uint64_t deadline = transport_now_us(io->transport) + idle_us;
+    size_t want = n < sizeof io->buffer ? (size_t)n : sizeof io->buffer;
+    int r =
+        transport_read(io->transport, io->buffer, want, want, deadline < io->deadline_us ? deadline : io->deadline_us);
+    if (r < 0)
+      return r;
+    n -= (unsigned)r;
+    r = io_take_part(p, io->buffer, (size_t)r);
+    if (r < 0)
+      return r;
+  }
+  return 0;
+}
+
+/* The line of what came since the last one; `before` of it came earlier. */
+static int io_say_blob(struct acq_io *io, const struct pouring *p, uint64_t *said, size_t before) {
+  uint64_t n = p->got - *said;
+  int r = io->capture && n ? capture_write_blob(io->capture, io_ms(io), n, *said ? 0 : before) : 0;
+  *said = p->got;
+  return r < 0 ? acq_fail(io, r, "the capture cannot be written") : 0;
+}
+
+int acq_blob(struct acq_io *io, uint64_t n, uint32_t share, unsigned ms) {
+  struct pouring p = {.io = io, .n = n, .done = io->progress.done, .share = share};
+  const uint64_t idle_us = (uint64_t)ms * 1000;
+  uint64_t said = 0;
+  int r = io_check(io);
+  if (r < 0)
+    return r;
+  if (n > io->max_bytes - io->received + (io->n - io->at))
+    return acq_fail(io, -EFBIG, "more than %u bytes received", io->max_bytes);
+  const size_t before = n < io->n - io->at ? (size_t)n : io->n - io->at;
+  if (before) {
+    r = io_take_part(&p, io->buffer + io->at, before);
+    io->at += before;
+  }
+  while (r == 0 && p.got < n) {
+    uint64_t had = p.got;
+    r = io->transport->ops->pour ? transport_pour(io->transport, n - had, io_take_part, &p, idle_us, io->deadline_us)
+                                 : io_pour_by_reading(io, n - had, &p, idle_us);
+    io->received += p.got - had;
+    int written = r < 0 ? io_say_blob(io, &p, &said, before) : 0; /* what came stands before what stopped it */
+    if (r < 0)
+      r = io_fault(io, r);
+    if (r == -EINTR)
+      r = written;
+  }
+  return r < 0 ? r : io_say_blob(io, &p, &said, before);
+}
+
+static int io_end_blob(struct acq_io *io, enum acq_event_kind kind) {
+  int r = io_check(io);
+  if (r == 0 && io->capture)
+    r = capture_write_blob_end(io->capture, kind, io_ms(io));
+  return r < 0 ? acq_fail(io, r, "the capture cannot be written") : 0;
+}
+
+int acq_blob_end(struct acq_io *io) {
+  return io_end_blob(io, ACQ_BLOB_WHOLE);
+}
+
+int acq_blob_drop(struct acq_io *io) {
+  return io_end_blob(io, ACQ_BLOB_WASTE);
 }
 
 /* The request goes into the capture as its eight set-up bytes and its data; the answer of an IN request follows. */

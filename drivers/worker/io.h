@@ -22,7 +22,7 @@ struct acq_io {
   int control;                    /* borrowed, non-blocking; -1 for nobody */
   uint32_t max_bytes;
   uint64_t opened_us, deadline_us; /* the transport's clock; the deadline of the part that runs */
-  uint64_t received;               /* bytes, all in all */
+  uint64_t received;               /* bytes, all in all, blobs too */
   bool cancelled, unplugged;       /* from then on every call fails */
   bool peer_gone;                  /* nobody listens any more */
   bool releasing;                  /* nothing interrupts, and a full capture no longer matters */
@@ -32,6 +32,7 @@ struct acq_io {
   struct wire_progress progress;
   struct wire_contacts contacts;
   bool progress_due, contacts_due, contacts_said, preview_refused;
+  bool finish, finishing; /* the nurse has finished; the driver was told */
 };
 
 /* Time starts here: right after the transport was opened. */

@@ -38,6 +38,12 @@ int transport_write(struct transport *t, const void *bytes, size_t n, uint64_t d
   return t->ops->write ? t->ops->write(t, bytes, n, deadline_us) : -EOPNOTSUPP;
 }
 
+int transport_pour(struct transport *t, uint64_t n, transport_take take, void *arg, uint64_t idle_us,
+                   uint64_t deadline_us) {
+  t->why[0] = 0;
+  return t->ops->pour(t, n, take, arg, idle_us, deadline_us);
+}
+
 int transport_control(struct transport *t, const struct transport_setup *setup, void *bytes, uint64_t deadline_us) {
   t->why[0] = 0;
   return t->ops->control ? t->ops->control(t, setup, bytes, deadline_us) : -EOPNOTSUPP;

@@ -14,6 +14,7 @@
 #define TRANSPORT_WHY_MAX 256
 
 struct transport;
+typedef int (*transport_take)(void *arg, const void *bytes, size_t n);
 
 /* The fields of a USB control transfer (USB 2.0, 9.3). */
 struct transport_setup {
@@ -36,6 +37,15 @@ struct transport_ops {
   int (*read)(struct transport *t, void *bytes, size_t max, size_t want, uint64_t deadline_us);
   /* 1..n bytes accepted. NULL where nothing can be written. */
   int (*write)(struct transport *t, const void *bytes, size_t n, uint64_t deadline_us);
+  /* The next n bytes (at least 1) as they come, in parts, to `take`, which may fail; the transport receives the next
+   * part meanwhile. 0 when all came; else an error above, and the parts before it were taken: -EPROTO when the
+   * instrument ended its transfer early; -ETIMEDOUT when nothing came for idle_us, or at the deadline. NULL: the caller
+   * reads. */
+  int (*pour)(struct transport *t, uint64_t n, transport_take take, void *arg, uint64_t idle_us, uint64_t deadline_us);
+  /* One packet of 1..max bytes from the interrupt endpoint. NULL where there is none. */
+  int (*interrupt_packet)(struct transport *t, void *bytes, size_t max, uint64_t deadline_us);
+  /* Replay: was the driver told here that the nurse has finished? NULL where the daemon tells. */
+  bool (*finishing)(struct transport *t);
   /* The number of bytes moved. NULL where there are no control transfers. */
   int (*control)(struct transport *t, const struct transport_setup *setup, void *bytes, uint64_t deadline_us);
   uint64_t (*now_us)(struct transport *t); /* a clock of its own, 0 at the opening; NULL: the monotonic clock */
@@ -55,6 +65,8 @@ void transport_init(struct transport *t, const struct transport_ops *ops);
 int transport_start(struct transport *t);
 int transport_read(struct transport *t, void *bytes, size_t max, size_t want, uint64_t deadline_us);
 int transport_write(struct transport *t, const void *bytes, size_t n, uint64_t deadline_us);
+int transport_pour(struct transport *t, uint64_t n, transport_take take, void *arg, uint64_t idle_us,
+                   uint64_t deadline_us);
 int transport_control(struct transport *t, const struct transport_setup *setup, void *bytes, uint64_t deadline_us);
 uint64_t transport_now_us(struct transport *t);
 int transport_phase(struct transport *t, const char *name);
@@ -66,7 +78,8 @@ int transport_fail(struct transport *t, int err, const char *format, ...) __attr
 /* The note that a capture holds for an error above, or NULL; and back: the error of a note's text, or 0. */
 const char *transport_note(int err);
 int transport_note_error(const void *text, size_t n);
-#define TRANSPORT_NOTE_EMPTY "empty" /* an IN control transfer that brought no bytes */
+#define TRANSPORT_NOTE_EMPTY "empty"   /* an IN control transfer that brought no bytes */
+#define TRANSPORT_NOTE_FINISH "finish" /* acq_finishing() said yes here for the first time */
 
 /* What is left until a deadline of the monotonic clock, at least 0; for ppoll(). */
 struct timespec transport_left(uint64_t deadline_us);

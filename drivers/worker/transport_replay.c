@@ -24,7 +24,8 @@ static bool is_phase(const struct acq_event *e) {
 
 /* Notes that stand for something the reader of a replay sees. */
 static bool is_felt(const struct replay *r, const struct acq_event *e) {
-  return transport_note_error(e->bytes, e->n) || is_note(e, TRANSPORT_NOTE_EMPTY) || (r->strict_phases && is_phase(e));
+  return transport_note_error(e->bytes, e->n) || is_note(e, TRANSPORT_NOTE_EMPTY) ||
+         is_note(e, TRANSPORT_NOTE_FINISH) || (r->strict_phases && is_phase(e));
 }
 
 static bool is_cut(const struct replay *r) {
@@ -34,7 +35,8 @@ static bool is_cut(const struct replay *r) {
 /* The event that comes next, notes that mean nothing here skipped; false at the end or at the cut. */
 static bool replay_next(struct replay *r, struct acq_event *ret) {
   for (; !is_cut(r) && replay_event(r, r->event, ret); r->event++) {
-    if (ret->kind != ACQ_NOTE || is_felt(r, ret))
+    bool is_blob_end = ret->kind == ACQ_BLOB_WHOLE || ret->kind == ACQ_BLOB_WASTE;
+    if (!is_blob_end && (ret->kind != ACQ_NOTE || is_felt(r, ret)))
       return true;
   }
   return false;
@@ -115,7 +117,7 @@ static int replay_read(struct transport *t, void *bytes, size_t max, size_t want
     replay_advance(r, &e, e.n);
     return err;
   }
-  if (e.kind == ACQ_SENT)
+  if (e.kind == ACQ_SENT || e.kind == ACQ_INTERRUPT)
     return mismatch(r, &e, "a read");
   size_t n = e.n - r->offset < max ? e.n - r->offset : max;
   if (r->event == r->cut_event && n > r->cut_byte - r->offset)
@@ -123,6 +125,25 @@ static int replay_read(struct transport *t, void *bytes, size_t max, size_t want
   memcpy(bytes, e.bytes + r->offset, n);
   replay_advance(r, &e, n);
   return (int)n;
+}
+
+static int replay_interrupt(struct transport *t, void *bytes, size_t max, uint64_t deadline_us) {
+  struct replay *r = (struct replay *)t;
+  struct acq_event e;
+  if (replay_ran_away(r))
+    return -ENODEV;
+  if (!replay_next(r, &e))
+    return replay_fate(r, true, deadline_us);
+  int err = e.kind == ACQ_NOTE ? transport_note_error(e.bytes, e.n) : 0;
+  if (!err && (e.kind != ACQ_INTERRUPT || r->offset || e.n > max))
+    return mismatch(r, &e, "a wait for an interrupt");
+  size_t n = e.n;
+  if (!err && r->event == r->cut_event && n > r->cut_byte)
+    n = r->cut_byte; /* a short packet */
+  if (!err)
+    memcpy(bytes, e.bytes, n);
+  replay_advance(r, &e, n);
+  return err ? err : (int)n;
 }
 
 /* Bytes that one read of the live transport took together stay readable while the host writes. */
@@ -136,6 +157,17 @@ static void replay_set_aside(struct replay *r) {
     r->n_rest = r->cut_byte - r->offset;
   r->event++;
   r->offset = 0;
+}
+
+static bool replay_finishing(struct transport *t) {
+  struct replay *r = (struct replay *)t;
+  struct acq_event e;
+  if (r->offset && replay_event(r, r->event + 1, &e) && is_note(&e, TRANSPORT_NOTE_FINISH))
+    replay_set_aside(r);
+  bool yes = !r->offset && replay_next(r, &e) && is_note(&e, TRANSPORT_NOTE_FINISH);
+  if (yes)
+    replay_advance(r, &e, e.n);
+  return yes;
 }
 
 static int replay_write(struct transport *t, const void *bytes, size_t n, uint64_t deadline_us) {
@@ -218,7 +250,8 @@ static uint64_t replay_now_us(struct transport *t) {
   struct acq_event e;
   for (size_t i = r->event; !r->offset && i < r->cut_event && replay_event(r, i, &e); i++) {
     uint64_t us = (uint64_t)e.ms * 1000;
-    if (e.kind == ACQ_RECEIVED || (e.kind == ACQ_NOTE && transport_note_error(e.bytes, e.n)))
+    if (e.kind == ACQ_RECEIVED || e.kind == ACQ_INTERRUPT || e.kind == ACQ_BLOB ||
+        (e.kind == ACQ_NOTE && transport_note_error(e.bytes, e.n)))
       break;
     if (e.kind == ACQ_SENT || is_phase(&e))
       return us > r->now_us ? us : r->now_us;
@@ -256,6 +289,8 @@ static const struct transport_ops replay_ops = {
     .read = replay_read,
     .write = replay_write,
     .control = replay_control,
+    .interrupt_packet = replay_interrupt,
+    .finishing = replay_finishing,
     .now_us = replay_now_us,
     .phase = replay_phase,
     .destroy = replay_destroy,

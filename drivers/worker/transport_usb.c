@@ -14,9 +14,15 @@
 #include <linux/usbdevice_fs.h>
 
 #define USB_BUFFER 4096       /* whole packets: any power of two up to 1024 divides it */
+#define USB_POUR 524288       /* one transfer of a blob: long enough that the time between two does not count */
 #define USB_PACKET_MAX 1024   /* bulk at SuperSpeed */
 #define USB_POLLFDS 8         /* libusb has three: the device, its event, its timer */
 #define USB_UNLINK_US 2000000 /* the kernel gives a cancelled transfer back at once; past this it never will */
+
+struct usb_slot {
+  struct libusb_transfer *transfer;
+  int done; /* libusb's completion flag: the transfer is ours again */
+};
 
 struct usb {
   struct transport base;
@@ -24,18 +30,19 @@ struct usb {
   const struct acq_match *table;
   libusb_context *context;
   libusb_device_handle *handle;
-  int interface;   /* claimed, or -1 */
-  uint8_t in, out; /* bulk endpoints, 0 for none */
-  size_t packet;   /* of `in` */
-  struct libusb_transfer *transfer;
-  int done;    /* libusb's completion flag: the transfer is ours again */
-  bool lost;   /* the kernel kept the transfer: never touch it again */
-  int pending; /* an error that came behind bytes: told after them */
+  int interface;              /* claimed, or -1 */
+  uint8_t in, out, interrupt; /* bulk endpoints and the interrupt IN endpoint, 0 for none */
+  size_t packet;              /* of `in` */
+  size_t interrupt_packet;    /* of `interrupt` */
+  struct usb_slot slots[2];   /* the second is for blobs: one runs while what the other brought is taken */
+  bool lost;                  /* the kernel kept a transfer: never touch it again */
+  int pending;                /* an error that came behind bytes: told after them */
   struct pollfd fds[USB_POLLFDS + 1];
   nfds_t n_fds;
   size_t at, n; /* what `received` holds that nobody has read */
   uint8_t received[USB_BUFFER];
   uint8_t request[TRANSPORT_SETUP_BYTES + USB_BUFFER];
+  uint8_t poured[2][USB_POUR];
 };
 
 static int usb_error(int r) {
@@ -62,8 +69,8 @@ static int usb_error(int r) {
 }
 
 static void LIBUSB_CALL usb_completed(struct libusb_transfer *transfer) {
-  struct usb *u = transfer->user_data;
-  u->done = 1;
+  struct usb_slot *slot = transfer->user_data;
+  slot->done = 1;
 }
 
 static bool usb_interrupted(const struct usb *u) {
@@ -71,25 +78,28 @@ static bool usb_interrupted(const struct usb *u) {
   return poll(&fd, 1, 0) > 0;
 }
 
-/* Runs the filled transfer (not when `lost`) to its end: 0 when it ended by itself, else what ended it, -ETIMEDOUT or
- * -EINTR; then too transfer->actual_length says what was moved before. Other errors: nothing was moved. */
-static int usb_run(struct usb *u, uint64_t deadline_us) {
-  u->done = 0;
-  u->transfer->actual_length = 0; /* before any return: the caller counts on it */
+/* Hands the filled transfer to the kernel; not when `lost`. */
+static int usb_submit(struct usb *u, struct usb_slot *slot) {
+  slot->done = 0;
+  slot->transfer->actual_length = 0; /* before any return: the caller counts on it */
   if (usb_interrupted(u))
     return -EINTR;
-  int r = libusb_submit_transfer(u->transfer);
-  if (r < 0)
-    return transport_fail(&u->base, usb_error(r), "usb: %s on submit", libusb_error_name(r));
+  int r = libusb_submit_transfer(slot->transfer);
+  return r < 0 ? transport_fail(&u->base, usb_error(r), "usb: %s on submit", libusb_error_name(r)) : 0;
+}
+
+/* Waits for the end of a submitted transfer: 0 when it ended by itself, else what ended it, -ETIMEDOUT or -EINTR; then
+ * too transfer->actual_length says what was moved before. */
+static int usb_wait(struct usb *u, struct usb_slot *slot, uint64_t deadline_us) {
   int stopped = 0;
-  while (!u->done) {
+  while (!slot->done) {
     u->fds[u->n_fds] = (struct pollfd){.fd = stopped ? -1 : u->base.interrupt, .events = POLLIN};
     struct timespec left = transport_left(deadline_us);
     bool late = !left.tv_sec && !left.tv_nsec;
     bool interrupted = ppoll(u->fds, u->n_fds + 1, &left, NULL) > 0 && u->fds[u->n_fds].revents;
     struct timeval now = {0};
-    libusb_handle_events_timeout_completed(u->context, &now, &u->done);
-    if (u->done || (!late && !interrupted))
+    libusb_handle_events_timeout_completed(u->context, &now, &slot->done);
+    if (slot->done || (!late && !interrupted))
       continue;
     if (stopped) {
       u->lost = true;
@@ -97,9 +107,15 @@ static int usb_run(struct usb *u, uint64_t deadline_us) {
     }
     stopped = interrupted ? -EINTR : -ETIMEDOUT;
     deadline_us = monotonic_us() + USB_UNLINK_US;
-    libusb_cancel_transfer(u->transfer); /* fails when the transfer is just ending: it ends all the same */
+    libusb_cancel_transfer(slot->transfer); /* fails when the transfer is just ending: it ends all the same */
   }
-  return u->transfer->status == LIBUSB_TRANSFER_CANCELLED ? stopped : 0;
+  return slot->transfer->status == LIBUSB_TRANSFER_CANCELLED ? stopped : 0;
+}
+
+/* Both. Errors other than -ETIMEDOUT and -EINTR: nothing was moved. */
+static int usb_run(struct usb *u, uint64_t deadline_us) {
+  int r = usb_submit(u, &u->slots[0]);
+  return r < 0 ? r : usb_wait(u, &u->slots[0], deadline_us);
 }
 
 /* A transfer error is what a pulled cable looks like until the hub has noticed it, some hundred milliseconds later.
@@ -116,9 +132,9 @@ static int usb_damaged(struct usb *u, uint8_t endpoint) {
   return transport_fail(&u->base, -EPROTO, "usb: a transfer was damaged");
 }
 
-static int usb_status(struct usb *u) {
-  uint8_t endpoint = u->transfer->endpoint;
-  switch (u->transfer->status) {
+static int usb_status(struct usb *u, const struct usb_slot *slot) {
+  uint8_t endpoint = slot->transfer->endpoint;
+  switch (slot->transfer->status) {
   case LIBUSB_TRANSFER_COMPLETED:
   case LIBUSB_TRANSFER_CANCELLED:
     return 0;
@@ -151,14 +167,15 @@ static int usb_read(struct transport *t, void *bytes, size_t max, size_t want, u
     /* Whole packets, or the kernel drops what does not fit; no more than is wanted, or a device whose last packet
      * is a full one leaves us waiting for bytes that it already sent. */
     size_t ask = (want + u->packet - 1) / u->packet * u->packet;
-    libusb_fill_bulk_transfer(u->transfer, u->handle, u->in, u->received,
-                              (int)(ask < sizeof u->received ? ask : sizeof u->received), usb_completed, u, 0);
+    libusb_fill_bulk_transfer(u->slots[0].transfer, u->handle, u->in, u->received,
+                              (int)(ask < sizeof u->received ? ask : sizeof u->received), usb_completed, &u->slots[0],
+                              0);
     r = usb_run(u, deadline_us);
     if (r < 0 && r != -ETIMEDOUT && r != -EINTR)
       return r;
-    int status = r < 0 ? 0 : usb_status(u);
+    int status = r < 0 ? 0 : usb_status(u, &u->slots[0]);
     u->at = 0;
-    u->n = (size_t)u->transfer->actual_length;
+    u->n = (size_t)u->slots[0].transfer->actual_length;
     if (u->n)
       u->pending = status; /* an interrupt is still there for the next call, and so is the deadline */
     else if (status < 0 || r < 0)
@@ -179,17 +196,105 @@ static int usb_write(struct transport *t, const void *bytes, size_t n, uint64_t 
   if (monotonic_us() >= deadline_us)
     return -ETIMEDOUT;
   /* One write is one USB transfer: a last packet that is full is followed by an empty one. */
-  libusb_fill_bulk_transfer(u->transfer, u->handle, u->out, (unsigned char *)(uintptr_t)bytes,
-                            (int)(n < INT32_MAX ? n : INT32_MAX), usb_completed, u, 0);
-  u->transfer->flags = LIBUSB_TRANSFER_ADD_ZERO_PACKET;
+  libusb_fill_bulk_transfer(u->slots[0].transfer, u->handle, u->out, (unsigned char *)(uintptr_t)bytes,
+                            (int)(n < INT32_MAX ? n : INT32_MAX), usb_completed, &u->slots[0], 0);
+  u->slots[0].transfer->flags = LIBUSB_TRANSFER_ADD_ZERO_PACKET;
   int r = usb_run(u, deadline_us);
-  u->transfer->flags = 0;
+  u->slots[0].transfer->flags = 0;
   if (r < 0 && r != -ETIMEDOUT && r != -EINTR)
     return r;
-  if (u->transfer->actual_length > 0)
-    return u->transfer->actual_length;
-  int status = r < 0 ? r : usb_status(u);
+  if (u->slots[0].transfer->actual_length > 0)
+    return u->slots[0].transfer->actual_length;
+  int status = r < 0 ? r : usb_status(u, &u->slots[0]);
   return status < 0 ? status : transport_fail(t, -EPROTO, "usb: a write moved nothing");
+}
+
+/* Hands `slot` to the kernel for as much of n bytes as one transfer takes; whole packets, no more than are wanted. */
+static int usb_pour_submit(struct usb *u, unsigned slot, uint64_t n) {
+  uint64_t ask = (n + u->packet - 1) / u->packet * u->packet;
+  libusb_fill_bulk_transfer(u->slots[slot].transfer, u->handle, u->in, u->poured[slot],
+                            (int)(ask < USB_POUR ? ask : USB_POUR), usb_completed, &u->slots[slot], 0);
+  return usb_submit(u, &u->slots[slot]);
+}
+
+/* What the device sent beyond what was wanted, in its last packet, is the next read's. */
+static void usb_keep(struct usb *u, const uint8_t *bytes, size_t n) {
+  memcpy(u->received, bytes, n);
+  u->at = 0;
+  u->n = n;
+}
+
+static int usb_pour(struct transport *t, uint64_t n, transport_take take, void *arg, uint64_t idle_us,
+                    uint64_t deadline_us) {
+  struct usb *u = (struct usb *)t;
+  unsigned slot = 0;
+  bool first = true;
+  int r = u->lost ? -ENODEV : u->in ? 0 : transport_fail(t, -EOPNOTSUPP, "usb: the interface has no bulk IN endpoint");
+  if (r == 0 && u->at < u->n) {
+    size_t held = u->n - u->at < n ? u->n - u->at : (size_t)n;
+    r = take(arg, u->received + u->at, held);
+    u->at += held;
+    n -= held;
+  }
+  if (r == 0 && n && u->pending < 0) {
+    r = transport_fail(t, u->pending, "usb: the stream broke off");
+    u->pending = r == -ENODEV ? r : 0;
+  }
+  if (r == 0 && n)
+    r = usb_pour_submit(u, slot, n);
+  while (r == 0 && n) {
+    const struct usb_slot *now = &u->slots[slot];
+    uint64_t idle = monotonic_us() + idle_us;
+    int waited = usb_wait(u, &u->slots[slot], idle < deadline_us ? idle : deadline_us);
+    if (u->lost)
+      return waited;
+    const int status = waited < 0 ? 0 : usb_status(u, now);
+    const size_t moved = (size_t)now->transfer->actual_length, asked = (size_t)now->transfer->length;
+    const size_t taken = moved < n ? moved : (size_t)n;
+    const uint8_t *bytes = u->poured[slot];
+    n -= taken;
+    r = status ? status : waited == -ETIMEDOUT && moved ? 0 : waited;
+    /* A short packet ends the device's transfer; an empty one at the beginning ended the one before. */
+    if (r == 0 && waited == 0 && n && moved < asked && (moved || !first))
+      r = transport_fail(t, -EPROTO, "usb: the device ended its transfer early");
+    first = false;
+    slot ^= 1;
+    if (r == 0 && n)
+      r = usb_pour_submit(u, slot, n); /* runs while these are taken */
+    int took = taken ? take(arg, bytes, taken) : 0;
+    if (moved > taken)
+      usb_keep(u, bytes + taken, moved - taken);
+    if (took < 0 && r == 0 && n) { /* nobody wants the rest */
+      libusb_cancel_transfer(u->slots[slot].transfer);
+      usb_wait(u, &u->slots[slot], monotonic_us() + USB_UNLINK_US);
+    }
+    if (took < 0)
+      r = took;
+  }
+  return r;
+}
+
+static int usb_interrupt_packet(struct transport *t, void *bytes, size_t max, uint64_t deadline_us) {
+  struct usb *u = (struct usb *)t;
+  if (!u->interrupt)
+    return transport_fail(t, -EOPNOTSUPP, "usb: the interface has no interrupt IN endpoint");
+  if (u->lost)
+    return -ENODEV;
+  for (;;) {
+    libusb_fill_interrupt_transfer(u->slots[0].transfer, u->handle, u->interrupt, u->poured[0],
+                                   (int)u->interrupt_packet, usb_completed, &u->slots[0], 0);
+    int r = usb_run(u, deadline_us);
+    if (r < 0 && r != -ETIMEDOUT && r != -EINTR)
+      return r;
+    size_t n = (size_t)u->slots[0].transfer->actual_length;
+    int status = r < 0 ? r : usb_status(u, &u->slots[0]);
+    if (n > max)
+      return transport_fail(t, -EPROTO, "usb: an interrupt packet of %zu bytes, at most %zu were expected", n, max);
+    if (n)
+      memcpy(bytes, u->poured[0], n);
+    if (n || status < 0)
+      return n ? (int)n : status;
+  }
 }
 
 static int usb_control(struct transport *t, const struct transport_setup *setup, void *bytes, uint64_t deadline_us) {
@@ -202,13 +307,13 @@ static int usb_control(struct transport *t, const struct transport_setup *setup,
   transport_setup_bytes(setup, u->request);
   if (!in && setup->length)
     memcpy(u->request + TRANSPORT_SETUP_BYTES, bytes, setup->length);
-  libusb_fill_control_transfer(u->transfer, u->handle, u->request, usb_completed, u, 0);
+  libusb_fill_control_transfer(u->slots[0].transfer, u->handle, u->request, usb_completed, &u->slots[0], 0);
   int r = usb_run(u, deadline_us);
   if (r == 0)
-    r = usb_status(u);
+    r = usb_status(u, &u->slots[0]);
   if (r < 0)
     return r;
-  int n = u->transfer->actual_length;
+  int n = u->slots[0].transfer->actual_length;
   if (in && n > 0)
     memcpy(bytes, u->request + TRANSPORT_SETUP_BYTES, (size_t)n);
   return n;
@@ -244,7 +349,12 @@ static const struct libusb_interface_descriptor *usb_match(const struct usb *u,
 static int usb_claim(struct usb *u, const struct libusb_interface_descriptor *d) {
   for (int i = 0; i < d->bNumEndpoints; i++) {
     const struct libusb_endpoint_descriptor *e = &d->endpoint[i];
-    if ((e->bmAttributes & LIBUSB_TRANSFER_TYPE_MASK) != LIBUSB_TRANSFER_TYPE_BULK)
+    const int type = e->bmAttributes & LIBUSB_TRANSFER_TYPE_MASK;
+    if (type == LIBUSB_TRANSFER_TYPE_INTERRUPT && (e->bEndpointAddress & LIBUSB_ENDPOINT_IN) && !u->interrupt) {
+      u->interrupt = e->bEndpointAddress;
+      u->interrupt_packet = e->wMaxPacketSize & 0x7ff ? e->wMaxPacketSize & 0x7ff : 8;
+    }
+    if (type != LIBUSB_TRANSFER_TYPE_BULK)
       continue;
     if (!(e->bEndpointAddress & LIBUSB_ENDPOINT_IN)) {
       u->out = u->out ? u->out : e->bEndpointAddress;
@@ -297,16 +407,18 @@ static int usb_start(struct transport *t) {
   libusb_free_config_descriptor(config);
   if (r < 0)
     return r;
-  u->transfer = libusb_alloc_transfer(0);
-  return u->transfer ? usb_pollfds(u) : -ENOMEM;
+  for (int i = 0; i < 2; i++)
+    if (!(u->slots[i].transfer = libusb_alloc_transfer(0)))
+      return -ENOMEM;
+  return usb_pollfds(u);
 }
 
 static void usb_destroy(struct transport *t) {
   struct usb *u = (struct usb *)t;
   if (u->lost)
     return; /* the kernel still writes into this memory; the process is about to end */
-  if (u->transfer)
-    libusb_free_transfer(u->transfer);
+  for (int i = 0; i < 2; i++)
+    libusb_free_transfer(u->slots[i].transfer); /* takes NULL */
   if (u->interface >= 0)
     libusb_release_interface(u->handle, u->interface);
   if (u->handle)
@@ -321,6 +433,8 @@ static const struct transport_ops usb_ops = {
     .start = usb_start,
     .read = usb_read,
     .write = usb_write,
+    .pour = usb_pour,
+    .interrupt_packet = usb_interrupt_packet,
     .control = usb_control,
     .destroy = usb_destroy,
 };

@@ -27,9 +27,9 @@
  *     sharp; null where the pixels could not be read. "sources": what the instrument and the file say of a picture:
  *     texts that they choose.
  *
- * acquired, device and quality are technical: the nurse sees them. statements (the instrument's interpretation), sources and
- * derived (predicted values, z-scores, limits of normal) are the reader's: what a role gets is decided by the
- * daemon where it makes the JSON, never by a page.
+ * acquired, device and quality are technical: the nurse sees them. statements (the instrument's interpretation),
+ * sources and derived (predicted values, z-scores, limits of normal) are the reader's: what a role gets is decided by
+ * the daemon where it makes the JSON, never by a page.
  */
 #ifndef ASALEE_RECORD_H
 #define ASALEE_RECORD_H
@@ -38,6 +38,8 @@
 
 #define RECORD_JSON_MAX (4u << 20)
 #define RECORD_DATA_MAX (32u << 20)
+#define RECORD_PREVIEW_MAX (2u << 20) /* of one picture */
+#define RECORD_PREVIEWS_MAX (ACQ_PICTURES_MAX * RECORD_PREVIEW_MAX)
 #define RECORD_CHANNELS_MAX 96 /* flow, volume and instants of 32 blows */
 #define RECORD_GAPS_MAX 4096   /* a channel's; more gaps than that is noise, not a recording (-EPROTO) */
 

@@ -1,9 +1,11 @@
 /* What the daemon and a worker say to each other: one message per packet on a SOCK_SEQPACKET pair, each at most
- * WIRE_MAX bytes, little endian. Bulk never goes this way: the capture and the record are memory files (memfd) that
- * the daemon made and passed on, so that what a worker wrote survives the worker.
+ * WIRE_MAX bytes, little endian. Bulk never goes this way: the capture and the record are memory files (memfd), the
+ * blobs an unlinked file on the store's disk, which the daemon made and passed on, so that what a worker wrote survives
+ * the worker.
  *
- *   daemon -> worker   ORDER (once, first), START (after IDENTITY), CANCEL (any time)
- *   worker -> daemon   OPENED, IDENTITY, then PROGRESS, PREVIEW, CONTACTS as they come, and last one of RECORD, FAIL
+ *   daemon -> worker   ORDER (once, first), START (after IDENTITY), FINISH (the nurse has made all there will be),
+ * CANCEL (any time) worker -> daemon   OPENED, IDENTITY, then PROGRESS, PREVIEW, PICTURE, CONTACTS as they come, and
+ * last one of RECORD, FAIL
  *
  * Both sides treat the other's bytes as hostile: wire_read() refuses what does not fit exactly.
  */
@@ -16,16 +18,18 @@
 #define WIRE_TEXT_MAX 256
 
 /* Descriptors a worker is born with. */
-enum { WIRE_FD_CONTROL = 3, WIRE_FD_CAPTURE = 4, WIRE_FD_RECORD = 5 };
+enum { WIRE_FD_CONTROL = 3, WIRE_FD_CAPTURE, WIRE_FD_RECORD, WIRE_FD_BLOBS };
 
 enum wire_type {
   WIRE_ORDER = 1,
   WIRE_START,
   WIRE_CANCEL,
+  WIRE_FINISH,
   WIRE_OPENED,
   WIRE_IDENTITY,
   WIRE_PROGRESS,
   WIRE_PREVIEW,
+  WIRE_PICTURE,
   WIRE_CONTACTS,
   WIRE_RECORD,
   WIRE_FAIL,
@@ -60,6 +64,14 @@ struct wire_preview {
   int16_t values[ACQ_PREVIEW_CHANNELS][ACQ_PREVIEW_SAMPLES];
 };
 
+/* A picture in small, made anew from the camera's thumbnail: a JPEG without anything but its pixels. */
+#define WIRE_PICTURE_MAX 6000
+struct wire_picture {
+  uint32_t number, width, height; /* number from 1 */
+  uint32_t n;                     /* 1..WIRE_PICTURE_MAX */
+  uint8_t jpeg[WIRE_PICTURE_MAX];
+};
+
 struct wire_contacts {
   uint32_t known, on;
 };
@@ -67,11 +79,12 @@ struct wire_contacts {
 /* What one acquisition makes at most: the record of what was made while it ran, and that of stray trials. */
 enum { WIRE_OWN, WIRE_STRAY, WIRE_RECORDS };
 
-/* The record memfd holds both records' samples (int16, little endian), then both records' JSON. A record that is not
- * there has no JSON; one of them is. */
+/* The record memfd holds both records' samples (int16, little endian), then both records' previews of pictures in the
+ * order that the records name them, then both records' JSON. A record that is not there has no JSON; one of them is. */
 struct wire_record {
   uint32_t json_bytes[WIRE_RECORDS];
   uint32_t data_bytes[WIRE_RECORDS];
+  uint32_t preview_bytes[WIRE_RECORDS];
 };
 
 struct wire_fail {
@@ -87,6 +100,7 @@ struct wire_message {
     struct acq_identity identity;
     struct wire_progress progress;
     struct wire_preview preview;
+    struct wire_picture picture;
     struct wire_contacts contacts;
     struct wire_record record;
     struct wire_fail fail;

@@ -781,7 +781,7 @@ TEST(damaged_texts) {
     uint32_t last = 0;
     size_t received = 0, sum = 0;
     for (size_t k = 0; acq_capture_event(&c, k, &e); k++) {
-      assert_true(e.kind == ACQ_RECEIVED || e.kind == ACQ_SENT || e.kind == ACQ_NOTE);
+      assert_true(e.kind == ACQ_RECEIVED || e.kind == ACQ_SENT || e.kind == ACQ_NOTE || e.kind == ACQ_INTERRUPT);
       assert_true(e.ms >= last);
       last = e.ms;
       for (size_t b = 0; b < e.n; b++)

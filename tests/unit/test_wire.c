@@ -46,12 +46,19 @@ static const struct wire_message messages[] = {
     {.type = WIRE_PREVIEW, .preview = {1, 1, 0, 1, {INT32_MIN, 18}, {0}, {{-2}}}},
     {.type = WIRE_CONTACTS, .contacts = {0x3ff, 0x80000201}},
     {.type = WIRE_RECORD, .record = {{1, 0}, {0, 0}}},
-    {.type = WIRE_RECORD, .record = {{RECORD_JSON_MAX, RECORD_JSON_MAX}, {RECORD_DATA_MAX, RECORD_DATA_MAX}}},
+    {.type = WIRE_RECORD,
+     .record = {{RECORD_JSON_MAX, RECORD_JSON_MAX},
+                {RECORD_DATA_MAX, RECORD_DATA_MAX},
+                {RECORD_PREVIEWS_MAX, RECORD_PREVIEWS_MAX}}},
     {.type = WIRE_FAIL, .fail = {-EPROTO, WIRE_STEP_ACQUIRE, "frame 3: wrong length"}},
     {.type = WIRE_FAIL, .fail = {-4095, WIRE_STEP_OPEN, ""}},
     {.type = WIRE_FAIL, .fail = {-1, WIRE_STEP_DECODE, TEXT_255}},
-    {.type = WIRE_RECORD, .record = {{0x00020304, 1}, {0x01060708, 2}}},
+    {.type = WIRE_RECORD, .record = {{0x00020304, 1}, {0x01060708, 2}, {0x00090a0b, 3}}},
     {.type = WIRE_RECORD, .record = {{0, 1}, {0, 0}}}, /* all of it stray */
+    {.type = WIRE_FINISH},
+    {.type = WIRE_PICTURE, .picture = {2, 320, 0x0102, 3, {0xff, 0xd8, 0xd9}}},
+    {.type = WIRE_ORDER,
+     .order = {"ptp_camera", "/dev/bus/usb/001/002", ACQ_USB, {600, 1, 0, ACQ_FUNDUS, ACQ_NO_PHASE, ACQ_PICTURES_MAX}}},
 };
 
 static struct wire_message full_preview(void) {
@@ -75,11 +82,17 @@ static bool same(const struct wire_message *a, const struct wire_message *b) {
            a->order.bus == b->order.bus && a->order.order.seconds == b->order.order.seconds &&
            a->order.order.started_us == b->order.order.started_us &&
            a->order.order.offset_minutes == b->order.order.offset_minutes &&
-           a->order.order.modality == b->order.order.modality && a->order.order.phase == b->order.order.phase;
+           a->order.order.modality == b->order.order.modality && a->order.order.phase == b->order.order.phase &&
+           a->order.order.pictures == b->order.order.pictures;
   case WIRE_START:
   case WIRE_CANCEL:
+  case WIRE_FINISH:
   case WIRE_OPENED:
     return true;
+  case WIRE_PICTURE:
+    return a->picture.number == b->picture.number && a->picture.width == b->picture.width &&
+           a->picture.height == b->picture.height && a->picture.n == b->picture.n &&
+           !memcmp(a->picture.jpeg, b->picture.jpeg, a->picture.n);
   case WIRE_IDENTITY:
     return !strcmp(a->identity.make, b->identity.make) && !strcmp(a->identity.model, b->identity.model) &&
            !strcmp(a->identity.serial, b->identity.serial) && !strcmp(a->identity.firmware, b->identity.firmware) &&
@@ -146,12 +159,13 @@ TEST(round_trips) {
 
 /* The bytes themselves: little endian, in the order of the fields. */
 TEST(layout) {
-  static const uint8_t order[] = {1, 1, 'x', 1, '/', 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x9f, 0x05, 1, 2},
-                       progress[] = {6, 4, 3, 2, 1, 0xf4, 0xf3, 0xf2, 0xf1},
-                       preview[] = {7, 3, 2, 4,    3,    2, 0xf1, 0xf4, 1, 0,    0,  0x98, 0xfe, 0xff, 0xff, 0xee,
+  static const uint8_t order[] = {1, 1, 'x', 1, '/', 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x9f, 0x05, 1, 2, 0, 0},
+                       progress[] = {7, 4, 3, 2, 1, 0xf4, 0xf3, 0xf2, 0xf1},
+                       preview[] = {8, 3, 2, 4,    3,    2, 0xf1, 0xf4, 1, 0,    0,  0x98, 0xfe, 0xff, 0xff, 0xee,
                                     0, 1, 0, 0xff, 0xff, 1, 0xff, 0x7f, 0, 0x80, 15, 0,    0,    2,    1},
-                       record[] = {9, 4, 3, 2, 0, 8, 7, 6, 1, 1, 0, 0, 0, 2, 0, 0, 0},
-                       fail[] = {10, 0xff, 0xff, 0xff, 0xff, 6, 255};
+                       record[] = {11, 4, 3, 2, 0, 8, 7, 6, 1, 0x0b, 0x0a, 9, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0},
+                       picture[] = {9, 2, 0, 0, 0, 0x40, 1, 0, 0, 2, 1, 0, 0, 3, 0, 0, 0, 0xff, 0xd8, 0xd9},
+                       fail[] = {12, 0xff, 0xff, 0xff, 0xff, 6, 255};
   uint8_t bytes[WIRE_MAX];
   assert_int_equal(wire_write(&messages[2], bytes), sizeof order);
   assert_memory_equal(bytes, order, sizeof order);
@@ -163,6 +177,8 @@ TEST(layout) {
   assert_memory_equal(bytes, record, sizeof record);
   assert_int_equal(wire_write(&messages[19], bytes), sizeof fail + 255);
   assert_memory_equal(bytes, fail, sizeof fail);
+  assert_int_equal(wire_write(&messages[23], bytes), sizeof picture);
+  assert_memory_equal(bytes, picture, sizeof picture);
   struct wire_message full = full_preview();
   assert_int_equal(wire_write(&full, bytes), 16 + 16 * (1 + 2 * 64));
 }
@@ -221,7 +237,7 @@ TEST(random_packets) {
     size_t n = rnd() % 40 + 1;
     for (size_t k = 0; k < n; k++)
       bytes[k] = (uint8_t)(rnd() % 3 ? rnd() % 4 : rnd());
-    bytes[0] = (uint8_t)(rnd() % 12);
+    bytes[0] = (uint8_t)(rnd() % 14);
     struct wire_message m;
     if (read_exact(bytes, n, &m))
       continue;
@@ -240,7 +256,7 @@ TEST(limits_of_the_reader) {
     bool fine;
   } rows[] = {
       {4, 0, 1, {0}, false}, /* type */
-      {4, 0, 1, {11}, false},
+      {4, 0, 1, {13}, false},
       {4, 0, 1, {255}, false},
       {2, 1, 1, {0}, false},    /* lengths that shift what follows */
       {2, 2, 1, {0x1f}, false}, /* a control in a text */
@@ -280,15 +296,23 @@ TEST(limits_of_the_reader) {
       {15, 1, 4, {1, 0, 0x40, 0}, false},
       {15, 5, 4, {0, 0, 0, 2}, true}, /* and 32 MiB of samples */
       {15, 5, 4, {1, 0, 0, 2}, false},
-      {15, 9, 4, {0, 0, 0x40, 0}, true}, /* and so has the stray one */
-      {15, 9, 4, {1, 0, 0x40, 0}, false},
-      {15, 13, 4, {2, 0, 0, 0}, false}, /* which is not there: no samples either */
-      {20, 13, 4, {0, 0, 0, 2}, true},
-      {20, 13, 4, {1, 0, 0, 2}, false},
+      {15, 9, 4, {0, 0, 0, 4}, true}, /* and 64 MiB of previews */
+      {15, 9, 4, {1, 0, 0, 4}, false},
+      {15, 13, 4, {0, 0, 0x40, 0}, true}, /* and so has the stray one */
+      {15, 13, 4, {1, 0, 0x40, 0}, false},
+      {15, 17, 4, {2, 0, 0, 0}, false}, /* which is not there: no samples either */
+      {20, 17, 4, {0, 0, 0, 2}, true},
+      {20, 17, 4, {1, 0, 0, 2}, false},
       {20, 1, 4, {0, 0, 0, 0}, false}, /* samples of a record that is not there */
       {21, 1, 4, {1, 0, 0, 0}, true},
       {21, 5, 4, {2, 0, 0, 0}, false},
-      {21, 9, 4, {0, 0, 0, 0}, false},
+      {21, 9, 4, {2, 0, 0, 0}, false},
+      {21, 13, 4, {0, 0, 0, 0}, false},
+      {23, 1, 4, {0, 0, 0, 0}, false}, /* pictures count from 1 */
+      {23, 5, 4, {0, 0, 0, 0}, false}, /* no width */
+      {23, 13, 4, {2, 0, 0, 0}, false},
+      {23, 13, 4, {4, 0, 0, 0}, false},
+      {24, 50, 2, {33, 0}, false},     /* more pictures than a record holds */
       {18, 1, 4, {0, 0, 0, 0}, false}, /* 0 is no error */
       {18, 1, 4, {1, 0, 0, 0}, false},
       {18, 1, 4, {0x00, 0xf0, 0xff, 0xff}, false}, /* -4096 */
