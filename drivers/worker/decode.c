@@ -1,41 +1,28 @@
 #include "commands.h"
 
+#include "capture_file.h"
 #include "drivers.h"
 #include "hash.h"
 #include "log.h"
 #include "record.h"
 #include "sandbox.h"
 #include "str.h"
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define DECODE_CPU_SECONDS 120u
 
-/* Reads a whole file of at most max bytes. */
-static int read_file(const char *path, size_t max, struct buf *ret) {
-  _fd_cleanup_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-  struct stat st;
-  if (fd < 0 || fstat(fd, &st) < 0)
-    return -errno;
-  *ret = BUF_INIT(max);
-  uint8_t part[65536];
-  ssize_t n;
-  while ((n = read(fd, part, sizeof part)) > 0)
-    if (buf_add(ret, part, (size_t)n) < 0)
-      return ret->err;
-  return n < 0 ? -errno : 0;
-}
-
-static int parse(const struct decode_options *o, const struct buf *bytes, struct acq_capture *ret) {
+static int parse(const struct decode_options *o, const struct buf *text, const struct buf *blobs,
+                 struct acq_capture *ret) {
   unsigned line = 0;
   if (o->raw)
-    return capture_from_raw(bytes->data, bytes->len, ret);
-  int r = capture_parse((const char *)bytes->data, bytes->len, ret, &line);
+    return capture_from_raw(text->data, text->len, ret);
+  int r = capture_parse_with((const char *)text->data, text->len, blobs->data, blobs->len, ret, &line);
   if (r == -EPROTO)
     fprintf(stderr, "%s:%u: not a line of a capture\n", o->file, line);
+  else if (r == -EBADMSG)
+    fprintf(stderr, "%s:%u: a blob is not what the capture names\n", o->file, line);
   else if (r < 0)
     fprintf(stderr, "%s: %s\n", o->file, strerrordesc_np(-r));
   if (r == 0 && strcmp(ret->header.driver, o->driver)) {
@@ -108,12 +95,14 @@ int command_decode(const struct acq_driver *const *table, const struct decode_op
     return 1;
   }
   setvbuf(stdout, out, _IOFBF, sizeof out); /* now: afterwards stdio could no longer look at what stdout is */
-  _buf_cleanup_ struct buf bytes = {0};
+  _buf_cleanup_ struct buf text = BUF_INIT(driver->limits.max_bytes), blobs = {0};
+  char why[512];
+  snprintf(why, sizeof why, "%s", o->file);
   int r = sandbox_limit(DECODE_CPU_SECONDS);
   if (r == 0)
-    r = read_file(o->file, o->raw ? driver->limits.max_bytes : CAPTURE_TEXT_MAX, &bytes);
+    r = o->raw ? file_read(o->file, &text) : capture_file_read(o->file, &text, &blobs, why);
   if (r < 0) {
-    fprintf(stderr, "%s: %s\n", o->file, strerrordesc_np(-r));
+    fprintf(stderr, "%s: %s\n", why, strerrordesc_np(-r));
     return 1;
   }
   r = sandbox_enter(0);
@@ -122,6 +111,6 @@ int command_decode(const struct acq_driver *const *table, const struct decode_op
     return 1;
   }
   _capture_cleanup_ struct acq_capture capture = {0};
-  r = parse(o, &bytes, &capture);
+  r = parse(o, &text, &blobs, &capture);
   return r < 0 || print_records(driver, o, &capture) < 0 ? 1 : 0;
 }

@@ -1,13 +1,9 @@
 #include "fixture.h"
 
-#include "buf.h"
-#include "str.h"
-#include <errno.h>
-#include <fcntl.h>
+#include "capture_file.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #define FAILURES_SHOWN 20
 
@@ -32,26 +28,26 @@ static const struct acq_driver *find(const char *name) {
 }
 
 bool fixture_read(const char *path, struct fixture *ret) {
-  _fd_cleanup_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-  _buf_cleanup_ struct buf text = BUF_INIT(CAPTURE_TEXT_MAX);
-  char part[65536];
-  ssize_t n;
+  _buf_cleanup_ struct buf text = {0};
+  char why[512];
   unsigned line = 0;
-  while (fd >= 0 && (n = read(fd, part, sizeof part)) > 0)
-    buf_add(&text, part, (size_t)n);
-  if (fd < 0 || n < 0 || text.err) {
-    fprintf(stderr, "%s: %s\n", path, strerror(errno));
+  *ret = (struct fixture){.path = path};
+  int r = capture_file_read(path, &text, &ret->blobs, why);
+  if (r < 0) {
+    fprintf(stderr, "%s: %s\n", why, strerror(-r));
+    buf_finish(&ret->blobs);
     return false;
   }
-  *ret = (struct fixture){.path = path};
-  if (capture_parse((const char *)text.data, text.len, &ret->capture, &line) < 0) {
+  if (capture_parse_with((const char *)text.data, text.len, ret->blobs.data, ret->blobs.len, &ret->capture, &line) <
+      0) {
     fprintf(stderr, "%s:%u: not a line of a capture\n", path, line);
+    buf_finish(&ret->blobs);
     return false;
   }
   ret->driver = find(ret->capture.header.driver);
   if (!ret->driver) {
     fprintf(stderr, "%s:2: no driver %s\n", path, ret->capture.header.driver);
-    capture_finish(&ret->capture);
+    fixture_finish(ret);
     return false;
   }
   return true;
@@ -59,4 +55,5 @@ bool fixture_read(const char *path, struct fixture *ret) {
 
 void fixture_finish(struct fixture *f) {
   capture_finish(&f->capture);
+  buf_finish(&f->blobs);
 }

@@ -2,6 +2,7 @@
 #ifndef REPLAY_FIXTURE_H
 #define REPLAY_FIXTURE_H
 
+#include "buf.h"
 #include "capture.h"
 #include <asalee/driver.h>
 
@@ -9,6 +10,7 @@ struct fixture {
   const char *path;
   const struct acq_driver *driver;
   struct acq_capture capture;
+  struct buf blobs; /* their bytes */
 };
 
 /* False after saying why on standard error. */
