@@ -2,6 +2,7 @@
 
 #include "log.h"
 #include "str.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,7 +14,11 @@
 /* 256 folders by the first two digits, so that none grows beyond what a file system lists quickly. */
 struct artefacts {
   int dir;
+  int incoming; /* what is being written in slices; empty when nobody writes */
+  unsigned next;
 };
+
+#define SLICE (1u << 20)
 
 static int folder_make(int at, const char *name) {
   if (mkdirat(at, name, 0700) < 0)
@@ -30,6 +35,21 @@ static int folder_open(int at, const char *name) {
   return fd < 0 ? -errno : fd;
 }
 
+/* Files that a run left when it was killed. */
+static void folder_empty(int folder) {
+  int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR *d = fd < 0 ? NULL : fdopendir(fd);
+  if (!d) {
+    if (fd >= 0)
+      close(fd);
+    return;
+  }
+  const struct dirent *entry;
+  while ((entry = readdir(d)))
+    unlinkat(folder, entry->d_name, 0); /* not "." and "..", which are folders */
+  closedir(d);
+}
+
 int artefacts_open(const char *dir, struct artefacts **ret) {
   _fd_cleanup_ int top = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (top < 0)
@@ -40,12 +60,18 @@ int artefacts_open(const char *dir, struct artefacts **ret) {
     return fd;
   if (fsync(fd) < 0) /* for folders that a run made just before it was killed; what is there can be read all the same */
     log_errno(LOG_WARNING, -errno, "artefact: cannot sync %s/artefacts", dir);
-  struct artefacts *a = malloc(sizeof *a);
-  if (!a) {
+  struct artefacts *a = calloc(1, sizeof *a);
+  r = folder_make(fd, "incoming");
+  int incoming = r < 0 ? r : folder_open(fd, "incoming");
+  if (!a || incoming < 0) {
+    fd_finish(&incoming);
     close(fd);
-    return -ENOMEM;
+    free(a);
+    return a ? incoming : -ENOMEM;
   }
+  folder_empty(incoming);
   a->dir = fd;
+  a->incoming = incoming;
   *ret = a;
   return 0;
 }
@@ -53,6 +79,7 @@ int artefacts_open(const char *dir, struct artefacts **ret) {
 void artefacts_close(struct artefacts *a) {
   if (!a)
     return;
+  close(a->incoming);
   close(a->dir);
   free(a);
 }
@@ -167,9 +194,120 @@ int artefact_put(struct artefacts *a, struct store *s, const char *kind, const v
   r = folder < 0 ? folder : file_put(folder, sha256, bytes, n);
   if (r < 0)
     return log_errno(LOG_ERROR, r, "artefact: cannot store a %s of %zu bytes", kind, n);
-  r = store_run(s, "INSERT INTO artefact VALUES(?,?,?,?) ON CONFLICT DO NOTHING", "ttii", sha256, kind, (int64_t)n, at);
+  r = artefact_add(s, sha256, kind, n, at);
   if (r < 0)
     return r;
   str_copy(ret_sha256, HASH_TEXT, sha256);
   return 0;
+}
+
+int artefact_add(struct store *s, const char *sha256, const char *kind, size_t n, int64_t at) {
+  int r =
+      store_run(s, "INSERT INTO artefact VALUES(?,?,?,?) ON CONFLICT DO NOTHING", "ttii", sha256, kind, (int64_t)n, at);
+  return r < 0 ? r : 0;
+}
+
+/* ---- in slices ---- */
+
+struct artefact_writer {
+  struct artefacts *artefacts;
+  int source, fd;
+  int64_t offset;
+  size_t n, done;
+  char name[32]; /* in incoming, "" once it is gone from there */
+  struct hash_stream hash;
+  char sha256[HASH_TEXT];
+};
+
+int artefact_writer_start(struct artefacts *a, int source, int64_t offset, size_t n, struct artefact_writer **ret) {
+  struct artefact_writer *w = calloc(1, sizeof *w);
+  if (!w)
+    return -ENOMEM;
+  *w = (struct artefact_writer){.artefacts = a, .source = source, .offset = offset, .n = n};
+  snprintf(w->name, sizeof w->name, "%u", a->next++);
+  unlinkat(a->incoming, w->name, 0);
+  w->fd = openat(a->incoming, w->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0400);
+  if (w->fd < 0) {
+    int r = -errno;
+    free(w);
+    return r;
+  }
+  hash_start(&w->hash);
+  *ret = w;
+  return 0;
+}
+
+void artefact_writer_free(struct artefact_writer *w) {
+  if (!w)
+    return;
+  if (w->name[0])
+    unlinkat(w->artefacts->incoming, w->name, 0);
+  fd_finish(&w->fd);
+  free(w);
+}
+
+const char *artefact_writer_sha256(const struct artefact_writer *w) {
+  return w->sha256;
+}
+
+static int writer_slice(struct artefact_writer *w) {
+  uint8_t part[65536];
+  const size_t from = w->done, until = w->n - from < SLICE ? w->n : from + SLICE;
+  while (w->done < until) {
+    size_t want = until - w->done < sizeof part ? until - w->done : sizeof part;
+    ssize_t got = pread(w->source, part, want, w->offset + (int64_t)w->done);
+    if (got < 0 && errno == EINTR)
+      continue;
+    if (got <= 0)
+      return got < 0 ? -errno : -EUCLEAN;
+    int r = write_all(w->fd, part, (size_t)got);
+    if (r < 0)
+      return r;
+    hash_add(&w->hash, part, (size_t)got);
+    w->done += (size_t)got;
+  }
+  /* The disk begins now: the fsync at the end finds little left to do. */
+  sync_file_range(w->fd, (off_t)from, (off_t)(until - from), SYNC_FILE_RANGE_WRITE);
+  return 0;
+}
+
+static int writer_finish(struct artefact_writer *w) {
+  hash_text(&w->hash, w->sha256);
+  const char shelf[] = {w->sha256[0], w->sha256[1], 0};
+  int r = fsync(w->fd) < 0 ? -errno : folder_make(w->artefacts->dir, shelf);
+  _fd_cleanup_ int folder = r < 0 ? r : folder_open(w->artefacts->dir, shelf);
+  if (folder < 0)
+    return folder;
+  if (renameat(w->artefacts->incoming, w->name, folder, w->sha256) < 0)
+    return -errno;
+  w->name[0] = 0;
+  return fsync(folder) < 0 ? -errno : 0;
+}
+
+int artefact_writer_step(struct artefact_writer *w) {
+  int r = w->done < w->n ? writer_slice(w) : 0;
+  if (r == 0 && w->done < w->n)
+    return 1;
+  if (r == 0)
+    r = writer_finish(w);
+  return r < 0 ? log_errno(LOG_ERROR, r, "artefact: cannot store %zu bytes", w->n) : 0;
+}
+
+int artefacts_scratch(struct artefacts *a) {
+  char name[32];
+  snprintf(name, sizeof name, "%u", a->next++);
+  int fd = openat(a->incoming, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd < 0)
+    return -errno;
+  unlinkat(a->incoming, name, 0);
+  return fd;
+}
+
+int artefact_open(struct artefacts *a, const char *sha256) {
+  if (!hash_is_text(sha256))
+    return -EINVAL;
+  const char shelf[] = {sha256[0], sha256[1], 0};
+  _fd_cleanup_ int folder = folder_open(a->dir, shelf);
+  int fd = folder < 0 ? folder : openat(folder, sha256, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  return folder < 0 ? folder : fd < 0 ? -errno : fd;
 }

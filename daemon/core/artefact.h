@@ -19,6 +19,25 @@ void artefacts_close(struct artefacts *a);
 int artefact_put(struct artefacts *a, struct store *s, const char *kind, const void *bytes, size_t n, int64_t at,
                  char ret_sha256[static HASH_TEXT]);
 
+/* The row alone, for bytes that are there already (artefact_writer). */
+int artefact_add(struct store *s, const char *sha256, const char *kind, size_t n, int64_t at);
+
+/* Large artefacts, a slice at a time, so that whoever waits for the loop does not wait for the disk: copies n bytes of
+ * `source` (borrowed) from `offset` on. */
+struct artefact_writer;
+int artefact_writer_start(struct artefacts *a, int source, int64_t offset, size_t n, struct artefact_writer **ret);
+/* One slice: 1 when there is more to do, 0 when the artefact would survive a power cut, a negative errno (-EUCLEAN: the
+ * source is shorter). After an error nothing of it stays. */
+int artefact_writer_step(struct artefact_writer *w);
+const char *artefact_writer_sha256(const struct artefact_writer *w); /* once it is done */
+void artefact_writer_free(struct artefact_writer *w);                /* takes NULL */
+
+/* A file without a name on the same disk, which ends with its descriptor: for bytes that may become artefacts. */
+int artefacts_scratch(struct artefacts *a);
+
+/* The contents to read from, not checked: for whoever checks them himself. A descriptor; -EINVAL, -ENOENT. */
+int artefact_open(struct artefacts *a, const char *sha256);
+
 /* The whole contents, malloc()ed, once their hash has been checked: -EUCLEAN when they are not what was stored,
  * among them anything that is no file or is larger than max; -ENOENT when it is gone. */
 int artefact_get(struct artefacts *a, const char *sha256, size_t max, uint8_t **ret, size_t *ret_n);
