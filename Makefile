@@ -18,7 +18,7 @@ export ASALEED_SAMPLES
 # What the programs link, what the tests add, what lint and the fuzzers add: all from Debian, by name.
 
 PACKAGES_BUILD := gcc make pkg-config libsystemd-dev libusb-1.0-0-dev libserialport-dev libsqlite3-dev \
-  libmicrohttpd-dev libjansson-dev libsodium-dev libseccomp-dev
+  libmicrohttpd-dev libjansson-dev libsodium-dev libseccomp-dev libjpeg62-turbo-dev libpng-dev
 PACKAGES_TEST := libcmocka-dev libumockdev-dev umockdev locales sqlite3 python3 systemd
 PACKAGES_LINT := clang-format python3
 PACKAGES_FUZZ := clang libclang-rt-14-dev
@@ -120,7 +120,7 @@ $(B)/obj/%.o: %.c | build/.packages
 
 LIBS_CORE   = $(call libs,libsystemd libmicrohttpd jansson sqlite3 libsodium) -lm
 LIBS_MODEL  = $(call libs,jansson libsodium) -lm
-LIBS_WORKER = $(call libs,libusb-1.0 libserialport libseccomp jansson libsodium) -lm
+LIBS_WORKER = $(call libs,libusb-1.0 libserialport libseccomp jansson libsodium libjpeg libpng) -lm
 
 PROGRAMS := $(B)/asaleed $(B)/asaleed-driver $(B)/asaleectl
 
@@ -140,7 +140,7 @@ all: $(PROGRAMS) ## builds the three programs into build/
 # ---- tests ----------------------------------------------------------------------------------------------------------
 
 LIBS_TEST = $(call libs,cmocka libsystemd libmicrohttpd jansson sqlite3 libsodium libusb-1.0 libserialport libseccomp \
-  umockdev-1.0)
+  umockdev-1.0 libjpeg libpng)
 EVERYTHING := $(B)/libasaleed.a
 $(EVERYTHING): $(CORE) $(CTL) $(WORKER) $(DRIVER) $(MODEL) $(BASE)
 	@rm -f $@ && $(AR) rcs $@ $^
@@ -180,7 +180,7 @@ $(B)/tests/test_%: $(B)/obj/tests/sim/test_%.o $(B)/libtests.a $(EVERYTHING)
 # Fuzz targets: with gcc the corpus and deterministic mutations run in "make check"; with clang "make fuzz" searches.
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,$(B)/tests/fuzz_%,$(wildcard tests/fuzz/fuzz_*.c))
 $(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(call obj,tests/fuzz/no_io.c tests/fuzz/standalone.c) $(DRIVER) \
-    $(call obj,drivers/worker/crc.c daemon/core/conf.c) $(MODEL) $(BASE)
+    $(call obj,drivers/worker/crc.c drivers/worker/record_build.c daemon/core/conf.c) $(MODEL) $(BASE)
 	@mkdir -p $(@D) && echo "  LINK $@"
 	@$(CC) $(LDFLAGS_TEST) -o $@ $^ $(LIBS_MODEL)
 
@@ -230,7 +230,7 @@ record: $(PROGRAMS) $(SIMULATORS) ## makes the captures anew on the simulated in
 	@tests/captures/record.sh $(B) $(NAMES)
 
 # Coverage-guided search for SECONDS a target; what it finds stays in build/fuzz.
-FUZZ_SOURCES := daemon/core/conf.c $(wildcard daemon/base/*.c daemon/model/*.c drivers/table.c drivers/worker/crc.c $(addsuffix /*.c,$(DRIVERS)))
+FUZZ_SOURCES := daemon/core/conf.c drivers/worker/record_build.c $(wildcard daemon/base/*.c daemon/model/*.c drivers/table.c drivers/worker/crc.c $(addsuffix /*.c,$(DRIVERS)))
 fuzz: $(FUZZ) build/.packages-fuzz ## searches with libFuzzer (SECONDS=60 a target)
 	@mkdir -p build/fuzz && for target in $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c)); do \
 	  mkdir -p build/fuzz/$$target && $(B)/tests/fuzz_$$target -w build/fuzz/$$target tests/captures >/dev/null && \

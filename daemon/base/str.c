@@ -86,6 +86,17 @@ static int str_nibble(char c) {
   return -1;
 }
 
+void str_base64(const void *bytes, size_t n, char *text) {
+  static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  const uint8_t *p = bytes;
+  for (size_t i = 0; i < n; i += 3) {
+    uint32_t three = (uint32_t)p[i] << 16 | (i + 1 < n ? (uint32_t)p[i + 1] << 8 : 0) | (i + 2 < n ? p[i + 2] : 0);
+    for (size_t k = 0; k < 4; k++)
+      *text++ = i + k <= n ? digits[three >> (18 - 6 * k) & 63] : '=';
+  }
+  *text = 0;
+}
+
 bool str_unhex(const char *text, void *bytes, size_t n) {
   uint8_t *out = bytes;
   for (size_t i = 0; i < n; i++) {

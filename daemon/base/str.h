@@ -31,6 +31,10 @@ void str_ref(char letter, int64_t id, char ret[static STR_REF_MAX]);
 /* 2 n lower-case digits and a NUL into hex. */
 void str_hex(const void *bytes, size_t n, char *hex);
 
+/* Base64 (RFC 4648, with padding) and a NUL into text, which takes STR_BASE64(n) bytes. */
+#define STR_BASE64(n) (((n) + 2) / 3 * 4 + 1)
+void str_base64(const void *bytes, size_t n, char *text);
+
 /* Exactly 2 n hexadecimal digits from text into bytes; false when they are not there. Reads no further. */
 bool str_unhex(const char *text, void *bytes, size_t n);
 

@@ -1,5 +1,6 @@
 #include "session.h"
 
+#include "blobs.h"
 #include "capture.h"
 #include "log.h"
 #include "record.h"
@@ -37,6 +38,7 @@ struct session {
   char *capture; /* of a redecode: owned until the worker has it */
   size_t capture_bytes;
   char capture_sha[HASH_TEXT];
+  struct blobs *blobs; /* of the capture; NULL until it is there */
   sd_event_source *retry;
   char by[PERSON_NAME_MAX], acting_for[PERSON_NAME_MAX];
 };
@@ -55,6 +57,7 @@ static void session_free(struct session *x) {
   if (x->device)
     x->device->acquisition = 0;
   sd_event_source_disable_unref(x->retry);
+  blobs_free(x->blobs);
   worker_free(x->worker);
   free(x->capture);
   free(x);
@@ -121,6 +124,15 @@ static void publish_preview(struct session *x, const struct wire_preview *p) {
                         (json_int_t)p->rate_hz, "scale", scale, "unit", unit));
 }
 
+/* The page shows it as it is: a JPEG that the worker made, less than WIRE_PICTURE_MAX bytes. */
+static void publish_picture(struct session *x, const struct wire_picture *p) {
+  char text[STR_BASE64(WIRE_PICTURE_MAX)];
+  str_base64(p->jpeg, p->n, text);
+  hub_publish(x->all->parts.hub, x->study, "picture",
+              json_pack("{s:I, s:s, s:I, s:I}", "height", (json_int_t)p->height, "jpeg", text, "number",
+                        (json_int_t)p->number, "width", (json_int_t)p->width));
+}
+
 /* A driver shows ten pictures a second; a worker that floods the daemon with them gets no more than fifty through. */
 static bool is_time(uint64_t *next) {
   uint64_t now = monotonic_us();
@@ -158,12 +170,33 @@ static void on_said(void *arg, const struct wire_message *m) {
     if (is_time(&x->next_preview))
       publish_preview(x, &m->preview);
     break;
+  case WIRE_PICTURE:
+    if (is_time(&x->next_preview))
+      publish_picture(x, &m->picture);
+    break;
   default:
     break;
   }
 }
 
 /* ---- the end ---- */
+
+/* The pictures are blobs of this capture, the previews those that the record names. */
+static enum problem pictures_check(const struct session *x, int part, const json_t *record) {
+  char reason[256] = "a picture is not among what was captured";
+  const json_t *pictures = json_object_get(json_object_get(record, "acquired"), "pictures");
+  const struct worker_record *made = &x->end.records[part];
+  size_t i;
+  json_t *picture;
+  int r = record_check_previews(record, made->previews, made->preview_bytes, reason);
+  json_array_foreach(pictures, i, picture) {
+    if (r == 0 && !blobs_have(x->blobs, json_text(picture, "sha256")))
+      r = -EPROTO;
+  }
+  if (r < 0)
+    log_error("acquisition A-%lld: record refused: %s", (long long)x->id, reason);
+  return r < 0 ? P_record_refused : P_OK;
+}
 
 /* A record the worker made passes the strict reader, was made by the driver that was asked, and from this order. */
 static enum problem record_check(const struct session *x, int part, json_t **ret) {
@@ -202,8 +235,12 @@ static enum problem record_check(const struct session *x, int part, json_t **ret
     log_error("acquisition A-%lld: record refused: of another driver, time or instrument", (long long)x->id);
     return P_record_refused;
   }
-  *ret = record;
-  return P_OK;
+  enum problem p = pictures_check(x, part, record);
+  if (p == P_OK)
+    *ret = record;
+  else
+    json_decref(record);
+  return p;
 }
 
 /* Checks what there is, each by itself; a reading that is all stray is no reading of this study. */
@@ -232,21 +269,33 @@ static enum problem end_problem(const struct session *x) {
   }
 }
 
-/* The artefacts of a record: its JSON and its samples. */
-static int store_artefacts(struct session *x, int part, int64_t now, char ret_json[static HASH_TEXT],
-                           char ret_data[static HASH_TEXT]) {
+/* The artefacts of a record: its JSON, its samples and the previews of its pictures; the pictures are there as blobs.
+ */
+static int store_artefacts(struct session *x, int part, const json_t *record, int64_t now,
+                           char ret_json[static HASH_TEXT], char ret_data[static HASH_TEXT]) {
   const struct worker_record *made = &x->end.records[part];
   struct artefacts *artefacts = x->all->parts.artefacts;
+  size_t i;
+  json_t *picture;
+  const uint8_t *at = made->previews;
+  char preview_sha[HASH_TEXT];
   int r = artefact_put(artefacts, x->all->parts.store, "record", made->json, made->json_bytes, now, ret_json);
+  json_array_foreach(json_object_get(json_object_get(record, "acquired"), "pictures"), i, picture) {
+    const json_t *preview = json_object_get(picture, "preview");
+    size_t n = (size_t)json_integer_value(json_object_get(preview, "bytes"));
+    if (r >= 0 && n)
+      r = artefact_put(artefacts, x->all->parts.store, "preview", at, n, now, preview_sha);
+    at += n;
+  }
   if (r >= 0 && made->data_bytes)
     r = artefact_put(artefacts, x->all->parts.store, "samples", made->data, made->data_bytes, now, ret_data);
   return r;
 }
 
 /* What was made at another time waits for people, attached to nobody. */
-static int store_stray(struct session *x, int64_t now) {
+static int store_stray(struct session *x, const json_t *record, int64_t now) {
   char json_sha[HASH_TEXT], data_sha[HASH_TEXT], ref[32];
-  int r = store_artefacts(x, WIRE_STRAY, now, json_sha, data_sha);
+  int r = store_artefacts(x, WIRE_STRAY, record, now, json_sha, data_sha);
   if (r >= 0)
     r = store_run(x->all->parts.store,
                   "INSERT INTO stray(acquisition, sha256, samples, driver, driver_version, program, at)"
@@ -260,11 +309,26 @@ static int store_stray(struct session *x, int64_t now) {
   return change_add(x->all->parts.store, "unmatched", ref, NULL);
 }
 
+/* What the nurse will say whose eye they are of. */
+static int store_pictures(struct store *store, int64_t id, const json_t *record) {
+  size_t i;
+  json_t *picture;
+  int r = 0;
+  json_array_foreach(json_object_get(json_object_get(record, "acquired"), "pictures"), i, picture) {
+    const json_t *preview = json_object_get(picture, "preview");
+    if (r >= 0)
+      r = store_run(store, "INSERT INTO picture(record, number, sha256, preview) VALUES(?,?,?,?)", "iitt", id,
+                    (int64_t)json_integer_value(json_object_get(picture, "number")), json_text(picture, "sha256"),
+                    json_is_object(preview) ? json_text(preview, "sha256") : NULL);
+  }
+  return r < 0 ? r : 0;
+}
+
 static int store_record(struct session *x, const json_t *record, int64_t now) {
   struct store *store = x->all->parts.store;
   char json_sha[HASH_TEXT], data_sha[HASH_TEXT], ref[32];
   bool complete = json_is_true(json_object_get(record, "complete")), clean = record_is_clean(record);
-  int r = store_artefacts(x, WIRE_OWN, now, json_sha, data_sha);
+  int r = store_artefacts(x, WIRE_OWN, record, now, json_sha, data_sha);
   if (r >= 0)
     r = store_run(store,
                   "INSERT INTO record(study, acquisition, sha256, samples, driver, driver_version, program, complete,"
@@ -274,6 +338,9 @@ static int store_record(struct session *x, const json_t *record, int64_t now) {
   if (r < 0)
     return r;
   str_ref('R', store_last_id(store), ref);
+  r = store_pictures(store, store_last_id(store), record);
+  if (r < 0)
+    return r;
   /* One record with something to check is enough, however good the others are. */
   r = store_run(store,
                 "UPDATE study SET clean = NOT EXISTS (SELECT 1 FROM record WHERE study = ?1 AND NOT clean"
@@ -323,12 +390,14 @@ static enum problem store_end(struct session *x, struct study *study, enum probl
   if (failure == P_OK)
     failure = records_check(x, records);
   int r = store_capture(x, now);
+  if (r >= 0)
+    r = blobs_add_rows(x->blobs, store, now);
   if (r >= 0 && !failure)
     r = store_record(x, records[WIRE_OWN], now);
   if (r >= 0 && !failure)
     r = assess(x, now);
   if (r >= 0 && records[WIRE_STRAY])
-    r = store_stray(x, now);
+    r = store_stray(x, records[WIRE_STRAY], now);
   records_finish(records);
   if (r >= 0)
     r = store_run(store,
@@ -360,8 +429,8 @@ static enum problem store_redecode(struct session *x) {
   enum problem failure = end_problem(x);
   if (failure == P_OK)
     failure = records_check(x, records);
-  _json_cleanup_ json_t *record = failure ? NULL : json_incref(records[WIRE_OWN]);
-  const bool has_stray = records[WIRE_STRAY] != NULL;
+  _json_cleanup_ json_t *record = failure ? NULL : json_incref(records[WIRE_OWN]),
+                        *stray = json_incref(records[WIRE_STRAY]);
   records_finish(records);
   char ref[32];
   struct study study;
@@ -388,8 +457,8 @@ static enum problem store_redecode(struct session *x) {
     if (r >= 0)
       r = change_add(store, "study", ref, study_state_name(study.state));
   }
-  if (r >= 0 && has_stray)
-    r = store_stray(x, now);
+  if (r >= 0 && stray)
+    r = store_stray(x, stray, now);
   if (r >= 0)
     r = audit_add(store, &by, "study.redecode", ref,
                   json_pack("{s:I, s:s}", "acquisition", (json_int_t)x->id, "outcome", problem_code(failure)));
@@ -441,10 +510,35 @@ static void on_stored(void *arg, int result) {
     hub_rest(s->parts.hub, id);
 }
 
+static void on_blobs(void *arg, int result) {
+  struct session *x = arg;
+  if (result < 0)
+    session_retry(x, problem_code(problem_of_errno(result)));
+  else
+    session_store(x);
+}
+
+/* The blobs become artefacts first, a slice a turn of the loop. */
+static int session_blobs(struct session *x) {
+  int r = 0;
+  if (!x->blobs)
+    r = blobs_new(x->all->parts.artefacts, x->redecode ? x->capture : x->end.capture,
+                  x->redecode ? x->capture_bytes : x->end.capture_bytes, x->redecode ? -1 : x->end.blobs, &x->blobs);
+  if (r == -EUCLEAN || r == -EFBIG) { /* it cannot be what it says: the text is kept, and that is all there is */
+    log_error("acquisition A-%lld: its capture names blobs that are not there", (long long)x->id);
+    r = blobs_new(x->all->parts.artefacts, NULL, 0, -1, &x->blobs);
+  }
+  return r == 0 && !blobs_stored(x->blobs) ? blobs_store(x->blobs, x->all->parts.event, on_blobs, x) : r;
+}
+
 static void session_store(struct session *x) {
   struct study study;
   enum problem failure = P_OK, p;
-  int r = store_begin(x->all->parts.store);
+  int r = session_blobs(x);
+  if (r == 0 && !blobs_stored(x->blobs))
+    return; /* on_blobs() comes back here */
+  if (r == 0)
+    r = store_begin(x->all->parts.store);
   if (r < 0)
     return session_retry(x, problem_code(problem_of_errno(r)));
   p = x->redecode ? store_redecode(x) : store_end(x, &study, &failure);
@@ -474,10 +568,21 @@ static const struct worker_calls calls = {.said = on_said, .ended = on_ended};
 
 /* A worker that cannot even start ends like one that crashed. */
 static void session_spawn(struct session *x, uint32_t seconds) {
-  int r = worker_start(x->all->parts.event, x->all->parts.driver_program, &x->order, x->capture, x->capture_bytes,
-                       seconds, &calls, x, &x->worker);
+  int blobs = artefacts_scratch(x->all->parts.artefacts), r = blobs < 0 ? blobs : 0;
+  if (r == 0 && x->redecode) {
+    r = session_blobs(x);
+    if (r == 0)
+      r = blobs_fill(x->blobs, blobs);
+    if (r < 0)
+      fd_finish(&blobs);
+  }
+  if (r == 0)
+    r = worker_start(x->all->parts.event, x->all->parts.driver_program, &x->order, x->capture, x->capture_bytes, blobs,
+                     seconds, &calls, x, &x->worker);
   if (r < 0)
-    on_ended(x, &(struct worker_end){.outcome = WORKER_CRASH});
+    log_errno(LOG_ERROR, r, "acquisition A-%lld: its worker cannot be started", (long long)x->id);
+  if (r < 0)
+    on_ended(x, &(struct worker_end){.outcome = WORKER_CRASH, .blobs = -1});
 }
 
 static uint32_t cancel_ms(const struct session *x) {

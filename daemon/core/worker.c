@@ -24,7 +24,7 @@ struct worker {
   struct worker_calls calls;
   void *arg;
   pid_t pid;
-  int control, capture, record;
+  int control, capture, record, blobs;
   sd_event_source *io, *child, *timer;
   bool late, cancelled;
   struct wire_message last; /* RECORD or FAIL, once it came; type 0 before */
@@ -53,6 +53,7 @@ void worker_free(struct worker *w) {
   fd_finish(&w->control);
   fd_finish(&w->capture);
   fd_finish(&w->record);
+  fd_finish(&w->blobs);
   free(w);
 }
 
@@ -70,40 +71,6 @@ static const void *worker_map(struct worker *w, int i, int fd, size_t max) {
   return map;
 }
 
-/* A worker that was killed or crashed left no end line, perhaps half an event: the line is dropped, the end added. */
-static void capture_close(int fd) {
-  struct stat st;
-  char tail[16];
-  if (fstat(fd, &st) < 0 || st.st_size == 0)
-    return;
-  off_t size = st.st_size;
-  char block[4096];
-  bool whole = false;
-  while (size > 0 && !whole) {
-    size_t n = size < (off_t)sizeof block ? (size_t)size : sizeof block;
-    if (pread(fd, block, n, size - (off_t)n) != (ssize_t)n)
-      return;
-    while (n && block[n - 1] != '\n')
-      n--, size--;
-    whole = n > 0;
-  }
-  if (size != st.st_size && ftruncate(fd, size) < 0)
-    return;
-  /* "end ok\n" is the shortest end line, "end cancel\n" the longest; no event line starts with e. */
-  ssize_t got = size < (off_t)sizeof tail - 1 ? pread(fd, tail, (size_t)size, 0)
-                                              : pread(fd, tail, sizeof tail - 1, size - (off_t)sizeof tail + 1);
-  if (got <= 0)
-    return;
-  tail[got] = 0;
-  const char *end = strstr(tail, "\nend ");
-  if (end)
-    return;
-  struct capture_writer writer;
-  capture_writer_init(&writer, fd, CAPTURE_TEXT_MAX);
-  if (lseek(fd, 0, SEEK_END) >= 0)
-    capture_write_end(&writer, CAPTURE_CRASH);
-}
-
 static void worker_say(struct worker *w, const struct wire_message *m) {
   if (m->type == WIRE_RECORD || m->type == WIRE_FAIL)
     w->last = *m;
@@ -111,19 +78,27 @@ static void worker_say(struct worker *w, const struct wire_message *m) {
     w->calls.said(w->arg, m);
 }
 
-/* The records as the last message says they lie in the memory file: the samples of both, then the JSON of both. */
+/* The records as the last message says they lie in the memory file: the samples of both, the previews of both, then the
+ * JSON of both. */
 static bool worker_records(struct worker *w, struct worker_record ret[static WIRE_RECORDS]) {
   const struct wire_record *said = &w->last.record;
-  const char *at = worker_map(w, 1, w->record, WIRE_RECORDS * (RECORD_JSON_MAX + RECORD_DATA_MAX));
+  const char *at = worker_map(w, 1, w->record,
+                              WIRE_RECORDS * (size_t)(RECORD_JSON_MAX + RECORD_DATA_MAX) +
+                                  WIRE_RECORDS * (size_t)RECORD_PREVIEWS_MAX);
   size_t total = 0;
   for (int i = 0; i < WIRE_RECORDS; i++)
-    total += (size_t)said->json_bytes[i] + said->data_bytes[i];
+    total += (size_t)said->json_bytes[i] + said->data_bytes[i] + said->preview_bytes[i];
   if (!at || total != w->map_bytes[1])
     return false;
   for (int i = 0; i < WIRE_RECORDS; i++) {
     ret[i].data = at;
     ret[i].data_bytes = said->data_bytes[i];
     at += said->data_bytes[i];
+  }
+  for (int i = 0; i < WIRE_RECORDS; i++) {
+    ret[i].previews = at;
+    ret[i].preview_bytes = said->preview_bytes[i];
+    at += said->preview_bytes[i];
   }
   for (int i = 0; i < WIRE_RECORDS; i++) {
     ret[i].json = said->json_bytes[i] ? at : NULL;
@@ -141,13 +116,16 @@ static void worker_ended(struct worker *w, const siginfo_t *info) {
   w->pid = 0;
   w->io = sd_event_source_disable_unref(w->io);
   w->timer = sd_event_source_disable_unref(w->timer);
-  capture_close(w->capture);
+  int mended = capture_mend(w->capture, w->blobs);
+  if (mended < 0)
+    log_errno(LOG_ERROR, mended, "worker: its capture cannot be ended");
   struct worker_end end = {.outcome = w->late ? WORKER_DEADLINE : WORKER_CRASH};
   bool clean = info->si_code == CLD_EXITED && !w->late && r == -ENODATA;
   if (!clean)
     log_warning("worker: ended by %s %d", info->si_code == CLD_EXITED ? "exit" : "signal", info->si_status);
   end.capture = worker_map(w, 0, w->capture, CAPTURE_TEXT_MAX);
   end.capture_bytes = end.capture ? w->map_bytes[0] : 0;
+  end.blobs = w->blobs;
   if (clean && w->last.type == WIRE_FAIL) {
     end.outcome = WORKER_FAIL;
     end.fail = w->last.fail;
@@ -199,14 +177,14 @@ static int worker_spawn(struct worker *w, const char *program, int control) {
   sigfillset(&all);
   posix_spawn_file_actions_init(&actions);
   posix_spawnattr_init(&attr);
-  /* In two steps, so that none of the three is overwritten before it has been moved. */
-  const int from[] = {control, w->capture, w->record};
+  /* In two steps, so that none of the four is overwritten before it has been moved. */
+  const int from[] = {control, w->capture, w->record, w->blobs};
   int r = 0;
-  for (int i = 0; i < 3; i++)
+  for (int i = 0; i < 4; i++)
     r |= posix_spawn_file_actions_adddup2(&actions, from[i], 100 + i);
-  for (int i = 0; i < 3; i++)
+  for (int i = 0; i < 4; i++)
     r |= posix_spawn_file_actions_adddup2(&actions, 100 + i, WIRE_FD_CONTROL + i);
-  r |= posix_spawn_file_actions_addclosefrom_np(&actions, WIRE_FD_RECORD + 1);
+  r |= posix_spawn_file_actions_addclosefrom_np(&actions, WIRE_FD_BLOBS + 1);
   /* Nothing of the daemon's but the journal (or terminal) for its own words. */
   r |= posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   r |= posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
@@ -235,12 +213,14 @@ static int write_capture(int fd, const char *capture, size_t n) {
 }
 
 int worker_start(sd_event *event, const char *program, const struct wire_order *order, const char *capture,
-                 size_t capture_bytes, uint32_t seconds, const struct worker_calls *calls, void *arg,
+                 size_t capture_bytes, int blobs, uint32_t seconds, const struct worker_calls *calls, void *arg,
                  struct worker **ret) {
   struct worker *w = calloc(1, sizeof *w);
-  if (!w)
+  if (!w) {
+    close(blobs);
     return -ENOMEM;
-  *w = (struct worker){.calls = *calls, .arg = arg, .control = -1, .capture = -1, .record = -1};
+  }
+  *w = (struct worker){.calls = *calls, .arg = arg, .control = -1, .capture = -1, .record = -1, .blobs = blobs};
   int pair[2] = {-1, -1};
   struct wire_message m = {.type = WIRE_ORDER, .order = *order};
   int r = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0 ? -errno : 0;
@@ -270,6 +250,10 @@ int worker_start(sd_event *event, const char *program, const struct wire_order *
 
 int worker_begin(struct worker *w) {
   return wire_send(w->control, &(struct wire_message){.type = WIRE_START});
+}
+
+int worker_finish(struct worker *w) {
+  return wire_send(w->control, &(struct wire_message){.type = WIRE_FINISH});
 }
 
 void worker_cancel(struct worker *w, uint32_t grace_ms) {

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char *const end_names[] = {"none", "ok", "error", "cancel", "crash"};
@@ -153,6 +155,79 @@ int capture_write_end(struct capture_writer *w, enum capture_end end) {
   capture_write_blob_end(w, ACQ_BLOB_WASTE, w->last_ms);
   int n = snprintf(line, sizeof line, "end %s\n", end_names[end]);
   return capture_put(w, line, (size_t)n);
+}
+
+/* What the lines so far say, for who goes on after them. */
+struct tail {
+  uint64_t said, ended; /* bytes of blobs, by their parts and by their ends */
+  uint32_t ms;
+  bool has_end;
+};
+
+static void tail_line(struct tail *t, const char *line, size_t n) {
+  char text[64], *n_text, *rest;
+  t->has_end = n > 4 && !memcmp(line, "end ", 4);
+  if (n < 4 || line[1] != ' ')
+    return;
+  snprintf(text, sizeof text, "%.*s", (int)(n - 2 < sizeof text ? n - 2 : sizeof text - 1), line + 2);
+  uint64_t ms, bytes;
+  if ((n_text = strchr(text, ' ')))
+    *n_text++ = 0;
+  if (str_to_u64(text, 0, UINT32_MAX, &ms) == 0)
+    t->ms = (uint32_t)ms;
+  if (!n_text || !strchr((char[]){ACQ_BLOB, ACQ_BLOB_WHOLE, ACQ_BLOB_WASTE, 0}, line[0]))
+    return;
+  if ((rest = strchr(n_text, ' ')))
+    *rest = 0;
+  if (str_to_u64(n_text, 0, ACQ_BLOBS_BYTES_MAX, &bytes) < 0)
+    return;
+  t->said += line[0] == ACQ_BLOB ? bytes : 0;
+  t->ended += line[0] == ACQ_BLOB ? 0 : bytes;
+}
+
+/* The bytes of blobs from `at` on are one that nobody ended. */
+static int mend_blob(struct capture_writer *w, const struct tail *t, int blobs, uint64_t size) {
+  if (t->said < size)
+    capture_write_blob(w, t->ms, size - t->said, 0);
+  uint8_t part[65536];
+  hash_start(&w->blob_hash);
+  for (uint64_t at = t->ended; at < size;) {
+    ssize_t n = pread(blobs, part, size - at < sizeof part ? size - at : sizeof part, (off_t)at);
+    if (n <= 0)
+      return n < 0 ? -errno : -EIO;
+    hash_add(&w->blob_hash, part, (size_t)n);
+    at += (uint64_t)n;
+  }
+  w->blob_bytes = size - t->ended;
+  return capture_write_blob_end(w, ACQ_BLOB_WASTE, t->ms);
+}
+
+int capture_mend(int fd, int blobs) {
+  struct stat st;
+  struct tail t = {0};
+  if (fstat(fd, &st) < 0)
+    return -errno;
+  if (st.st_size == 0)
+    return 0;
+  char *text = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+  if (text == MAP_FAILED)
+    return -errno;
+  const char *at = text, *end = text + st.st_size, *nl;
+  for (; at < end && (nl = memchr(at, '\n', (size_t)(end - at))); at = nl + 1)
+    tail_line(&t, at, (size_t)(nl - at));
+  off_t whole = at - text;
+  munmap(text, (size_t)st.st_size);
+  if ((whole != st.st_size && ftruncate(fd, whole) < 0) || lseek(fd, 0, SEEK_END) < 0)
+    return -errno;
+  if (t.has_end)
+    return 0;
+  struct capture_writer w;
+  capture_writer_init(&w, fd, CAPTURE_TEXT_MAX);
+  w.last_ms = t.ms;
+  uint64_t size = blobs >= 0 && fstat(blobs, &st) == 0 ? (uint64_t)st.st_size : 0;
+  int r = t.ended <= t.said && t.said <= size && t.ended < size ? mend_blob(&w, &t, blobs, size) : 0;
+  int ended = capture_write_end(&w, CAPTURE_CRASH);
+  return r < 0 ? r : ended;
 }
 
 /* ---- reading ---- */

@@ -76,6 +76,11 @@ int capture_write_note(struct capture_writer *w, uint32_t ms, const char *format
 int capture_write_identity(struct capture_writer *w, uint32_t ms, const struct acq_identity *identity);
 int capture_write_end(struct capture_writer *w, enum capture_end end);
 
+/* What a writer that was killed left behind, in its text and its blobs (-1: none): a line that was cut is dropped,
+ * bytes that no line names become a blob that is waste, "end crash" is added. A text that has its end stays as it is.
+ */
+int capture_mend(int fd, int blobs);
+
 /* ---- reading ------------------------------------------------------------------------------------------------ */
 
 struct capture_event {

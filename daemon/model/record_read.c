@@ -1,6 +1,7 @@
 /* Reading a record back: the worker that wrote it may have been taken over by a hostile device. */
 #include "hash.h"
 #include "nomenclature.h"
+#include "picture.h"
 #include "record.h"
 #include "record_form.h"
 #include "str.h"
@@ -197,6 +198,94 @@ static int read_channel(const json_t *c, const json_t *acquired, const int16_t *
   return 0;
 }
 
+/* A share of 1. */
+static bool is_share(const json_t *object, const char *key) {
+  struct dec d;
+  return is_dec(object, key, &d) && dec_cmp(d, (struct dec){0, 0}) >= 0 && dec_cmp(d, (struct dec){1, 0}) <= 0;
+}
+
+static bool is_sha256(const json_t *object) {
+  const char *text = json_text(object, "sha256");
+  return text && strlen(text) == HASH_TEXT - 1 && hash_is_text(text);
+}
+
+static bool is_count(const json_t *object, const char *key, int64_t min, int64_t max) {
+  int64_t n;
+  return json_int(object, key, min, max, &n) == 0;
+}
+
+static int read_picture(const json_t *p, const json_t *trials, int64_t number, char reason[static 256]) {
+  const json_t *preview = json_object_get(p, "preview"), *quality = json_object_get(p, "quality");
+  bool known = false;
+  for (enum picture_format f = PICTURE_UNKNOWN; picture_format_name(f); f++)
+    known |= same_text(p, "format", picture_format_name(f));
+  if (!has_only(p, "bits bytes components format height number preview quality sha256 trial width") || !known ||
+      !has_trial(p, trials) || !is_sha256(p) || !is_count(p, "number", number, number) || !is_count(p, "bits", 0, 64) ||
+      !is_count(p, "components", 0, 255) || !is_count(p, "bytes", 1, ACQ_BLOB_MAX) ||
+      !is_count(p, "width", 0, PICTURE_EDGE_MAX) || !is_count(p, "height", 0, PICTURE_EDGE_MAX))
+    return no(reason, "a picture is not in the form of a picture");
+  if (!json_is_null(preview) &&
+      (!has_only(preview, "bytes height sha256 width") || !is_sha256(preview) ||
+       !is_count(preview, "bytes", 1, RECORD_PREVIEW_MAX) || !is_count(preview, "width", 1, PICTURE_EDGE_MAX) ||
+       !is_count(preview, "height", 1, PICTURE_EDGE_MAX)))
+    return no(reason, "a picture's preview is not in its form");
+  if (!json_is_null(quality) &&
+      (!has_only(quality, "bright brightness dark focus") || !is_share(quality, "bright") ||
+       !is_share(quality, "brightness") || !is_share(quality, "dark") || !is_share(quality, "focus")))
+    return no(reason, "a picture's figures are not in their form");
+  return 0;
+}
+
+static int read_pictures(const json_t *pictures, const json_t *trials, char reason[static 256]) {
+  size_t i;
+  json_t *p;
+  int r = 0;
+  if (!json_is_array(pictures) || json_array_size(pictures) > ACQ_PICTURES_MAX)
+    return no(reason, "the pictures are not a list");
+  json_array_foreach(pictures, i, p) {
+    r = r < 0 ? r : read_picture(p, trials, (int64_t)i + 1, reason);
+  }
+  return r;
+}
+
+/* One a picture: texts that the instrument chose. */
+static int read_sources(const json_t *sources, size_t n_pictures, char reason[static 256]) {
+  size_t i;
+  json_t *s;
+  if (!json_is_array(sources) || json_array_size(sources) != n_pictures)
+    return no(reason, "the sources are not those of the pictures");
+  json_array_foreach(sources, i, s) {
+    const json_t *taken = json_object_get(s, "taken");
+    if (!has_only(s, "make model name picture taken") || !short_text(s, "make", ACQ_TEXT_MAX) ||
+        !short_text(s, "model", ACQ_TEXT_MAX) || !short_text(s, "name", SOURCE_BYTES_MAX) ||
+        !is_count(s, "picture", (int64_t)i + 1, (int64_t)i + 1) ||
+        !(json_is_null(taken) || (json_is_string(taken) && is_clock(json_string_value(taken)))))
+      return no(reason, "a source is not in its form");
+  }
+  return 0;
+}
+
+int record_check_previews(const json_t *record, const void *previews, size_t n, char reason[static 256]) {
+  const uint8_t *at = previews;
+  size_t i, left = n;
+  json_t *p;
+  json_array_foreach(json_object_get(json_object_get(record, "acquired"), "pictures"), i, p) {
+    const json_t *preview = json_object_get(p, "preview");
+    size_t bytes = (size_t)json_integer_value(json_object_get(preview, "bytes"));
+    char sha[HASH_TEXT];
+    if (json_is_null(preview))
+      continue;
+    if (bytes > left)
+      return no(reason, "a preview is not there");
+    hash_sha256_text(at, bytes, sha);
+    if (!same_text(preview, "sha256", sha))
+      return no(reason, "a preview is not that which the record names");
+    at += bytes;
+    left -= bytes;
+  }
+  return left ? no(reason, "previews that the record does not name") : 0;
+}
+
 static int read_acquired(const json_t *acquired, const void *data, size_t data_bytes, char reason[static 256]) {
   const json_t *channels = json_object_get(acquired, "channels"), *measures = json_object_get(acquired, "measures"),
                *about = json_object_get(acquired, "data"), *trials = json_object_get(acquired, "trials");
@@ -204,10 +293,10 @@ static int read_acquired(const json_t *acquired, const void *data, size_t data_b
   int64_t values, total = 0, gap;
   size_t i;
   json_t *item;
-  if (!has_only(acquired, "channels data measures trials") || !json_is_array(channels) || !json_is_array(measures) ||
-      json_array_size(channels) > RECORD_CHANNELS_MAX || json_array_size(measures) > MEASURES_MAX ||
-      !has_only(about, "encoding gap sha256 values") || !same_text(about, "encoding", "int16-le") ||
-      json_int(about, "gap", ACQ_GAP, ACQ_GAP, &gap) < 0 ||
+  if (!has_only(acquired, "channels data measures pictures trials") || !json_is_array(channels) ||
+      !json_is_array(measures) || json_array_size(channels) > RECORD_CHANNELS_MAX ||
+      json_array_size(measures) > MEASURES_MAX || !has_only(about, "encoding gap sha256 values") ||
+      !same_text(about, "encoding", "int16-le") || json_int(about, "gap", ACQ_GAP, ACQ_GAP, &gap) < 0 ||
       json_int(about, "values", 0, RECORD_DATA_MAX / sizeof(int16_t), &values) < 0)
     return no(reason, "the acquired part is not in the form of a record");
   if (read_trials(trials, reason) < 0)
@@ -234,7 +323,11 @@ static int read_acquired(const json_t *acquired, const void *data, size_t data_b
     if (r < 0)
       return r;
   }
-  return json_array_size(channels) + json_array_size(measures) ? 0 : no(reason, "the record holds no reading");
+  const json_t *pictures = json_object_get(acquired, "pictures");
+  int r = read_pictures(pictures, trials, reason);
+  if (r == 0 && !json_array_size(channels) && !json_array_size(measures) && !json_array_size(pictures))
+    r = no(reason, "the record holds no reading");
+  return r;
 }
 
 /* The nurse reads these: only sentences of the nomenclature pass. */
@@ -295,8 +388,8 @@ static const char *end_at(int i) {
 static int read_form(const json_t *r, char reason[static 256]) {
   const json_t *device = json_object_get(r, "device"), *driver = json_object_get(r, "driver"),
                *started = json_object_get(r, "started"), *complete = json_object_get(r, "complete");
-  if (!has_only(r, "acquired complete derived device driver end integrity modality quality schema started statements"
-                   " stray") ||
+  if (!has_only(r, "acquired complete derived device driver end integrity modality quality schema sources started"
+                   " statements stray") ||
       !same_text(r, "schema", RECORD_SCHEMA) || !json_is_boolean(json_object_get(r, "stray")) ||
       !json_is_array(json_object_get(r, "derived")) || json_array_size(json_object_get(r, "derived")) ||
       !is_one_of(r, "modality", modality_at, ACQ_MEASUREMENT) || !is_one_of(r, "integrity", integrity_at, ACQ_CRC32) ||
@@ -334,6 +427,9 @@ int record_read(const char *json, size_t json_bytes, const void *data, size_t da
   if (err == 0)
     err =
         read_quality(json_object_get(r, "quality"), json_object_get(json_object_get(r, "acquired"), "trials"), reason);
+  if (err == 0)
+    err = read_sources(json_object_get(r, "sources"),
+                       json_array_size(json_object_get(json_object_get(r, "acquired"), "pictures")), reason);
   if (err == 0)
     err = read_statements(json_object_get(r, "statements"), json_object_get(json_object_get(r, "acquired"), "trials"),
                           reason);

@@ -4,7 +4,7 @@
 #include "drivers.h"
 #include "hash.h"
 #include "log.h"
-#include "record.h"
+#include "record_build.h"
 #include "sandbox.h"
 #include "str.h"
 #include <stdio.h>

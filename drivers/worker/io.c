@@ -1,6 +1,7 @@
 #include "io.h"
 
 #include "log.h"
+#include "picture_judge.h"
 #include <asalee/record.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -427,6 +428,16 @@ void acq_contacts(struct acq_io *io, uint32_t known, uint32_t on) {
   io->contacts = (struct wire_contacts){known, on};
   io->contacts_said = io->contacts_due = true;
   io_flush(io);
+}
+
+void acq_preview_picture(struct acq_io *io, unsigned number, const void *jpeg, size_t n) {
+  struct wire_message m = {.type = WIRE_PICTURE, .picture.number = number};
+  size_t made;
+  if (io->control < 0 || n > ACQ_THUMBNAIL_MAX ||
+      picture_thumbnail(jpeg, n, m.picture.jpeg, sizeof m.picture.jpeg, &made, &m.picture.width, &m.picture.height) < 0)
+    return;
+  m.picture.n = (uint32_t)made;
+  io_say(io, &m);
 }
 
 void acq_preview(struct acq_io *io, const struct acq_preview *preview) {

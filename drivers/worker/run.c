@@ -3,7 +3,7 @@
 #include "drivers.h"
 #include "hash.h"
 #include "log.h"
-#include "record.h"
+#include "record_build.h"
 #include "sandbox.h"
 #include "str.h"
 #include "talk.h"
@@ -83,12 +83,16 @@ static int write_samples(const struct record_result *result, off_t *at) {
   return r;
 }
 
-/* Samples first, so that whoever maps the file finds them aligned; then the JSON. */
+/* Samples first, so that whoever maps the file finds them aligned; then the previews, then the JSON. */
 static int write_records(const struct record_result results[static WIRE_RECORDS]) {
   off_t at = 0;
   int r = 0;
   for (int i = 0; i < WIRE_RECORDS && r == 0; i++)
     r = write_samples(&results[i], &at);
+  for (int i = 0; i < WIRE_RECORDS && r == 0; i++) {
+    r = write_all(WIRE_FD_RECORD, results[i].previews, results[i].preview_bytes, at);
+    at += (off_t)results[i].preview_bytes;
+  }
   for (int i = 0; i < WIRE_RECORDS && r == 0; i++) {
     r = write_all(WIRE_FD_RECORD, results[i].json, results[i].json_bytes, at);
     at += (off_t)results[i].json_bytes;
@@ -96,20 +100,41 @@ static int write_records(const struct record_result results[static WIRE_RECORDS]
   return r;
 }
 
-static int read_capture(struct acq_capture *ret, char reason[static 256]) {
-  off_t n = lseek(WIRE_FD_CAPTURE, 0, SEEK_END);
-  if (n <= 0 || n > (off_t)CAPTURE_TEXT_MAX) {
-    snprintf(reason, 256, n ? "the capture cannot be read" : "the capture is empty");
-    return n < 0 ? -errno : n ? -EFBIG : -EPROTO;
-  }
-  void *text = mmap(NULL, (size_t)n, PROT_READ, MAP_PRIVATE, WIRE_FD_CAPTURE, 0);
-  if (text == MAP_FAILED)
+/* A whole file, mapped; *ret is NULL when it is empty. */
+static int map_file(int fd, size_t max, const void **ret, size_t *ret_n) {
+  off_t n = lseek(fd, 0, SEEK_END);
+  if (n < 0 || (uint64_t)n > max)
+    return n < 0 ? -errno : -EFBIG;
+  void *map = n ? mmap(NULL, (size_t)n, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
+  if (map == MAP_FAILED)
     return -errno;
+  *ret = map;
+  *ret_n = (size_t)n;
+  return 0;
+}
+
+/* The blobs stay mapped: the capture refers to them until the process ends. */
+static int read_capture(struct acq_capture *ret, char reason[static 256]) {
+  const void *text = NULL, *blobs = NULL;
+  size_t n = 0, n_blobs = 0;
   unsigned line = 0;
-  int r = capture_parse(text, (size_t)n, ret, &line);
+  snprintf(reason, 256, "the capture cannot be read");
+  int r = map_file(WIRE_FD_CAPTURE, CAPTURE_TEXT_MAX, &text, &n);
+  if (r == 0 && !n) {
+    snprintf(reason, 256, "the capture is empty");
+    return -EPROTO;
+  }
+  if (r == 0)
+    r = map_file(WIRE_FD_BLOBS, ACQ_BLOBS_BYTES_MAX, &blobs, &n_blobs);
   if (r < 0)
-    snprintf(reason, 256, "line %u of the capture is not one", line);
-  munmap(text, (size_t)n);
+    return r;
+  r = capture_parse_with(text, n, blobs, n_blobs, ret, &line);
+  if (r < 0)
+    snprintf(reason, 256,
+             r == -EBADMSG ? "line %u of the capture names other blobs than there are"
+                           : "line %u of the capture is not one",
+             line);
+  munmap((void *)(uintptr_t)text, n);
   return r;
 }
 
@@ -137,6 +162,7 @@ static _Noreturn void decode(struct worker *w) {
   for (int i = 0; i < WIRE_RECORDS; i++) {
     m.record.json_bytes[i] = (uint32_t)results[i].json_bytes;
     m.record.data_bytes[i] = (uint32_t)(results[i].data_values * sizeof(int16_t));
+    m.record.preview_bytes[i] = (uint32_t)results[i].preview_bytes;
   }
   goodbye(w, &m);
 }
@@ -166,6 +192,7 @@ static void begin(struct worker *w) {
     fail(w, r, WIRE_STEP_OPEN, why);
   io_init(&w->io, transport, &w->capture, WIRE_FD_CONTROL, w->driver->limits.max_bytes);
   capture_writer_init(&w->capture, WIRE_FD_CAPTURE, CAPTURE_TEXT_MAX);
+  w->capture.blobs = WIRE_FD_BLOBS;
   str_copy(header.driver, sizeof header.driver, w->driver->name);
   str_copy(header.version, sizeof header.version, w->driver->version);
   r = capture_write_header(&w->capture, &header);
@@ -223,8 +250,8 @@ static void check_descriptors(void) {
   int type = 0;
   socklen_t n = sizeof type;
   if (getsockopt(WIRE_FD_CONTROL, SOL_SOCKET, SO_TYPE, &type, &n) < 0 || type != SOCK_SEQPACKET ||
-      fcntl(WIRE_FD_CAPTURE, F_GETFD) < 0 || fcntl(WIRE_FD_RECORD, F_GETFD) < 0)
-    refuse("run is for asaleed, which passes descriptors 3, 4 and 5");
+      fcntl(WIRE_FD_CAPTURE, F_GETFD) < 0 || fcntl(WIRE_FD_RECORD, F_GETFD) < 0 || fcntl(WIRE_FD_BLOBS, F_GETFD) < 0)
+    refuse("run is for asaleed, which passes descriptors 3 to 6");
   if (fcntl(WIRE_FD_CONTROL, F_SETFL, O_NONBLOCK) < 0)
     refuse("the control socket cannot be made non-blocking");
 }

@@ -5,7 +5,7 @@
 
 #include <asalee/driver.h>
 
-#define SANDBOX_FILE_MAX (256u << 20) /* the longest file that may grow: the memfds, or what stdout goes to */
+#define SANDBOX_FILE_MAX (400u << 20) /* the longest file that may grow: the memfds, blobs, or what stdout goes to */
 #define SANDBOX_MEMORY_MAX (1ul << 30)
 
 /* Resource limits, no core dump, not traceable, no new privileges; before anything is opened. */

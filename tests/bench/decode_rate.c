@@ -9,7 +9,7 @@
 #include "../../drivers/ieee11073_phdc/apdu.h"
 #include "capture.h"
 #include "hash.h"
-#include "record.h"
+#include "record_build.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

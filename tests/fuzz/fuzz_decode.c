@@ -3,7 +3,7 @@
 #include "fuzz.h"
 
 #include "capture.h"
-#include "record.h"
+#include "record_build.h"
 #include <string.h>
 
 static const struct acq_driver *driver_named(const char *name) {

@@ -5,7 +5,7 @@
 
 #include "capture.h"
 #include "frame.h"
-#include "record.h"
+#include "record_build.h"
 #include <string.h>
 
 #define ITEMS_MAX 512

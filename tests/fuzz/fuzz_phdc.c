@@ -6,7 +6,7 @@
 #include "fuzz.h"
 
 #include "capture.h"
-#include "record.h"
+#include "record_build.h"
 #include "str.h"
 #include <string.h>
 

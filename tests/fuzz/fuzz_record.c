@@ -2,7 +2,7 @@
 #include "fuzz.h"
 
 #include "capture.h"
-#include "record.h"
+#include "record_build.h"
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {

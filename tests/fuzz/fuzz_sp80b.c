@@ -4,7 +4,7 @@
 
 #include "../../drivers/contec_sp80b/message.h"
 #include "capture.h"
-#include "record.h"
+#include "record_build.h"
 #include <string.h>
 
 #define ITEMS_MAX 512

@@ -4,7 +4,7 @@
 
 #include "../../drivers/vitalograph_lungmonitor/frame.h"
 #include "capture.h"
-#include "record.h"
+#include "record_build.h"
 #include <string.h>
 
 #define ITEMS_MAX 512

@@ -10,7 +10,7 @@
  * keeps the capture's end line: bytes lost without anybody's noticing are the harder case. */
 #include "fixture.h"
 #include "hash.h"
-#include "record.h"
+#include "record_build.h"
 
 #include <errno.h>
 #include <stdio.h>

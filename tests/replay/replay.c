@@ -8,7 +8,7 @@
 #include "drivers.h"
 #include "fixture.h"
 #include "hash.h"
-#include "record.h"
+#include "record_build.h"
 #include "talk.h"
 #include "transport_replay.h"
 

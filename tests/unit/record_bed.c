@@ -55,7 +55,8 @@ void bed_results_finish(struct bed_results *r) {
 int bed_decode_both(const struct acq_driver *driver, const struct acq_capture *capture,
                     void (*script)(struct acq_record *), struct bed_results *ret, const char *reason_has) {
   char reason[256] = "unset";
-  const struct bed_results before = {{{(char *)1, 2, (int16_t *)8, 3}, {(char *)4, 5, (int16_t *)8, 6}}};
+  const struct bed_results before = {
+      {{(char *)1, 2, (int16_t *)8, 3, (uint8_t *)9, 7}, {(char *)4, 5, (int16_t *)8, 6, (uint8_t *)9, 8}}};
   struct bed_results results = before;
   running = script;
   int r = record_decode(driver, capture, results.of, reason);

@@ -2,7 +2,7 @@
 #ifndef RECORD_BED_H
 #define RECORD_BED_H
 
-#include "record.h"
+#include "record_build.h"
 
 #define D(m, e) ((struct dec){(m), (e)})
 

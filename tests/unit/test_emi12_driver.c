@@ -5,7 +5,7 @@
 #include "capture.h"
 #include "frame.h"
 #include "hash.h"
-#include "record.h"
+#include "record_build.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -10,7 +10,7 @@
 #include "capture.h"
 #include "hash.h"
 #include "io.h"
-#include "record.h"
+#include "record_build.h"
 #include "talk.h"
 #include "transport_replay.h"
 

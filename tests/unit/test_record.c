@@ -110,7 +110,7 @@ static const char rich_json[] =
     "{\"code\":\"fet\",\"flags\":[],\"label\":\"Temps "
     "expiratoire\",\"loinc\":\"65819-5\",\"mdc\":189016,\"trial\":0,\"unit\":\"s\","
     "\"value\":\"6.1\"}],"
-    "\"trials\":[{\"device_time\":\"2026-03-29T01:59:56.123\",\"number\":1,\"phase\":\"post\","
+    "\"pictures\":[],\"trials\":[{\"device_time\":\"2026-03-29T01:59:56.123\",\"number\":1,\"phase\":\"post\","
     "\"time\":\"2026-03-29T02:00:01.123456+01:00\"},{\"device_time\":null,\"number\":3,\"phase\":null,\"time\":null}]},"
     "\"complete\":true,\"derived\":[],"
     "\"device\":{\"firmware\":\"1.0\",\"make\":\"Marque\",\"model\":\"Modèle\",\"sensor\":\"T 7\",\"serial\":\"SN "
@@ -134,7 +134,7 @@ static const char rich_json[] =
     "{\"code\":\"readings_stray\",\"count\":1,\"severity\":\"check\",\"subject\":\"\",\"text\":"
     "\"L'appareil a aussi envoyé une mesure faite à un autre moment : elle est mise de côté, sans patient.\","
     "\"trial\":0}],"
-    "\"schema\":\"asaleed-record-2\",\"started\":\"2026-03-29T01:59:59.123456+01:00\","
+    "\"schema\":\"asaleed-record-3\",\"sources\":[],\"started\":\"2026-03-29T01:59:59.123456+01:00\","
     "\"statements\":[{\"code\":\"1\",\"text\":\"Rythme sinusal\\n\\té \\\"?\\\"\",\"trial\":0},"
     "{\"code\":\"fev1_predicted\",\"text\":\"VEMS théorique : 3,10 L\",\"trial\":1}],\"stray\":false}";
 
@@ -1497,7 +1497,8 @@ TEST(decode_without_memory) {
   for (int on = 0; on < 2; on++)
     for (size_t nth = 1;; nth++) {
       char reason[256];
-      const struct record_result before[WIRE_RECORDS] = {{(char *)1, 2, (int16_t *)8, 3}, {(char *)4, 5, NULL, 6}};
+      const struct record_result before[WIRE_RECORDS] = {{(char *)1, 2, (int16_t *)8, 3, NULL, 7},
+                                                         {(char *)4, 5, NULL, 6, NULL, 8}};
       struct record_result got[WIRE_RECORDS];
       memcpy(got, before, sizeof before);
       long live = fail_alloc_live();

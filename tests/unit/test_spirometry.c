@@ -869,7 +869,7 @@ static json_t *part(const char *name) {
 static void add_record(void) {
   assert_true(study.n < RECORDS);
   json_t *json = json_pack("{s:{s:[], s:[], s:[]}, s:s}", "acquired", "channels", "measures", "trials", "schema",
-                           "asaleed-record-2");
+                           "asaleed-record-3");
   assert_non_null(json);
   study.records[study.n] = (struct spirometry_record){.json = json, .samples = study.samples[study.n]};
   study.n++;

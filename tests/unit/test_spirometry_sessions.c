@@ -89,7 +89,7 @@ static json_t *empty_record(void) {
                    "acquired", "channels", "measures", "trials", "data", "encoding", "int16-le", "gap", INT16_MIN,
                    "sha256", "", "values", (json_int_t)0, "complete", true, "derived", "device", "firmware", "", "make",
                    "", "model", "", "sensor", "", "serial", "", "driver", "name", "simulated", "version", "1", "end",
-                   "ok", "integrity", "crc16", "modality", "spirometry", "quality", "schema", "asaleed-record-2",
+                   "ok", "integrity", "crc16", "modality", "spirometry", "quality", "schema", "asaleed-record-3",
                    "started", "2026-03-02T09:00:00.000Z", "statements", "stray", false);
 }
 

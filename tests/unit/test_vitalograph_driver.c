@@ -5,7 +5,7 @@
 #include "buf.h"
 #include "capture.h"
 #include "hash.h"
-#include "record.h"
+#include "record_build.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

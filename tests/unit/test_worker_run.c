@@ -32,7 +32,7 @@
 
 struct run {
   pid_t pid;
-  int control, capture, record;
+  int control, capture, record, blobs;
 };
 
 static void start(struct run *r, const struct wire_order *order, const char *capture) {
@@ -41,17 +41,18 @@ static void start(struct run *r, const struct wire_order *order, const char *cap
   r->control = pair[0];
   r->capture = memfd_create("capture", 0);
   r->record = memfd_create("record", 0);
+  r->blobs = memfd_create("blobs", 0);
   if (capture)
     assert_int_equal(write(r->capture, capture, strlen(capture)), strlen(capture));
   r->pid = fork();
   if (r->pid == 0) {
-    int fds[3] = {dup(pair[1]), dup(r->capture), dup(r->record)};
+    int fds[4] = {dup(pair[1]), dup(r->capture), dup(r->record), dup(r->blobs)};
     close(pair[0]);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
       fds[i] = fcntl(fds[i], F_DUPFD, 100);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
       dup2(fds[i], WIRE_FD_CONTROL + i);
-    closefrom(WIRE_FD_RECORD + 1);
+    closefrom(WIRE_FD_BLOBS + 1);
     command_run(toy_table);
   }
   close(pair[1]);
@@ -83,6 +84,7 @@ static void finish(struct run *r) {
   close(r->control);
   close(r->capture);
   close(r->record);
+  close(r->blobs);
 }
 
 /* The file's contents with a NUL; malloc()ed. */

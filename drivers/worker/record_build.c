@@ -1,7 +1,8 @@
-#include "record.h"
+#include "record_build.h"
 
 #include "hash.h"
 #include "nomenclature.h"
+#include "picture_judge.h"
 #include "record_form.h"
 #include "str.h"
 #include <errno.h>
@@ -27,6 +28,16 @@ struct gap {
   uint32_t first, count;
 };
 
+struct picture_item {
+  const struct capture_blob *blob;
+  unsigned trial, number; /* in its record, from 1 */
+  char name[SOURCE_BYTES_MAX];
+  struct picture structure;
+  bool judged;
+  struct picture_judgement judgement;
+  struct picture_preview preview; /* owned; bytes NULL when there is none */
+};
+
 struct trial {
   struct acq_trial said; /* with the phase it has */
   bool stray, measured;  /* measured: it holds a measure or a channel, known in the end */
@@ -43,6 +54,8 @@ struct acq_record {
   unsigned n_trials, trial; /* trial: what is being added to, 0 = the session */
   struct channel channels[WIRE_RECORDS * RECORD_CHANNELS_MAX];
   unsigned n_channels;
+  struct picture_item pictures[WIRE_RECORDS * ACQ_PICTURES_MAX];
+  unsigned n_pictures;
   json_t *measures, *quality, *statements; /* each item with its "trial" */
 };
 
@@ -253,6 +266,72 @@ void acq_rec_gap(struct acq_record *r, unsigned channel, size_t n) {
     refuse(r, c->gaps.err == -EFBIG ? -EPROTO : c->gaps.err, "too many gaps to be a recording");
 }
 
+static void add_quality(struct acq_record *r, const char *code, const char *subject, uint32_t count, size_t most);
+
+/* What can be said of a picture without being a reader. */
+static void judge_picture(struct acq_record *r, struct picture_item *p, const uint8_t *bytes) {
+  const struct picture *s = &p->structure;
+  char subject[16];
+  snprintf(subject, sizeof subject, "%u", p->number);
+  picture_read(bytes, p->blob->n, &p->structure);
+  int err = picture_judge(bytes, p->blob->n, s, &p->judgement, &p->preview);
+  p->judged = err == 0;
+  if (err == -ENOMEM)
+    return refuse(r, err, "no memory");
+  if (p->judged && p->preview.n > RECORD_PREVIEW_MAX) {
+    free(p->preview.bytes);
+    p->preview = (struct picture_preview){0};
+  }
+  if (!s->whole || err == -EBADMSG || (p->judged && p->judgement.warnings))
+    acq_rec_quality(r, "picture_damaged", subject, 1);
+  else if (s->format == PICTURE_UNKNOWN || s->bits != 8 || (s->components != 1 && s->components != 3))
+    acq_rec_quality(r, "picture_format", subject, 1);
+  if (!p->judged)
+    return acq_rec_quality(r, "picture_not_judged", subject, 1);
+  if (p->judgement.is_dark)
+    acq_rec_quality(r, "picture_dark", subject, 1);
+  if (p->judgement.is_bright)
+    acq_rec_quality(r, "picture_bright", subject, 1);
+  if (p->judgement.is_blurred && !p->judgement.is_dark && !p->judgement.is_bright) /* of those nothing is sharp */
+    acq_rec_quality(r, "picture_blurred", subject, 1);
+}
+
+void acq_rec_picture(struct acq_record *r, size_t i, const char *name) {
+  const struct acq_capture *c = r->capture;
+  const struct capture_blob *blob = NULL;
+  if (r->err)
+    return;
+  for (size_t b = 0; b < c->n_blobs && !blob; b++)
+    if (c->blobs[b].event == i && c->events[i].kind == ACQ_BLOB_WHOLE)
+      blob = &c->blobs[b];
+  if (!blob)
+    return refuse(r, -EINVAL, "a picture that is no blob of the capture");
+  const bool spared = is_spared(r, r->trial);
+  unsigned number = 1;
+  for (unsigned k = 0; k < r->n_pictures; k++) {
+    const struct picture_item *other = &r->pictures[k];
+    if (is_spared(r, other->trial) != spared)
+      continue;
+    if (!strcmp(other->blob->sha256, blob->sha256)) {
+      char subject[16];
+      snprintf(subject, sizeof subject, "%u", other->number);
+      return acq_rec_quality(r, "picture_repeated", subject, 1);
+    }
+    number++;
+  }
+  if (number > ACQ_PICTURES_MAX) {
+    if (!spared)
+      refuse(r, -EPROTO, "more pictures than a record holds");
+    return;
+  }
+  struct picture_item *p = &r->pictures[r->n_pictures++];
+  *p = (struct picture_item){.blob = blob, .trial = r->trial, .number = number};
+  size_t n = strlen(name);
+  if (n < sizeof p->name && json_is_clean(name, n) && str_is_clean_utf8(name, n))
+    memcpy(p->name, name, n + 1);
+  judge_picture(r, p, c->blob_bytes + blob->at);
+}
+
 static void add_quality(struct acq_record *r, const char *code, const char *subject, uint32_t count, size_t most) {
   const struct quality *q = quality_find(code);
   if (r->err)
@@ -327,6 +406,8 @@ static void builder_finish(struct acq_record *r) {
     buf_finish(&r->channels[i].samples);
     buf_finish(&r->channels[i].gaps);
   }
+  for (unsigned i = 0; i < r->n_pictures; i++)
+    free(r->pictures[i].preview.bytes);
   free(r->trials);
   json_decref(r->measures);
   json_decref(r->quality);
@@ -368,6 +449,9 @@ static unsigned divide(struct acq_record *r, int part) {
   for (i = 0; i < r->n_channels; i++)
     if (r->channels[i].trial && !r->channels[i].left_out)
       r->trials[r->channels[i].trial - 1].measured = true;
+  for (i = 0; i < r->n_pictures; i++)
+    if (r->pictures[i].trial)
+      r->trials[r->pictures[i].trial - 1].measured = true;
   unsigned n[WIRE_RECORDS] = {0};
   for (i = 0; i < r->n_trials; i++)
     n[r->trials[i].stray ? WIRE_STRAY : WIRE_OWN] += r->trials[i].measured;
@@ -443,15 +527,59 @@ static json_t *channel_json(const struct channel *c, size_t first) {
                    dec_json(c->scale), "trial", (int)c->trial, "unit", c->row->unit);
 }
 
+static json_t *picture_json(const struct picture_item *p) {
+  char sha[HASH_TEXT];
+  json_t *preview = json_null(), *quality = json_null();
+  if (p->preview.bytes) {
+    hash_sha256_text(p->preview.bytes, p->preview.n, sha);
+    preview = json_pack("{s:I, s:I, s:s, s:I}", "bytes", (json_int_t)p->preview.n, "height",
+                        (json_int_t)p->preview.height, "sha256", sha, "width", (json_int_t)p->preview.width);
+  }
+  if (p->judged)
+    quality = json_pack("{s:o, s:o, s:o, s:o}", "bright", dec_json(p->judgement.bright), "brightness",
+                        dec_json(p->judgement.brightness), "dark", dec_json(p->judgement.dark), "focus",
+                        dec_json(p->judgement.focus));
+  return json_pack("{s:i, s:I, s:i, s:s, s:I, s:I, s:o, s:o, s:s, s:i, s:I}", "bits", p->structure.bits, "bytes",
+                   (json_int_t)p->blob->n, "components", p->structure.components, "format",
+                   picture_format_name(p->structure.format), "height", (json_int_t)p->structure.height, "number",
+                   (json_int_t)p->number, "preview", preview, "quality", quality, "sha256", p->blob->sha256, "trial",
+                   (int)p->trial, "width", (json_int_t)p->structure.width);
+}
+
+/* To the millisecond, without an offset: it is not known where that clock thinks it is. */
+static void clock_text(int64_t clock_us, char text[static WALL_TEXT_MAX]) {
+  wall_format((struct wall){clock_us, 0}, text);
+  text[RECORD_CLOCK_TEXT] = 0;
+}
+
+static json_t *source_json(const struct picture_item *p) {
+  char taken[WALL_TEXT_MAX];
+  clock_text(p->structure.clock_us, taken);
+  return json_pack("{s:s, s:s, s:s, s:I, s:s?}", "make", p->structure.make, "model", p->structure.model, "name",
+                   p->name, "picture", (json_int_t)p->number, "taken", p->structure.timed ? taken : NULL);
+}
+
+/* The pictures of the part, what is said of them, and their previews. */
+static int pictures_of(const struct acq_record *r, int part, json_t *pictures, json_t *sources, struct buf *previews) {
+  for (unsigned i = 0; i < r->n_pictures; i++) {
+    const struct picture_item *p = &r->pictures[i];
+    if (!belongs(r, p->trial, part))
+      continue;
+    if (json_array_append_new(pictures, picture_json(p)) < 0 || json_array_append_new(sources, source_json(p)) < 0)
+      return -ENOMEM;
+    if (p->preview.bytes && buf_add(previews, p->preview.bytes, p->preview.n) < 0)
+      return previews->err;
+  }
+  return 0;
+}
+
 static json_t *trial_json(const struct acq_record *r, unsigned number) {
   const struct acq_trial *t = &r->trials[number - 1].said;
   char device[WALL_TEXT_MAX], host[WALL_TEXT_MAX];
   const struct acq_order *order = &r->capture->header.order;
   int64_t host_us = t->clock_us + t->slow_us - order->offset_minutes * 60 * WALL_SECOND;
   bool hosted = t->timed && !r->capture->raw && host_us >= WALL_MIN && host_us <= WALL_MAX;
-  wall_format((struct wall){t->clock_us, 0}, device);
-  device[RECORD_CLOCK_TEXT] =
-      0; /* to the millisecond, without an offset: it is not known where that clock thinks it is */
+  clock_text(t->clock_us, device);
   if (hosted)
     wall_format((struct wall){host_us, order->offset_minutes}, host);
   return json_pack("{s:s?, s:i, s:s?, s:s?}", "device_time", t->timed ? device : NULL, "number", (int)number, "phase",
@@ -488,8 +616,9 @@ static int channels_of(const struct acq_record *r, int part, json_t *channels, s
 }
 
 static int encode(struct acq_record *r, int part, struct record_result *ret) {
-  _buf_cleanup_ struct buf data = BUF_INIT(RECORD_DATA_MAX);
-  _json_cleanup_ json_t *channels = json_array(), *trials = json_array(), *measures = items_of(r, r->measures, part),
+  _buf_cleanup_ struct buf data = BUF_INIT(RECORD_DATA_MAX), previews = BUF_INIT(RECORD_PREVIEWS_MAX);
+  _json_cleanup_ json_t *channels = json_array(), *trials = json_array(), *pictures = json_array(),
+                        *sources = json_array(), *measures = items_of(r, r->measures, part),
                         *quality = items_of(r, r->quality, part), *statements = items_of(r, r->statements, part);
   const struct acq_capture *capture = r->capture;
   for (unsigned n = 1; n <= r->n_trials; n++)
@@ -498,25 +627,28 @@ static int encode(struct acq_record *r, int part, struct record_result *ret) {
   if (!measures || !quality || !statements)
     return -ENOMEM;
   int err = channels_of(r, part, channels, &data);
+  if (err == 0)
+    err = pictures_of(r, part, pictures, sources, &previews);
   if (err < 0)
     return err;
-  if (!json_array_size(channels) && !json_array_size(measures))
+  if (!json_array_size(channels) && !json_array_size(measures) && !json_array_size(pictures))
     return 0;
   char sha[HASH_TEXT], start[WALL_TEXT_MAX];
   hash_sha256_text(data.data, data.len, sha);
   wall_format((struct wall){capture->header.order.started_us, capture->header.order.offset_minutes}, start);
   const struct acq_identity *id = &capture->identity;
   _json_cleanup_ json_t *record = json_pack(
-      "{s:{s:O, s:{s:s, s:i, s:s, s:I}, s:O, s:O}, s:b, s:[], s:{s:s, s:s, s:s, s:s, s:s}, s:{s:s, s:s}, s:s, s:s, s:s,"
-      " s:O, s:s, s:o, s:O, s:b}",
+      "{s:{s:O, s:{s:s, s:i, s:s, s:I}, s:O, s:O, s:O}, s:b, s:[], s:{s:s, s:s, s:s, s:s, s:s}, s:{s:s, s:s}, s:s, "
+      "s:s, s:s,"
+      " s:O, s:s, s:O, s:o, s:O, s:b}",
       "acquired", "channels", channels, "data", "encoding", "int16-le", "gap", ACQ_GAP, "sha256", sha, "values",
-      (json_int_t)(data.len / sizeof(int16_t)), "measures", measures, "trials", trials, "complete",
-      capture->end == CAPTURE_OK, "derived", "device", "firmware", id->firmware, "make", id->make, "model", id->model,
-      "sensor", id->sensor, "serial", id->serial, "driver", "name", r->driver->name, "version", r->driver->version,
-      "end", capture->raw ? "none" : capture_end_name(capture->end), "integrity",
+      (json_int_t)(data.len / sizeof(int16_t)), "measures", measures, "pictures", pictures, "trials", trials,
+      "complete", capture->end == CAPTURE_OK, "derived", "device", "firmware", id->firmware, "make", id->make, "model",
+      id->model, "sensor", id->sensor, "serial", id->serial, "driver", "name", r->driver->name, "version",
+      r->driver->version, "end", capture->raw ? "none" : capture_end_name(capture->end), "integrity",
       acq_integrity_name(r->driver->integrity), "modality", acq_modality_name(r->modality), "quality", quality,
-      "schema", RECORD_SCHEMA, "started", capture->raw ? json_null() : json_string(start), "statements", statements,
-      "stray", part == WIRE_STRAY);
+      "schema", RECORD_SCHEMA, "sources", sources, "started", capture->raw ? json_null() : json_string(start),
+      "statements", statements, "stray", part == WIRE_STRAY);
   size_t bytes;
   char *json = record ? json_canonical(record, &bytes) : NULL;
   if (!json)
@@ -528,6 +660,7 @@ static int encode(struct acq_record *r, int part, struct record_result *ret) {
   *ret = (struct record_result){.json = json, .json_bytes = bytes, .data_values = data.len / sizeof(int16_t)};
   size_t ignored;
   ret->data = (int16_t *)(void *)buf_take(&data, &ignored);
+  ret->previews = buf_take(&previews, &ret->preview_bytes);
   return 0;
 }
 
@@ -587,5 +720,6 @@ int record_decode(const struct acq_driver *driver, const struct acq_capture *cap
 void record_result_finish(struct record_result *r) {
   free(r->json);
   free(r->data);
+  free(r->previews);
   *r = (struct record_result){0};
 }

@@ -1,0 +1,167 @@
+#include "blobs.h"
+
+#include "buf.h"
+#include "capture.h"
+#include "log.h"
+#include "str.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define BLOBS_MAX 1024
+
+struct blob {
+  int64_t at;
+  size_t n;
+  char sha256[HASH_TEXT]; /* as named; once stored, as it is */
+};
+
+struct blobs {
+  struct artefacts *artefacts;
+  int file;
+  struct blob *list;
+  size_t n, stored;
+  struct artefact_writer *writer;
+  sd_event_source *work;
+  void (*done)(void *arg, int result);
+  void *arg;
+};
+
+/* "# <ms> <n> <sha256>" or "~ ..."; a worker may have written anything there. */
+static bool read_line(const char *line, size_t n, struct blob *ret) {
+  char text[40 + HASH_TEXT], *bytes, *sha;
+  uint64_t size;
+  if ((line[0] != ACQ_BLOB_WHOLE && line[0] != ACQ_BLOB_WASTE) || n >= sizeof text)
+    return false;
+  memcpy(text, line, n);
+  text[n] = 0;
+  if (!(bytes = strchr(text + 1, ' ')) || !(bytes = strchr(bytes + 1, ' ')) || !(sha = strchr(bytes + 1, ' ')))
+    return false;
+  *bytes++ = *sha++ = 0;
+  if (str_to_u64(bytes, 1, ACQ_BLOB_MAX, &size) < 0 || strlen(sha) != HASH_TEXT - 1 || !hash_is_text(sha))
+    return false;
+  ret->n = (size_t)size;
+  str_copy(ret->sha256, sizeof ret->sha256, sha);
+  return true;
+}
+
+int blobs_new(struct artefacts *a, const char *capture, size_t n, int file, struct blobs **ret) {
+  _buf_cleanup_ struct buf list = BUF_INIT(BLOBS_MAX * sizeof(struct blob));
+  int64_t total = 0;
+  struct stat st;
+  for (const char *at = capture, *end = capture + n, *nl; at < end; at = nl + 1) {
+    struct blob blob = {.at = total};
+    if (!(nl = memchr(at, '\n', (size_t)(end - at))))
+      break;
+    if (!read_line(at, (size_t)(nl - at), &blob))
+      continue;
+    total += (int64_t)blob.n;
+    if (buf_add(&list, &blob, sizeof blob) < 0)
+      return list.err;
+  }
+  if (file >= 0 && total && (fstat(file, &st) < 0 || st.st_size < total))
+    return -EUCLEAN;
+  struct blobs *b = calloc(1, sizeof *b);
+  if (!b)
+    return -ENOMEM;
+  *b = (struct blobs){.artefacts = a, .file = file};
+  size_t bytes = 0;
+  b->list = (struct blob *)(void *)buf_take(&list, &bytes);
+  b->n = bytes / sizeof *b->list;
+  b->stored = file < 0 ? b->n : 0;
+  *ret = b;
+  return 0;
+}
+
+void blobs_free(struct blobs *b) {
+  if (!b)
+    return;
+  sd_event_source_disable_unref(b->work);
+  artefact_writer_free(b->writer);
+  free(b->list);
+  free(b);
+}
+
+size_t blobs_count(const struct blobs *b) {
+  return b->n;
+}
+
+bool blobs_stored(const struct blobs *b) {
+  return b->stored == b->n;
+}
+
+static void blobs_done(struct blobs *b, int result) {
+  b->work = sd_event_source_disable_unref(b->work);
+  artefact_writer_free(b->writer);
+  b->writer = NULL;
+  b->done(b->arg, result);
+}
+
+static int on_work(sd_event_source *source, void *arg) {
+  (void)source;
+  struct blobs *b = arg;
+  struct blob *blob = &b->list[b->stored];
+  int r = b->writer ? 0 : artefact_writer_start(b->artefacts, b->file, blob->at, blob->n, &b->writer);
+  if (r == 0)
+    r = artefact_writer_step(b->writer);
+  if (r == 0) {
+    const char *sha = artefact_writer_sha256(b->writer);
+    if (strcmp(sha, blob->sha256))
+      log_error("a blob is not what its capture says: kept as %s", sha);
+    str_copy(blob->sha256, sizeof blob->sha256, sha);
+    artefact_writer_free(b->writer);
+    b->writer = NULL;
+    b->stored++;
+  }
+  if (r < 0 || b->stored == b->n)
+    blobs_done(b, r);
+  return 0;
+}
+
+int blobs_store(struct blobs *b, sd_event *event, void (*done)(void *arg, int result), void *arg) {
+  b->done = done;
+  b->arg = arg;
+  int r = sd_event_add_defer(event, &b->work, on_work, b);
+  if (r >= 0)
+    r = sd_event_source_set_priority(b->work, SD_EVENT_PRIORITY_IDLE); /* people first */
+  if (r >= 0)
+    r = sd_event_source_set_enabled(b->work, SD_EVENT_ON);
+  return r < 0 ? r : 0;
+}
+
+int blobs_add_rows(const struct blobs *b, struct store *s, int64_t at) {
+  int r = 0;
+  for (size_t i = 0; i < b->n && r == 0; i++)
+    r = artefact_add(s, b->list[i].sha256, "blob", b->list[i].n, at);
+  return r;
+}
+
+bool blobs_have(const struct blobs *b, const char *sha256) {
+  for (size_t i = 0; i < b->n; i++)
+    if (!strcmp(b->list[i].sha256, sha256))
+      return true;
+  return false;
+}
+
+static int fill_one(const struct blobs *b, const struct blob *blob, int file) {
+  _fd_cleanup_ int from = artefact_open(b->artefacts, blob->sha256);
+  if (from < 0)
+    return from;
+  for (size_t done = 0; done < blob->n;) {
+    ssize_t n = copy_file_range(from, NULL, file, NULL, blob->n - done, 0);
+    if (n <= 0)
+      return n < 0 ? -errno : -EUCLEAN;
+    done += (size_t)n;
+  }
+  return 0;
+}
+
+int blobs_fill(const struct blobs *b, int file) {
+  int r = 0;
+  for (size_t i = 0; i < b->n && r == 0; i++)
+    r = fill_one(b, &b->list[i], file);
+  return r < 0 ? r : lseek(file, 0, SEEK_SET) < 0 ? -errno : 0;
+}
