@@ -7,6 +7,8 @@
 #include <cmocka.h>
 
 #include "../e2e/store_bed.h"
+#include "buf.h"
+#include "schema.h"
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -436,6 +438,12 @@ static const struct {
     {"audit", "INSERT INTO audit VALUES(1,1,'u',NULL,'a','s','{}',x'00')", "UPDATE audit SET actor = 'x'", true, true},
     {"audit_anchor", "INSERT INTO audit_anchor VALUES(0,x'00',1,'aa')", "UPDATE audit_anchor SET hash = x'01'", true,
      true},
+    {"site", NULL, "UPDATE site SET uid = x'00112233445566778899aabbccddeeff'", true, true},
+    {"picture", "INSERT INTO picture VALUES(1,1,'aa',NULL)", "UPDATE picture SET preview = 'aa'", true, true},
+    {"picture_label", "INSERT INTO picture_label VALUES(1,1,1,'L','disc',NULL,1,'u')",
+     "UPDATE picture_label SET field = 'macula'", true, true},
+    {"pupil", "INSERT INTO pupil VALUES(1,1,0,'[]',NULL,1,'u')", "UPDATE pupil SET dilated = 1", true, true},
+    {"dicom", "INSERT INTO dicom VALUES(1,1,1,1,'aa',NULL,'1',1)", "UPDATE dicom SET whole = 0", true, true},
     {"answered", "INSERT INTO answered VALUES('u','k',x'00',200,'{}',1)", "UPDATE answered SET status = 201", false,
      false},
 };
@@ -446,7 +454,8 @@ static void test_append_only(void **state) {
   unsigned refusals = 0;
   bed_begin(b);
   for (size_t i = 0; i < TABLES; i++)
-    assert_int_equal(store_run(b->store, tables[i].insert, ""), 1);
+    if (tables[i].insert) /* the site's row is the schema's own */
+      assert_int_equal(store_run(b->store, tables[i].insert, ""), 1);
   bed_keep(b);
   /* The list above is the schema's. */
   assert_int_equal(bed_int(b, "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"),
@@ -458,6 +467,7 @@ static void test_append_only(void **state) {
         static char sql[2][TABLES][3][256];
         char *text = sql[raw][i][what];
         bool refused = what == 0 ? tables[i].update_refused : tables[i].delete_refused;
+        const char *insert = tables[i].insert ? tables[i].insert : "INSERT INTO site VALUES(1, randomblob(16))";
         /* Replacing a row is removing it. */
         snprintf(text, 256,
                  what == 0   ? "%s"
@@ -465,7 +475,7 @@ static void test_append_only(void **state) {
                              : "INSERT OR REPLACE%s",
                  what == 0   ? tables[i].update
                  : what == 1 ? tables[i].table
-                             : tables[i].insert + strlen("INSERT"));
+                             : insert + strlen("INSERT"));
         if (what > 0 && !refused)
           continue; /* a row that others refer to */
         if (raw && what == 2)
@@ -499,12 +509,116 @@ static void test_append_only(void **state) {
   bed_keep(b);
 }
 
+/* ---- a store of an older version ---- */
+
+/* Every row of a table in order, its first n columns quoted. */
+static char *dump(sqlite3 *db, const char *table, int n) {
+  char sql[128];
+  sqlite3_stmt *st;
+  _buf_cleanup_ struct buf b = BUF_INIT(1u << 20);
+  size_t len;
+  snprintf(sql, sizeof sql, "SELECT * FROM %s ORDER BY 1, 2", table);
+  assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &st, NULL), SQLITE_OK);
+  while (sqlite3_step(st) == SQLITE_ROW) {
+    for (int i = 0; i < n; i++) {
+      const void *bytes = sqlite3_column_blob(st, i);
+      buf_format(&b, "%d:", sqlite3_column_type(st, i));
+      if (bytes)
+        buf_add(&b, bytes, (size_t)sqlite3_column_bytes(st, i));
+      buf_u8(&b, '|');
+    }
+    buf_u8(&b, '\n');
+  }
+  buf_u8(&b, 0);
+  sqlite3_finalize(st);
+  char *text = (char *)buf_take(&b, &len);
+  assert_non_null(text);
+  return text;
+}
+
+static int columns(sqlite3 *db, const char *table) {
+  char sql[64];
+  sqlite3_stmt *st;
+  snprintf(sql, sizeof sql, "SELECT * FROM %s", table);
+  int n = sqlite3_prepare_v2(db, sql, -1, &st, NULL) == SQLITE_OK ? sqlite3_column_count(st) : 0;
+  sqlite3_finalize(st);
+  return n;
+}
+
+static void test_from_version_2(void **state) {
+  struct store_bed *b = *state;
+  char *before[TABLES] = {NULL};
+  int n[TABLES] = {0};
+  sqlite3 *db;
+  bed_down(b);
+  unlink(bed_path(b, "asaleed.db"));
+  unlink(bed_path(b, "asaleed.db-wal"));
+  assert_int_equal(sqlite3_open(bed_path(b, "asaleed.db"), &db), SQLITE_OK);
+  raw_exec(db, schema_migrations[0]);
+  raw_exec(db, schema_migrations[1]);
+  raw_exec(db, "PRAGMA user_version = 2; PRAGMA foreign_keys = ON");
+  size_t filled = 0;
+  for (size_t i = 0; i < TABLES; i++)
+    if ((n[i] = columns(db, tables[i].table)) > 0) {
+      raw_exec(db, tables[i].insert);
+      filled++;
+    }
+  raw_exec(db, "INSERT INTO artefact VALUES('ab','samples',7,3); INSERT INTO artefact VALUES('ac','audit',8,4)");
+  raw_exec(db, "INSERT INTO record VALUES(2,1,1,'aa','ab','d','2','1',1,0,5)");
+  raw_exec(db,
+           "INSERT INTO acquisition(id, study, device, driver, driver_version, program, node, seconds, started,"
+           " offset_minutes, by, capture, phase, calibration) VALUES(2,1,'d','d','1','1','n',1,1,0,'u','ac','pre',1)");
+  assert_int_equal(filled, TABLES - 5); /* those that version 3 brings */
+  for (size_t i = 0; i < TABLES; i++)
+    if (n[i])
+      before[i] = dump(db, tables[i].table, n[i]);
+  sqlite3_close(db);
+  bed_up(b);
+  assert_true(bed_int(b, "PRAGMA user_version") >= 3);
+  assert_int_equal(bed_int(b, "SELECT count(*) FROM pragma_foreign_key_check"), 0);
+  assert_int_equal(bed_int(b, "SELECT count(*) FROM site WHERE length(uid) = 16"), 1);
+  bed_begin(b);
+  assert_int_equal(store_run(b->store, "INSERT INTO artefact VALUES('ad','blob',1,1)", ""), 1);
+  assert_int_equal(store_run(b->store, "INSERT INTO artefact VALUES('ae','nonsense',1,1)", ""), -EPERM);
+  assert_int_equal(store_run(b->store, "DELETE FROM artefact WHERE sha256 = 'aa'", ""), -EPERM);
+  assert_int_equal(store_run(b->store, "UPDATE artefact SET bytes = 9", ""), -EPERM);
+  /* What refers to an artefact refers to the table that is there now. */
+  assert_int_equal(store_run(b->store, "INSERT INTO stray VALUES(2,1,'zz',NULL,'d','1','1',1)", ""), -EPERM);
+  assert_int_equal(store_run(b->store, "INSERT INTO stray VALUES(2,1,'ad',NULL,'d','1','1',1)", ""), 1);
+  store_undo(b->store);
+  assert_int_equal(store_commit(b->store), 0);
+  db = bed_raw(b);
+  for (size_t i = 0; i < TABLES; i++) {
+    if (!n[i])
+      continue;
+    char *after = dump(db, tables[i].table, n[i]);
+    assert_string_equal(after, before[i]);
+    free(after);
+    free(before[i]);
+  }
+  sqlite3_close(db);
+  bed_up(b);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, bed_setup, bed_teardown)
   const struct CMUnitTest tests[] = {
-      TEST(new),       TEST(reopen),    TEST(newer_schema), TEST(migration_undone),    TEST(second_process),
-      TEST(bad_files), TEST(keep_undo), TEST(dies),         TEST(callbacks),           TEST(commit_fails),
-      TEST(full),      TEST(values),    TEST(errors),       TEST(too_many_statements), TEST(append_only),
+      TEST(new),
+      TEST(reopen),
+      TEST(newer_schema),
+      TEST(migration_undone),
+      TEST(second_process),
+      TEST(bad_files),
+      TEST(keep_undo),
+      TEST(dies),
+      TEST(callbacks),
+      TEST(commit_fails),
+      TEST(full),
+      TEST(values),
+      TEST(errors),
+      TEST(too_many_statements),
+      TEST(append_only),
+      TEST(from_version_2),
   };
   return cmocka_run_group_tests_name("store", tests, NULL, NULL);
 }
