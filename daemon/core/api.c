@@ -40,15 +40,27 @@ static const struct route {
     {"GET", "/v1/orders", api_orders, NURSE | GP | LGC, READ, NULL, "Orders, newest first (?patient=)."},
     {"GET", "/v1/orders/{}", api_order_get, NURSE | GP | LGC, READ, NULL, "An order."},
     {"GET", "/v1/studies/{}", api_study_get, NURSE | GP | ADMIN | LGC, READ, NULL, "A study and where it stands."},
-    {"POST", "/v1/studies/{}/acquire", api_study_acquire, NURSE | GP, WRITE, "device seconds phase height_cm",
+    {"POST", "/v1/studies/{}/acquire", api_study_acquire, NURSE | GP, WRITE, "device seconds phase height_cm pictures",
      "Starts an acquisition; follow it on the study's events. Of a spirometry: phase is baseline, pre or post, and"
-     " height_cm a text as \"168.5\"."},
+     " height_cm a text as \"168.5\". Of a retinography: pictures is how many (1 to 32), else those of the views that "
+     "are"
+     " missing."},
+    {"POST", "/v1/studies/{}/finish", api_study_finish, NURSE | GP, WRITE, "",
+     "Of a retinography that is acquiring: no more pictures will come, those there are make the record."},
+    {"PUT", "/v1/studies/{}/pictures", api_study_pictures, NURSE | GP, WRITE, "pictures",
+     "Of an acquired retinography: a list of what its pictures are. Each names record (\"R-3\") and picture (1), and"
+     " either laterality (R or L) and field (macula, disc or other), or exclude: the reason to leave it out. The newest"
+     " counts."},
+    {"PUT", "/v1/studies/{}/pupil", api_study_pupil, NURSE | GP, WRITE, "dilated agents degree_mm",
+     "Of an acquired retinography: whether the pupils are dilated (true or false), with which agents (a list of"
+     " tropicamide, phenylephrine, cyclopentolate, atropine) and to what width, a text as \"6.5\"."},
     {"POST", "/v1/studies/{}/cancel", api_study_cancel, NURSE | GP, WRITE, "reason",
      "Without a reason: cancels the running acquisition. With one: cancels the study, unless it is acquiring."},
     {"POST", "/v1/studies/{}/repeat", api_study_repeat, NURSE | GP, WRITE, "reason",
      "Sets the records aside and starts over."},
     {"POST", "/v1/studies/{}/accept", api_study_accept, NURSE | GP, WRITE, "confirm comment height_cm",
-     "Sends the study to the reading queue; a record with points to check needs confirm."},
+     "Sends the study to the reading queue; a record with points to check needs confirm, and so"
+     " does a retinography with a view missing or repeated. Its pictures are labelled first, and the pupil recorded."},
     {"POST", "/v1/studies/{}/claim", api_study_claim, GP, WRITE, "",
      "Takes the study for interpretation: a token, for a time."},
     {"POST", "/v1/studies/{}/release", api_study_release, GP, WRITE, "token", "Gives the study back to the queue."},
@@ -63,6 +75,10 @@ static const struct route {
      "A record, less what the caller's role does not get."},
     {"GET", "/v1/records/{}/channels", api_record_channels, NURSE | GP | ADMIN | LGC, READ, NULL,
      "Its samples: u32 length of a JSON header, the header, padding to 4, then int16; all little endian."},
+    {"GET", "/v1/records/{}/preview", api_record_preview, NURSE | GP | ADMIN | LGC, READ, NULL,
+     "Picture ?n= of a record (1), smaller and made anew from its pixels: JPEG."},
+    {"GET", "/v1/records/{}/picture", api_record_picture, GP, READ, NULL,
+     "Picture ?n= of a record (1), byte for byte as the camera gave it."},
     {"GET", "/v1/unmatched", api_unmatched, NURSE | GP | ADMIN, READ, NULL,
      "The tray: readings that belong to no patient, newest first."},
     {"GET", "/v1/unmatched/{}", api_unmatched_get, NURSE | GP | ADMIN, READ, NULL,
@@ -91,8 +107,29 @@ static const struct route {
 
 /* ---- pieces for the handlers ---- */
 
+/* Every member is one of `fields`. */
+static enum problem check_members(struct api_call *call, json_t *object, const char *fields) {
+  const char *key;
+  json_t *value;
+  json_object_foreach(object, key, value) {
+    size_t n = strlen(key);
+    const char *at = n && !strchr(key, ' ') ? strstr(fields, key) : NULL;
+    while (at && ((at != fields && at[-1] != ' ') || (at[n] && at[n] != ' ')))
+      at = strstr(at + 1, key);
+    if (!at) {
+      call->field = key;
+      return P_unknown_field;
+    }
+  }
+  return P_OK;
+}
+
+static const json_t *api_object(const struct api_call *call) {
+  return call->item ? call->item : call->body;
+}
+
 enum problem api_text(struct api_call *call, const char *name, size_t max, bool required, const char **ret) {
-  const json_t *value = json_object_get(call->body, name);
+  const json_t *value = json_object_get(api_object(call), name);
   call->field = name;
   if (!value || json_is_null(value)) {
     *ret = NULL;
@@ -108,16 +145,33 @@ enum problem api_number(struct api_call *call, const char *name, int64_t min, in
                         int64_t *ret) {
   call->field = name;
   *ret = otherwise;
-  if (!json_object_get(call->body, name))
+  if (!json_object_get(api_object(call), name))
     return P_OK;
-  return json_int(call->body, name, min, max, ret) < 0 ? P_invalid_field : P_OK;
+  return json_int(api_object(call), name, min, max, ret) < 0 ? P_invalid_field : P_OK;
 }
 
 enum problem api_bool(struct api_call *call, const char *name, bool *ret) {
-  const json_t *value = json_object_get(call->body, name);
+  const json_t *value = json_object_get(api_object(call), name);
   call->field = name;
   *ret = json_is_true(value);
   return !value || json_is_boolean(value) ? P_OK : P_invalid_field;
+}
+
+enum problem api_items(struct api_call *call, const char *name, size_t min, size_t max, size_t *ret) {
+  const json_t *value = json_object_get(call->body, name);
+  call->field = name;
+  *ret = json_array_size(value);
+  if (!value || json_is_null(value))
+    return min ? P_missing_field : P_OK;
+  return json_is_array(value) && *ret >= min && *ret <= max ? P_OK : P_invalid_field;
+}
+
+enum problem api_item(struct api_call *call, const char *name, size_t i, const char *fields) {
+  call->item = json_array_get(json_object_get(call->body, name), i);
+  call->list = name;
+  call->place = i;
+  call->field = "";
+  return json_is_object(call->item) ? check_members(call, call->item, fields) : P_invalid_field;
 }
 
 enum problem api_limit(struct api_call *call, int *ret) {
@@ -182,15 +236,25 @@ static void answer_json(struct http_request *q, int status, const char *type, js
   json_decref(value);
 }
 
-static void answer_problem(struct http_request *q, enum problem p, const char *field) {
+/* The member that a problem is about: "name", "list[2].name", "list[2]", or NULL. */
+static json_t *field_json(const struct api_call *call) {
+  const char *name = call->field;
+  if (!name || !call->item)
+    return name ? json_string(name) : NULL;
+  return json_sprintf("%s[%zu]%s%s", call->list, call->place, *name ? "." : "", name);
+}
+
+/* Takes field. */
+static void answer_problem(struct http_request *q, enum problem p, json_t *field) {
   char type[80];
   snprintf(type, sizeof type, "urn:asaleed:problem:%s", problem_code(p));
   json_t *body = json_pack("{s:s, s:s, s:i, s:s, s:s}", "code", problem_code(p), "detail", problem_detail(p), "status",
                            problem_status(p), "title", problem_title(p), "type", type);
   /* not_found with a member: what it names does not exist; without one it is the path. */
   if (body && field && (p == P_unknown_field || p == P_missing_field || p == P_invalid_field || p == P_not_found))
-    json_object_set_new(body, "field", json_string(field));
-  q->etag[0] = 0;
+    json_object_set(body, "field", field);
+  json_decref(field);
+  q->etag[0] = q->file[0] = 0;
   answer_json(q, problem_status(p), "application/problem+json", body);
 }
 
@@ -242,19 +306,7 @@ static enum problem read_body(struct api_call *call, const char *fields) {
     return r == -ENOMEM ? P_overloaded : P_bad_request;
   if (!call->body && !(call->body = json_object()))
     return P_overloaded;
-  const char *key;
-  json_t *value;
-  json_object_foreach(call->body, key, value) {
-    size_t n = strlen(key);
-    const char *at = n && !strchr(key, ' ') ? strstr(fields, key) : NULL;
-    while (at && ((at != fields && at[-1] != ' ') || (at[n] && at[n] != ' ')))
-      at = strstr(at + 1, key);
-    if (!at) {
-      call->field = key;
-      return P_unknown_field;
-    }
-  }
-  return P_OK;
+  return check_members(call, call->body, fields);
 }
 
 /* ---- idempotency ---- */
@@ -405,7 +457,7 @@ void api_handle(struct http_request *q, void *arg) {
   struct api_call call = {.api = arg, .http = q, .status = 200};
   enum problem p = run(&call);
   if (p != P_OK)
-    answer_problem(q, p, call.field);
+    answer_problem(q, p, field_json(&call));
   else if (call.answer)
     answer_json(q, call.status, "application/json", json_incref(call.answer));
   json_decref(call.body);

@@ -40,6 +40,9 @@ struct api_call {
   json_t *body;                /* of POST and PUT: an object */
   char id[PATIENT_ID_MAX + 1]; /* the {id} of the path */
   const char *field;           /* the member the problem is about, or NULL */
+  json_t *item;                /* the object of a list that is being read (api_item), or NULL */
+  const char *list;            /* the list's name */
+  size_t place;                /* and its place there, from 0 */
   int status;                  /* 200 unless a handler says otherwise */
   json_t *answer;              /* owned */
 };
@@ -53,6 +56,11 @@ enum problem api_text(struct api_call *call, const char *name, size_t max, bool 
 enum problem api_number(struct api_call *call, const char *name, int64_t min, int64_t max, int64_t otherwise,
                         int64_t *ret);
 enum problem api_bool(struct api_call *call, const char *name, bool *ret);
+/* A member that is a list, absent when min is 0: how many there are. */
+enum problem api_items(struct api_call *call, const char *name, size_t min, size_t max, size_t *ret);
+/* From now on the three above read the i-th of that list, an object whose members are among `fields`; a problem then
+ * names "list[i].member". */
+enum problem api_item(struct api_call *call, const char *name, size_t i, const char *fields);
 /* Query parameters of lists. */
 enum problem api_limit(struct api_call *call, int *ret);
 /* "S-12" with its letter checked. */
@@ -84,6 +92,9 @@ enum problem api_orders(struct api_call *call);
 enum problem api_order_get(struct api_call *call);
 enum problem api_study_get(struct api_call *call);
 enum problem api_study_acquire(struct api_call *call);
+enum problem api_study_finish(struct api_call *call);
+enum problem api_study_pictures(struct api_call *call);
+enum problem api_study_pupil(struct api_call *call);
 enum problem api_study_cancel(struct api_call *call);
 enum problem api_study_repeat(struct api_call *call);
 enum problem api_study_accept(struct api_call *call);
@@ -96,6 +107,8 @@ enum problem api_queue(struct api_call *call);
 /* api_record.c */
 enum problem api_record_get(struct api_call *call);
 enum problem api_record_channels(struct api_call *call);
+enum problem api_record_preview(struct api_call *call);
+enum problem api_record_picture(struct api_call *call);
 enum problem api_unmatched(struct api_call *call);
 enum problem api_unmatched_get(struct api_call *call);
 /* api_spirometry.c */

@@ -130,6 +130,99 @@ enum problem api_record_channels(struct api_call *call) {
   return P_OK;
 }
 
+/* ---- pictures ---- */
+
+/* ?n= of a record: the hash of the picture, or of its preview. */
+static enum problem picture_find(struct api_call *call, struct found *f, bool preview, int64_t *ret_id, uint64_t *ret_n,
+                                 char ret_sha256[static HASH_TEXT]) {
+  const char *text = http_query(call->http, "n");
+  *ret_n = 1;
+  enum problem p = find(call, f, ret_id);
+  if (p == P_OK && text && str_to_u64(text, 1, ACQ_PICTURES_MAX, ret_n) < 0) {
+    call->field = "n";
+    return P_invalid_field;
+  }
+  if (p != P_OK)
+    return p;
+  struct rows r =
+      store_query(call->api->store, "SELECT iif(?3, preview, sha256) FROM picture WHERE record = ?1 AND number = ?2",
+                  "iii", *ret_id, (int64_t)*ret_n, (int64_t)preview);
+  p = rows_next(&r) && !rows_is_null(&r, 0) && str_copy(ret_sha256, HASH_TEXT, rows_text(&r, 0)) ? P_OK : P_not_found;
+  int err = rows_finish(&r);
+  return err < 0 ? problem_of_errno(err) : p;
+}
+
+/* The bytes of an artefact, as they are. */
+static enum problem answer_bytes(struct api_call *call, const char *sha256, const char *type) {
+  uint8_t *bytes;
+  size_t n;
+  struct http_request *q = call->http;
+  int r = artefact_get(call->api->artefacts, sha256, ACQ_BLOB_MAX, &bytes, &n);
+  if (r < 0)
+    return problem_of_errno(r);
+  buf_finish(&q->answer);
+  q->answer = (struct buf){.data = bytes, .len = n, .cap = n, .max = q->answer.max}; /* its owner from now on */
+  snprintf(q->etag, sizeof q->etag, "\"%.28s\"", sha256);
+  q->status = 200;
+  q->type = type;
+  return P_OK;
+}
+
+enum problem api_record_preview(struct api_call *call) {
+  struct found f;
+  int64_t id;
+  uint64_t n;
+  char sha256[HASH_TEXT];
+  if (!mask_shows(call->caller.role, PART_ACQUIRED))
+    return P_forbidden;
+  enum problem p = picture_find(call, &f, true, &id, &n, sha256);
+  return p == P_OK ? answer_bytes(call, sha256, "image/jpeg") : p;
+}
+
+/* What the record says of a picture's format, as a type and as the end of a file's name. */
+static void picture_type(const json_t *record, uint64_t n, const char **ret_type, const char **ret_end) {
+  static const char *const types[][3] = {{"jpeg", "image/jpeg", "jpg"},
+                                         {"jpeg-progressive", "image/jpeg", "jpg"},
+                                         {"png", "image/png", "png"},
+                                         {"tiff", "image/tiff", "tif"}};
+  const json_t *pictures = json_object_get(json_object_get(record, "acquired"), "pictures"), *picture;
+  const char *format = NULL;
+  size_t i;
+  json_array_foreach(pictures, i, picture) {
+    if (json_integer_value(json_object_get(picture, "number")) == (json_int_t)n)
+      format = json_text(picture, "format");
+  }
+  *ret_type = "application/octet-stream";
+  *ret_end = "bin";
+  for (size_t k = 0; format && k < sizeof types / sizeof *types; k++)
+    if (!strcmp(types[k][0], format)) {
+      *ret_type = types[k][1];
+      *ret_end = types[k][2];
+    }
+}
+
+/* The camera's file has texts in it that the camera chose. */
+enum problem api_record_picture(struct api_call *call) {
+  struct found f;
+  int64_t id;
+  uint64_t n;
+  char sha256[HASH_TEXT];
+  const char *type, *end;
+  _json_cleanup_ json_t *record = NULL;
+  if (!mask_shows(call->caller.role, PART_DEVICE) || !mask_shows(call->caller.role, PART_STATEMENTS))
+    return P_forbidden;
+  enum problem p = picture_find(call, &f, false, &id, &n, sha256);
+  if (p == P_OK)
+    p = load(call, &f, &record);
+  if (p != P_OK)
+    return p;
+  picture_type(record, n, &type, &end);
+  p = answer_bytes(call, sha256, type);
+  if (p == P_OK)
+    snprintf(call->http->file, sizeof call->http->file, "R-%lld-%d.%s", (long long)id, (int)n, end);
+  return p;
+}
+
 /* ---- the tray ---- */
 
 #define STRAY_COLUMNS                                                              \

@@ -1,6 +1,7 @@
 /* Patients, orders, studies, the reading queue. */
 #include "api.h"
 
+#include "fundus.h"
 #include "mask.h"
 #include "str.h"
 #include "wall.h"
@@ -10,6 +11,7 @@
 
 #define REASON_MAX 500
 #define REPORT_MAX 20000
+#define LABELS_MAX 128 /* in one request */
 
 /* ---- patients ---- */
 
@@ -156,6 +158,15 @@ static enum problem spirometry_json(struct api_call *call, const struct study *y
   return p;
 }
 
+static enum problem fundus_json_of(struct api_call *call, const struct study *y, json_t *study) {
+  json_t *fundus;
+  const bool texts = mask_shows(call->caller.role, PART_IDENTITY); /* free text about the patient */
+  int r = fundus_json(call->api->store, y->id, &call->api->rules.views, texts, &fundus);
+  if (r == 0 && json_object_set_new(study, "fundus", fundus) < 0)
+    r = -ENOMEM;
+  return problem_of_errno(r);
+}
+
 static enum problem study_json(struct api_call *call, const struct study *y, json_t **ret) {
   struct patient patient;
   char ref[32], order[32];
@@ -194,6 +205,8 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
   p = r < 0 ? problem_of_errno(r) : study ? P_OK : P_overloaded;
   if (p == P_OK && act_modality(y->act) == ACQ_SPIROMETRY)
     p = spirometry_json(call, y, study);
+  if (p == P_OK && act_modality(y->act) == ACQ_FUNDUS)
+    p = fundus_json_of(call, y, study);
   if (p != P_OK) {
     json_decref(study);
     return p;
@@ -342,11 +355,23 @@ static enum problem take_height(struct api_call *call, struct study *y) {
   return p == P_OK ? study_find(call->api->store, y->id, y) : p;
 }
 
+/* A member "pictures", or as many as there are views missing. */
+static enum problem take_pictures(struct api_call *call, const struct study *y, uint16_t *ret) {
+  int64_t n;
+  *ret = 0;
+  enum problem p = api_number(call, "pictures", 1, ACQ_PICTURES_MAX, 0, &n);
+  if (p != P_OK || act_modality(y->act) != ACQ_FUNDUS)
+    return p != P_OK ? p : n ? P_invalid_field : P_OK;
+  *ret = (uint16_t)n;
+  return n ? P_OK : problem_of_errno(fundus_wanted(call->api->store, y->id, &call->api->rules.views, ret));
+}
+
 enum problem api_study_acquire(struct api_call *call) {
   struct study y;
   const char *device, *phase_text;
   enum acq_phase phase = ACQ_NO_PHASE;
   int64_t seconds;
+  uint16_t pictures;
   enum problem p = find(call, &y);
   if (p == P_OK)
     p = api_text(call, "device", 63, true, &device);
@@ -357,13 +382,90 @@ enum problem api_study_acquire(struct api_call *call) {
   if (p == P_OK && phase_text && (act_modality(y.act) != ACQ_SPIROMETRY || !(phase = acq_phase_find(phase_text))))
     p = P_invalid_field;
   if (p == P_OK)
+    p = take_pictures(call, &y, &pictures);
+  if (p == P_OK)
     p = take_height(call, &y);
   if (p == P_OK)
-    p = session_start(call->api->sessions, &call->caller, &y, device, (uint32_t)seconds, phase);
+    p = session_start(call->api->sessions, &call->caller, &y, device, (uint32_t)seconds, phase, pictures);
   if (p != P_OK)
     return p;
   call->status = 202;
   return answer_study(call, &y);
+}
+
+enum problem api_study_finish(struct api_call *call) {
+  struct study y;
+  enum problem p = find(call, &y);
+  if (p == P_OK)
+    p = session_finish(call->api->sessions, &call->caller, &y);
+  return p == P_OK ? answer_study(call, &y) : p;
+}
+
+/* The i-th of "pictures": one picture, and what it is or why it is left out. */
+static enum problem take_label(struct api_call *call, size_t i, struct fundus_label *ret) {
+  const char *record;
+  enum problem p = api_item(call, "pictures", i, "record picture laterality field exclude");
+  if (p == P_OK)
+    p = api_text(call, "record", STR_REF_MAX, true, &record);
+  if (p == P_OK && !api_id(record, 'R', &ret->record))
+    p = P_invalid_field;
+  if (p == P_OK)
+    p = api_number(call, "picture", 1, ACQ_PICTURES_MAX, 0, &ret->number);
+  if (p == P_OK && !ret->number)
+    p = P_missing_field;
+  if (p == P_OK)
+    p = api_text(call, "exclude", FUNDUS_REASON_MAX, false, &ret->excluded);
+  if (p == P_OK && ret->excluded && !*ret->excluded)
+    p = P_invalid_field;
+  if (p == P_OK)
+    p = api_text(call, "laterality", 1, !ret->excluded, &ret->laterality);
+  if (p == P_OK && ret->laterality && (ret->excluded || !conf_is_laterality(ret->laterality)))
+    p = P_invalid_field;
+  if (p == P_OK)
+    p = api_text(call, "field", 16, !ret->excluded, &ret->field);
+  if (p == P_OK && ret->field && (ret->excluded || !conf_is_field(ret->field)))
+    p = P_invalid_field;
+  return p;
+}
+
+enum problem api_study_pictures(struct api_call *call) {
+  struct study y;
+  struct fundus_label labels[LABELS_MAX];
+  size_t n, at = 0;
+  const char *field = NULL;
+  enum problem p = find(call, &y);
+  if (p == P_OK)
+    p = api_items(call, "pictures", 1, LABELS_MAX, &n);
+  for (size_t i = 0; p == P_OK && i < n; i++)
+    p = take_label(call, i, &labels[i]);
+  if (p == P_OK)
+    p = fundus_label(call->api->store, &call->caller, &y, labels, n, &at, &field);
+  if (field) {
+    call->item = json_array_get(json_object_get(call->body, "pictures"), at);
+    call->place = at;
+    call->field = field;
+  }
+  return p == P_OK ? moved(call, &y) : p;
+}
+
+enum problem api_study_pupil(struct api_call *call) {
+  struct study y;
+  struct fundus_pupil pupil = {0};
+  enum problem p = find(call, &y);
+  if (p == P_OK)
+    p = api_bool(call, "dilated", &pupil.dilated);
+  if (p == P_OK && !json_object_get(call->body, "dilated"))
+    p = P_missing_field;
+  if (p == P_OK)
+    p = api_items(call, "agents", 0, FUNDUS_AGENTS_MAX, &pupil.n_agents);
+  for (size_t i = 0; p == P_OK && i < pupil.n_agents; i++)
+    if (!(pupil.agents[i] = json_string_value(json_array_get(json_object_get(call->body, "agents"), i))))
+      p = P_invalid_field;
+  if (p == P_OK)
+    p = api_text(call, "degree_mm", 8, false, &pupil.degree_mm);
+  if (p == P_OK)
+    p = fundus_pupil(call->api->store, &call->caller, &y, &pupil, &call->field);
+  return p == P_OK ? moved(call, &y) : p;
 }
 
 /* Two acts, told apart by the reason and not by how far the instrument happens to be: without one the acquisition is

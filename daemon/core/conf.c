@@ -13,7 +13,7 @@
 
 #define LINE_MAX_BYTES 1024
 
-enum kind { TEXT, PATH, NUMBER, LISTEN, LEVEL, CALIBRATION, YES_NO, KINDS };
+enum kind { TEXT, PATH, NUMBER, LISTEN, LEVEL, CALIBRATION, YES_NO, VIEWS, KINDS };
 
 /* The words of a key that takes one of a few; the value is the place in the list. */
 static const char *const words[KINDS][6] = {
@@ -42,8 +42,10 @@ static const struct key keys[] = {
     {"queue", "claim-minutes", NUMBER, FIELD(struct conf, claim_minutes), 1, 24 * 60},
     {"queue", "due-hours-ecg", NUMBER, FIELD(struct conf, due_hours_ecg), 1, 24 * 365},
     {"queue", "due-hours-spirometry", NUMBER, FIELD(struct conf, due_hours_spirometry), 1, 24 * 365},
+    {"queue", "due-hours-fundus", NUMBER, FIELD(struct conf, due_hours_fundus), 1, 24 * 365},
     {"queue", "due-hours-measurement", NUMBER, FIELD(struct conf, due_hours_measurement), 1, 24 * 365},
     {"spirometry", "reference-values", YES_NO, FIELD(struct conf, reference_values), 0, 0},
+    {"fundus", "views", VIEWS, FIELD(struct conf, views), 0, 0},
     {"device", "driver", TEXT, FIELD(struct conf_device, driver), 0, 0},
     {"device", "label", TEXT, FIELD(struct conf_device, label), 0, 0},
     {"device", "usb-serial", TEXT, FIELD(struct conf_device, usb_serial), 0, 0},
@@ -69,8 +71,10 @@ void conf_defaults(struct conf *c) {
                      .claim_minutes = 30,
                      .due_hours_ecg = 24,
                      .due_hours_spirometry = 72,
+                     .due_hours_fundus = 72,
                      .due_hours_measurement = 72,
-                     .reference_values = true};
+                     .reference_values = true,
+                     .views = {{{"R", "macula"}, {"R", "disc"}, {"L", "macula"}, {"L", "disc"}}, 4}};
   str_copy(c->store, sizeof c->store, "/var/lib/asaleed");
   str_copy(c->socket, sizeof c->socket, "/run/asaleed/api.sock");
   str_copy(c->driver_program, sizeof c->driver_program, "/usr/libexec/asaleed/asaleed-driver");
@@ -121,6 +125,47 @@ static void choose(struct reader *r, const struct key *k, const char *value, int
   wrong(r, "%s: %s is expected", k->name, expected);
 }
 
+bool conf_is_laterality(const char *text) {
+  return !strcmp(text, "L") || !strcmp(text, "R");
+}
+
+bool conf_is_field(const char *text) {
+  return !strcmp(text, "macula") || !strcmp(text, "disc") || !strcmp(text, "other");
+}
+
+/* "R:macula" */
+static bool view_parse(char *word, struct conf_view *ret) {
+  char *colon = strchr(word, ':');
+  if (!colon)
+    return false;
+  *colon = 0;
+  return conf_is_laterality(word) && conf_is_field(colon + 1) &&
+         str_copy(ret->laterality, sizeof ret->laterality, word) && str_copy(ret->field, sizeof ret->field, colon + 1);
+}
+
+static void take_views(struct reader *r, const struct key *k, const char *value) {
+  struct conf_views views = {.n = 0};
+  char text[LINE_MAX_BYTES], *rest = text;
+  str_copy(text, sizeof text, value);
+  for (char *word; (word = strtok_r(rest, " ", &rest));) {
+    struct conf_view view = {0};
+    char shown[32];
+    snprintf(shown, sizeof shown, "%s", word);
+    if (!view_parse(word, &view))
+      return wrong(r, "%s: R or L, a colon, and macula, disc or other is expected, not \"%s\"", k->name, shown);
+    for (unsigned i = 0; i < views.n; i++) /* other fields there are many */
+      if (strcmp(view.field, "other") && !strcmp(views.list[i].laterality, view.laterality) &&
+          !strcmp(views.list[i].field, view.field))
+        return wrong(r, "%s: %s is given twice", k->name, shown);
+    if (views.n == CONF_VIEWS_MAX)
+      return wrong(r, "%s: more than %d views", k->name, CONF_VIEWS_MAX);
+    views.list[views.n++] = view;
+  }
+  if (!views.n)
+    return wrong(r, "%s: at least one view is expected, as R:macula", k->name);
+  r->conf->views = views;
+}
+
 static void take(struct reader *r, const struct key *k, const char *value) {
   char *base = r->device ? (char *)r->device : (char *)r->conf;
   uint64_t number;
@@ -140,6 +185,9 @@ static void take(struct reader *r, const struct key *k, const char *value) {
       wrong(r, "%s: a loopback address and port is expected, as 127.0.0.1:8430", k->name);
     else if (!str_copy(base + k->at, k->size, value))
       wrong(r, "%s: longer than %zu bytes", k->name, k->size - 1);
+    break;
+  case VIEWS:
+    take_views(r, k, value);
     break;
   case NUMBER:
     if (str_to_u64(value, k->min, k->max, &number) < 0)

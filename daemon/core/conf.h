@@ -27,6 +27,21 @@ struct conf_device {
   char where[CONF_PATH_MAX + 16]; /* file:line, for messages */
 };
 
+/* A view of a retinography that the site's protocol asks for: one field of one eye. */
+struct conf_view {
+  char laterality[2]; /* "L", "R" */
+  char field[8];      /* "macula", "disc", "other" */
+};
+#define CONF_VIEWS_MAX 16
+
+struct conf_views {
+  struct conf_view list[CONF_VIEWS_MAX]; /* macula and disc at most once an eye */
+  unsigned n;                            /* 1.. */
+};
+
+bool conf_is_laterality(const char *text);
+bool conf_is_field(const char *text);
+
 struct conf {
   char store[CONF_PATH_MAX];
   char socket[CONF_PATH_MAX]; /* "" when systemd passes the socket or only TCP is wanted */
@@ -35,9 +50,10 @@ struct conf {
   char devices_dir[CONF_PATH_MAX];
   char messages[CONF_PATH_MAX];
   int log_level;
-  uint32_t claim_minutes;                                              /* a claim ends by itself after that */
-  uint32_t due_hours_ecg, due_hours_spirometry, due_hours_measurement; /* from acceptance to the due time */
-  int reference_values; /* bool: predicted values, limits and z-scores for the GP */
+  uint32_t claim_minutes; /* a claim ends by itself after that */
+  uint32_t due_hours_ecg, due_hours_spirometry, due_hours_fundus, due_hours_measurement; /* from acceptance on */
+  int reference_values;    /* bool: predicted values, limits and z-scores for the GP */
+  struct conf_views views; /* of a retinography */
   struct conf_device devices[CONF_DEVICES_MAX];
   unsigned n_devices;
 };

@@ -5,6 +5,7 @@
 #include "wall.h"
 #include <errno.h>
 #include <microhttpd.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -122,6 +123,11 @@ static struct MHD_Response *make_response(struct http_request *q) {
     MHD_add_response_header(r, "Content-Type", q->type);
   if (q->etag[0])
     MHD_add_response_header(r, "ETag", q->etag);
+  if (q->file[0]) {
+    char disposition[80];
+    snprintf(disposition, sizeof disposition, "attachment; filename=\"%s\"", q->file);
+    MHD_add_response_header(r, "Content-Disposition", disposition);
+  }
   if (q->allow)
     MHD_add_response_header(r, "Allow", q->allow);
   if (q->replayed)

@@ -34,6 +34,7 @@ struct http_request {
   struct buf answer;
   char etag[32];     /* "" = none */
   const char *allow; /* a constant; NULL = none */
+  char file[32];     /* what it is saved as, plain ASCII; "" = it is shown */
   bool replayed;
   bool answered, suspended, given; /* http.c's own */
   struct http_request *next_suspended;

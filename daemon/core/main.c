@@ -345,7 +345,9 @@ static int open_parts(struct program *p) {
   a->rules = (struct worklist_rules){.claim_minutes = p->conf.claim_minutes,
                                      .due_hours = {[ACQ_ECG] = p->conf.due_hours_ecg,
                                                    [ACQ_SPIROMETRY] = p->conf.due_hours_spirometry,
-                                                   [ACQ_MEASUREMENT] = p->conf.due_hours_measurement}};
+                                                   [ACQ_FUNDUS] = p->conf.due_hours_fundus,
+                                                   [ACQ_MEASUREMENT] = p->conf.due_hours_measurement},
+                                     .views = p->conf.views};
   struct sessions_parts parts = {.event = p->event,
                                  .store = a->store,
                                  .artefacts = a->artefacts,

@@ -22,7 +22,7 @@ struct session {
   struct sessions *all;
   struct session *next;
   int64_t id, study; /* acquisition row, study row */
-  bool redecode, cancelled;
+  bool redecode, cancelled, finishing;
   struct wire_order order;
   struct driver_info driver;
   char device_id[64];
@@ -155,6 +155,8 @@ static void on_said(void *arg, const struct wire_message *m) {
     hub_publish(x->all->parts.hub, x->study, "identity",
                 json_pack("{s:s, s:s}", "device", x->device_id, "label", x->label));
     worker_begin(x->worker);
+    if (x->finishing)
+      worker_finish(x->worker);
     break;
   case WIRE_PROGRESS:
     x->progress = m->progress;
@@ -622,7 +624,7 @@ static void on_redecode_durable(void *arg, int result) {
 /* ---- the beginning ---- */
 
 enum problem session_start(struct sessions *s, const struct caller *c, struct study *study, const char *device_id,
-                           uint32_t seconds, enum acq_phase phase) {
+                           uint32_t seconds, enum acq_phase phase, uint16_t pictures) {
   struct device *device = devices_find(s->parts.devices, device_id);
   const struct driver_info *driver = device ? devices_driver(s->parts.devices, device->conf.driver) : NULL;
   enum study_state to;
@@ -657,7 +659,8 @@ enum problem session_start(struct sessions *s, const struct caller *c, struct st
                                            .started_us = now.us,
                                            .offset_minutes = now.offset_minutes,
                                            .modality = modality,
-                                           .phase = modality == ACQ_SPIROMETRY && !phase ? ACQ_BASELINE : phase}};
+                                           .phase = modality == ACQ_SPIROMETRY && !phase ? ACQ_BASELINE : phase,
+                                           .pictures = pictures}};
   str_copy(x->order.driver, sizeof x->order.driver, driver->name);
   str_copy(x->order.node, sizeof x->order.node, device->node);
   str_copy(x->device_id, sizeof x->device_id, device_id);
@@ -665,11 +668,11 @@ enum problem session_start(struct sessions *s, const struct caller *c, struct st
   struct actor by = caller_actor(c);
   int r = store_run(s->parts.store,
                     "INSERT INTO acquisition(study, device, driver, driver_version, program, node, seconds, started,"
-                    " offset_minutes, phase, calibration, calibration_state, by, patient_version)"
-                    " SELECT ?,?,?,?,?,?,?,?,?,?,nullif(?, 0),?,?, version FROM patient WHERE id = ?",
-                    "itttttiiitittt", study->id, device_id, driver->name, driver->version, PROGRAM, device->node,
+                    " offset_minutes, phase, pictures, calibration, calibration_state, by, patient_version)"
+                    " SELECT ?,?,?,?,?,?,?,?,?,?,nullif(?, 0),nullif(?, 0),?,?, version FROM patient WHERE id = ?",
+                    "itttttiiitiittt", study->id, device_id, driver->name, driver->version, PROGRAM, device->node,
                     (int64_t)x->order.order.seconds, now.us, (int64_t)now.offset_minutes,
-                    acq_phase_name(x->order.order.phase), calibration.id,
+                    acq_phase_name(x->order.order.phase), (int64_t)pictures, calibration.id,
                     modality == ACQ_SPIROMETRY ? calibration_state_name(calibration.state) : NULL, caller_person(c),
                     study->patient);
   x->id = r < 0 ? 0 : store_last_id(s->parts.store);
@@ -703,6 +706,23 @@ enum problem session_cancel(struct sessions *s, const struct caller *c, struct s
   return problem_of_errno(r);
 }
 
+enum problem session_finish(struct sessions *s, const struct caller *c, const struct study *study) {
+  struct session *x = session_of(s, study->id);
+  char ref[32];
+  if (!(c->role & (ROLE_NURSE | ROLE_GP)))
+    return P_forbidden;
+  if (study->state != ACQUIRING || !x || x->ended || x->order.order.modality != ACQ_FUNDUS)
+    return P_wrong_state;
+  /* A worker that has not been told to begin learns it right after that. */
+  if (x->identified && worker_finish(x->worker) == -EAGAIN)
+    return P_overloaded;
+  x->finishing = true;
+  struct actor by = caller_actor(c);
+  str_ref('S', study->id, ref);
+  return problem_of_errno(
+      audit_add(s->parts.store, &by, "acquisition.finish", ref, json_pack("{s:I}", "acquisition", (json_int_t)x->id)));
+}
+
 enum problem session_redecode(struct sessions *s, const struct caller *c, const struct study *study) {
   if (!(c->role & (ROLE_ADMIN | ROLE_GP)))
     return P_forbidden;
@@ -718,7 +738,8 @@ enum problem session_redecode(struct sessions *s, const struct caller *c, const 
   enum problem p = P_not_found;
   struct rows r =
       store_query(s->parts.store,
-                  "SELECT a.id, a.driver, a.seconds, a.started, a.offset_minutes, a.capture, a.phase FROM acquisition a"
+                  "SELECT a.id, a.driver, a.seconds, a.started, a.offset_minutes, a.capture, a.phase, a.pictures"
+                  " FROM acquisition a"
                   " JOIN record r ON r.acquisition = a.id AND r.id NOT IN (SELECT record FROM supersession)"
                   " WHERE a.study = ? AND a.capture IS NOT NULL ORDER BY a.id DESC LIMIT 1",
                   "i", study->id);
@@ -729,7 +750,8 @@ enum problem session_redecode(struct sessions *s, const struct caller *c, const 
                                         .started_us = rows_int(&r, 3),
                                         .offset_minutes = (int16_t)rows_int(&r, 4),
                                         .modality = act_modality(study->act),
-                                        .phase = rows_is_null(&r, 6) ? ACQ_NO_PHASE : acq_phase_find(rows_text(&r, 6))};
+                                        .phase = rows_is_null(&r, 6) ? ACQ_NO_PHASE : acq_phase_find(rows_text(&r, 6)),
+                                        .pictures = (uint16_t)rows_int(&r, 7)};
     p = driver && str_copy(x->capture_sha, sizeof x->capture_sha, rows_text(&r, 5)) ? P_OK : P_device_absent;
     if (driver)
       x->driver = *driver;

@@ -30,11 +30,13 @@ void sessions_close(struct sessions *s); /* kills what still runs */
 void sessions_recover(struct sessions *s);
 
 /* Inside the caller's act; the worker starts when that act is durable. seconds 0 = the driver's default; phase of a
- * spirometry, ACQ_NO_PHASE = baseline. */
+ * spirometry, ACQ_NO_PHASE = baseline; how many pictures of a retinography, 0 of anything else. */
 enum problem session_start(struct sessions *s, const struct caller *c, struct study *study, const char *device,
-                           uint32_t seconds, enum acq_phase phase);
+                           uint32_t seconds, enum acq_phase phase, uint16_t pictures);
 /* Cancels the study's running acquisition; its end comes as an event. */
 enum problem session_cancel(struct sessions *s, const struct caller *c, struct study *study);
+/* Nothing more will come: the retinography's running acquisition takes what there is, and ends with a record. */
+enum problem session_finish(struct sessions *s, const struct caller *c, const struct study *study);
 /* Inside the caller's act; once that is durable, decodes the study's newest capture again with the driver that is
  * installed now. The new record takes the old one's place if the study is still where nobody reads it. */
 enum problem session_redecode(struct sessions *s, const struct caller *c, const struct study *study);

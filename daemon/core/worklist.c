@@ -1,5 +1,6 @@
 #include "worklist.h"
 
+#include "fundus.h"
 #include "str.h"
 #include "wall.h"
 #include <errno.h>
@@ -68,8 +69,7 @@ json_t *study_event_json(const struct study *study) {
 }
 
 enum acq_modality act_modality(const char *act) {
-  enum acq_modality m = acq_modality_find(act);
-  return m == ACQ_FUNDUS ? 0 : m; /* an act is called like its modality */
+  return acq_modality_find(act); /* an act is called like its modality */
 }
 
 enum problem worklist_order(struct store *s, const struct caller *c, const char *patient, const char *act,
@@ -172,7 +172,10 @@ enum problem study_accept(struct store *s, const struct caller *c, const struct 
                           struct study *study, bool confirmed, const char *comment) {
   enum study_state to;
   enum problem p = study_next(study->state, EV_ACCEPT, c->role, &to);
-  if (p == P_OK && study->clean == 0 && !confirmed)
+  bool whole = true;
+  if (p == P_OK && act_modality(study->act) == ACQ_FUNDUS)
+    p = fundus_check(s, study->id, &rules->views, &whole);
+  if (p == P_OK && (study->clean == 0 || !whole) && !confirmed)
     p = P_confirmation_needed;
   if (p != P_OK)
     return p;
@@ -292,7 +295,8 @@ enum problem study_release(struct store *s, const struct caller *c, struct study
 }
 
 /* What the signature covers: the hash over the patient's identity as it is now (id and version), the hashes of the
- * records that stand, oldest first, and that of the aids that the reader was shown, if any. */
+ * records that stand, oldest first, that of the aids that the reader was shown, if any, and of a retinography which eye
+ * and field its pictures are and what is known of the pupil. */
 static int covers_hash(struct store *s, const struct study *study, const struct patient *patient, const char *aids,
                        char ret[static HASH_TEXT]) {
   _json_cleanup_ json_t *list = json_array();
@@ -306,13 +310,16 @@ static int covers_hash(struct store *s, const struct study *study, const struct 
   int err = rows_finish(&r);
   if (err == 0 && !whole)
     err = -ENOMEM;
+  _json_cleanup_ json_t *fundus = NULL;
+  if (err == 0 && act_modality(study->act) == ACQ_FUNDUS)
+    err = fundus_facts(s, study->id, &fundus);
   size_t n;
   char shown[HASH_TEXT] = "";
   if (aids)
     hash_sha256_text(aids, strlen(aids), shown);
   _json_cleanup_ json_t *covers =
-      json_pack("{s:s*, s:s, s:I, s:O}", "aids", aids ? shown : NULL, "patient", patient->id, "patient_version",
-                (json_int_t)patient->version, "records", list);
+      json_pack("{s:s*, s:O*, s:s, s:I, s:O}", "aids", aids ? shown : NULL, "fundus", fundus, "patient", patient->id,
+                "patient_version", (json_int_t)patient->version, "records", list);
   _free_cleanup_ char *text = json_canonical(covers, &n);
   if (err < 0 || !text)
     return err < 0 ? err : -ENOMEM;

@@ -3,6 +3,7 @@
 #ifndef ASALEED_WORKLIST_H
 #define ASALEED_WORKLIST_H
 
+#include "conf.h"
 #include "people.h"
 #include <asalee/record.h>
 
@@ -49,9 +50,10 @@ struct study {
 struct worklist_rules {
   uint32_t claim_minutes;
   uint32_t due_hours[ACQ_MEASUREMENT + 1]; /* by modality */
+  struct conf_views views;                 /* that a retinography is to have */
 };
 
-/* What an act is made with: "ecg", "spirometry", "measurement"; 0 for an act that is not known. */
+/* What an act is made with: "ecg", "spirometry", "fundus", "measurement"; 0 for an act that is not known. */
 enum acq_modality act_modality(const char *act);
 
 enum problem worklist_order(struct store *s, const struct caller *c, const char *patient, const char *act,

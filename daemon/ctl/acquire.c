@@ -102,14 +102,19 @@ static const json_t *new_record(const struct follow *f, const json_t *study) {
   return NULL;
 }
 
-static void tell_acquired(struct follow *f, const json_t *record) {
+static void tell_acquired(struct follow *f, const json_t *study_json, const json_t *record) {
+  const char *act = json_text(study_json, "act");
   bool clean = json_is_true(json_object_get(record, "clean"));
   const char *study = f->c->args[0];
   live_print(&f->live, "Enregistrement %s reçu%s.", json_text(record, "id"),
              clean ? "" : ", mais à vérifier avant de l'accepter");
   if (f->cancelled)
     live_print(&f->live, "Il était fini avant l'annulation.");
-  live_print(&f->live, "Suite : asaleectl %s %s", clean ? "accept" : "show", study);
+  if (act && !strcmp(act, "fundus"))
+    live_print(&f->live, "Suite : asaleectl show %s, puis asaleectl label %s %s/1 EYE FIELD", study, study,
+               json_text(record, "id"));
+  else
+    live_print(&f->live, "Suite : asaleectl %s %s", clean ? "accept" : "show", study);
 }
 
 static void tell_failed(struct follow *f, const json_t *study) {
@@ -157,7 +162,7 @@ static bool look(struct follow *f) {
   if (f->c->json)
     print_json(f->c->out, (const char *)a.body.data, a.body.len, f->c->tty);
   else if (acquired)
-    tell_acquired(f, record);
+    tell_acquired(f, a.json, record);
   return true;
 }
 
@@ -285,6 +290,8 @@ static int start(struct ctl *c, struct follow *f) {
     json_object_set_new(body, "seconds", json_integer((json_int_t)ctl_number(c, "seconds", 0)));
   if (ctl_option(c, "phase"))
     json_object_set_new(body, "phase", json_string(ctl_option(c, "phase")));
+  if (ctl_option(c, "pictures"))
+    json_object_set_new(body, "pictures", json_integer((json_int_t)ctl_number(c, "pictures", 0)));
   if (ctl_option(c, "height"))
     json_object_set_new(body, "height_cm", json_string(ctl_option(c, "height")));
   int r = api_post(c, body, &a, "/v1/studies/%s/acquire", c->args[0]);

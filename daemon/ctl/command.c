@@ -111,7 +111,42 @@ const struct ctl_command ctl_commands[] = {
                   .metavar = "baseline|pre|post",
                   .kind = KIND_CHOICE,
                   .help = "of a spirometry: before or after a bronchodilator (baseline: neither)"},
-                 HEIGHT}},
+                 HEIGHT,
+                 {.name = "pictures",
+                  .metavar = "N",
+                  .kind = KIND_NUMBER,
+                  .min = 1,
+                  .max = 32,
+                  .help = "of a retinography: how many (else those of the views that are missing)"}}},
+    {.path = "finish",
+     .summary = "Tell a running retinography that no more pictures will come.",
+     .run = cmd_finish,
+     .args = {STUDY}},
+    {.path = "label",
+     .summary = "Tell which eye and field a picture shows, or leave it out.",
+     .run = cmd_label,
+     .args = {STUDY,
+              {"PICTURE", KIND_PICTURE},
+              {"EYE", KIND_CHOICE, .optional = true, .choices = "right|left|droit|gauche|R|L"},
+              {"FIELD", KIND_CHOICE, .optional = true, .choices = "macula|disc|other"}},
+     .options = {{.name = "leave-out",
+                  .metavar = "REASON",
+                  .kind = KIND_TEXT,
+                  .help = "instead of EYE and FIELD: why the picture is left out"}}},
+    {.path = "pupil",
+     .summary = "Write down whether the pupils were dilated for a retinography.",
+     .run = cmd_pupil,
+     .args = {STUDY},
+     .options = {{.name = "undilated", .kind = KIND_NONE, .group = 1, .help = "they were not"},
+                 {.name = "dilated",
+                  .metavar = "AGENT[,AGENT]",
+                  .kind = KIND_TEXT,
+                  .group = 1,
+                  .help = "with tropicamide, phenylephrine, cyclopentolate or atropine"},
+                 {.name = "degree",
+                  .metavar = "MM",
+                  .kind = KIND_TEXT,
+                  .help = "how wide the dilated pupil is, in mm, as 6.5"}}},
     {.path = "cancel",
      .summary = "Cancel a running acquisition, or with a reason the study.",
      .run = cmd_cancel,
@@ -148,6 +183,16 @@ const struct ctl_command ctl_commands[] = {
                   .metavar = "FILE",
                   .kind = KIND_FILE,
                   .help = "write the samples there; - is standard output"}}},
+    {.path = "picture",
+     .summary = "Write one picture of a record to a file, as the camera gave it.",
+     .run = cmd_picture,
+     .args = {{"RECORD", KIND_RECORD}, {"N", KIND_NUMBER, .min = 1, .max = 32}},
+     .options = {{.name = "out",
+                  .metavar = "FILE",
+                  .kind = KIND_FILE,
+                  .required = true,
+                  .help = "write it there; - is standard output"},
+                 {.name = "preview", .help = "the smaller JPEG that was made of it instead"}}},
     {.path = "claim",
      .summary = "Claim a study for interpretation; prints the claim token.",
      .run = cmd_claim,
@@ -275,8 +320,12 @@ int ctl_usage(struct ctl *c, const char *format, ...) {
 
 int ctl_synopsis(struct buf *b, const struct ctl_command *command) {
   buf_text(b, command->path);
-  for (const struct ctl_argument *a = command->args; a->metavar; a++)
-    buf_format(b, a->kind == KIND_WORDS ? " [%s...]" : " %s", a->metavar);
+  for (const struct ctl_argument *a = command->args; a->metavar; a++) {
+    const bool opens = a->optional && !(a > command->args && a[-1].optional);
+    buf_format(b, a->kind == KIND_WORDS ? " [%s...]" : opens ? " [%s" : " %s", a->metavar);
+    if (a->optional && !a[1].optional)
+      buf_text(b, "]");
+  }
   char group = 0;
   for (const struct ctl_option *o = command->options; o->name; o++) {
     bool first = o->group && o->group != group, last = o->group && o[1].group != o->group;
@@ -573,6 +622,18 @@ static bool is_numbered(const char *value, const char *letters) {
          str_to_u64(value + 2, 1, INT64_MAX, &n) == 0;
 }
 
+/* R-12/1 */
+static bool is_picture(const char *value) {
+  char record[STR_REF_MAX];
+  size_t n = strcspn(value, "/");
+  uint64_t number;
+  if (n >= sizeof record || !value[n] || value[n + 1] == '0' || str_to_u64(value + n + 1, 1, 32, &number) < 0)
+    return false;
+  memcpy(record, value, n);
+  record[n] = 0;
+  return is_numbered(record, "R");
+}
+
 /* Why a value does not fit, in French, or NULL. */
 static const char *misfit(const char *value, enum ctl_kind kind, const struct ctl_option *o) {
   static const char id[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
@@ -613,6 +674,10 @@ static const char *misfit(const char *value, enum ctl_kind kind, const struct ct
     return is_numbered(value, "S") ? NULL : "un examen s'écrit S-12";
   case KIND_ITEM:
     return is_numbered(value, "SR") ? NULL : "un examen s'écrit S-12, un enregistrement R-12";
+  case KIND_RECORD:
+    return is_numbered(value, "R") ? NULL : "un enregistrement s'écrit R-12";
+  case KIND_PICTURE:
+    return is_picture(value) ? NULL : "une image s'écrit R-12/1";
   case KIND_CLAIM:
     return hash_is_text(value) ? NULL : "un jeton de lecture a 64 chiffres hexadécimaux";
   default:
@@ -620,15 +685,29 @@ static const char *misfit(const char *value, enum ctl_kind kind, const struct ct
   }
 }
 
-static int check_option(struct ctl *c, const struct ctl_option *o, const char *value) {
+/* `name` is what is told of the option, or of the argument. */
+static int check_value(struct ctl *c, const char *name, const struct ctl_option *o, const char *value) {
   const char *why = o->kind == KIND_NONE ? NULL : misfit(value, o->kind, o);
   if (!why)
     return CTL_OK;
   if (o->kind == KIND_CHOICE && *value)
-    return ctl_usage(c, "--%s : %s %s", o->name, why, o->metavar);
+    return ctl_usage(c, "%s : %s %s", name, why, o->metavar);
   if (o->kind == KIND_NUMBER && *value)
-    return ctl_usage(c, "--%s : %s %llu à %llu", o->name, why, (unsigned long long)o->min, (unsigned long long)o->max);
-  return ctl_usage(c, "--%s : %s", o->name, why);
+    return ctl_usage(c, "%s : %s %llu à %llu", name, why, (unsigned long long)o->min, (unsigned long long)o->max);
+  return ctl_usage(c, "%s : %s", name, why);
+}
+
+static int check_option(struct ctl *c, const struct ctl_option *o, const char *value) {
+  char name[64];
+  snprintf(name, sizeof name, "--%s", o->name);
+  return check_value(c, name, o, value);
+}
+
+static int check_argument(struct ctl *c, const struct ctl_argument *a, const char *value) {
+  char name[128];
+  snprintf(name, sizeof name, "%s « %.80s »", a->metavar, value);
+  const struct ctl_option as = {.metavar = a->choices, .kind = a->kind, .min = a->min, .max = a->max};
+  return check_value(c, name, &as, value);
 }
 
 struct given {
@@ -733,15 +812,15 @@ static int take_arguments(struct ctl *c, const struct line *l, int words) {
   size_t n = 0;
   for (const struct ctl_argument *a = c->command->args; a->metavar; a++) {
     do {
-      if (at == l->n_words && a->kind == KIND_WORDS)
+      if (at == l->n_words && (a->kind == KIND_WORDS || (a->optional && (a == c->command->args || !a[-1].optional))))
         return CTL_OK;
       if (at == l->n_words)
         return ctl_usage(c, "il manque %s (voir asaleectl %s --help)", a->metavar, c->command->path);
       if (n + 1 >= CTL_ARGS_MAX)
         return ctl_usage(c, "trop d'arguments");
-      const char *why = a->kind == KIND_WORDS ? NULL : misfit(l->words[at], a->kind, NULL);
-      if (why)
-        return ctl_usage(c, "%s « %.80s » : %s", a->metavar, l->words[at], why);
+      int r = a->kind == KIND_WORDS ? CTL_OK : check_argument(c, a, l->words[at]);
+      if (r != CTL_OK)
+        return r;
       c->args[n++] = l->words[at++];
     } while (a->kind == KIND_WORDS);
   }

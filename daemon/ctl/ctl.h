@@ -32,13 +32,15 @@ enum ctl_kind {
   KIND_CHOICE, /* one of the metavar's words, "a|b|c" */
   KIND_NUMBER, /* within min..max */
   KIND_DATE,
-  KIND_TIME,  /* RFC 3339, or a date */
-  KIND_ID,    /* [A-Za-z0-9._-], 1..64 */
-  KIND_NAME,  /* a user: visible ASCII, 1..64 */
-  KIND_STUDY, /* S-<n> */
-  KIND_ITEM,  /* S-<n> or R-<n> */
-  KIND_CLAIM, /* 64 hexadecimal digits */
-  KIND_WORDS, /* any number of words: the last argument only */
+  KIND_TIME,    /* RFC 3339, or a date */
+  KIND_ID,      /* [A-Za-z0-9._-], 1..64 */
+  KIND_NAME,    /* a user: visible ASCII, 1..64 */
+  KIND_STUDY,   /* S-<n> */
+  KIND_ITEM,    /* S-<n> or R-<n> */
+  KIND_RECORD,  /* R-<n> */
+  KIND_PICTURE, /* R-<n>/<n> */
+  KIND_CLAIM,   /* 64 hexadecimal digits */
+  KIND_WORDS,   /* any number of words: the last argument only */
 };
 
 struct ctl_option {
@@ -53,7 +55,11 @@ struct ctl_option {
 struct ctl_argument {
   const char *metavar;
   enum ctl_kind kind;
+  bool optional;       /* it and those after it: all of them or none */
+  const char *choices; /* of a KIND_CHOICE: "a|b|c" */
+  uint64_t min, max;   /* of a KIND_NUMBER */
 };
+#define CTL_COMMAND_ARGS_MAX 5 /* with the end */
 
 struct ctl;
 struct ctl_command {
@@ -61,7 +67,7 @@ struct ctl_command {
   const char *summary;
   int (*run)(struct ctl *c); /* an enum ctl_exit */
   bool local;                /* needs no daemon */
-  struct ctl_argument args[3];
+  struct ctl_argument args[CTL_COMMAND_ARGS_MAX];
   struct ctl_option options[CTL_OPTIONS_MAX];
 };
 
@@ -110,6 +116,8 @@ struct ctl_file {
 int ctl_file_open(struct ctl *c, struct ctl_file *f, const char *path);
 int ctl_file_commit(struct ctl *c, struct ctl_file *f, const void *bytes, size_t n); /* closes */
 void ctl_file_drop(struct ctl_file *f);
+/* The whole of it at once; "-" is standard output. */
+int ctl_write(struct ctl *c, const char *path, const void *bytes, size_t n);
 
 /* ---- exchange.c --------------------------------------------------------------------------------------------- */
 
@@ -128,8 +136,8 @@ struct api_request {
   const char *method, *target;
   json_t *body; /* taken; NULL for none */
   const char *if_match;
-  bool bytes; /* octets are expected, not JSON */
-  bool quiet; /* nothing is told: that is for the caller */
+  const char *bytes; /* the types "a/b, c/d" that are expected instead of JSON; NULL for JSON */
+  bool quiet;        /* nothing is told: that is for the caller */
 };
 
 /* CTL_OK: a 2xx answer. CTL_REFUSED: a problem. CTL_UNREACHED, CTL_USAGE. All but CTL_OK were told on err. */
@@ -184,8 +192,14 @@ int cmd_calibration_list(struct ctl *c);
 int cmd_reference_import(struct ctl *c);
 int cmd_reference_show(struct ctl *c);
 int cmd_unmatched_list(struct ctl *c);
+int cmd_label(struct ctl *c);
+int cmd_pupil(struct ctl *c);
+int cmd_finish(struct ctl *c);
+int cmd_picture(struct ctl *c);
 /* What a study's answer says of a spirometry; nothing for another. */
 void print_spirometry(FILE *f, const json_t *study);
+/* The same of a retinography. */
+void print_fundus(FILE *f, const json_t *study);
 int cmd_completion_bash(struct ctl *c);
 int cmd_help(struct ctl *c);
 

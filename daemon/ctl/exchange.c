@@ -61,9 +61,18 @@ void api_headers(const struct ctl *c, struct http_request *r, char authorization
   r->headers[2] = (struct http_header){"Asaleed-Acting-For", c->acting_for};
 }
 
+/* Whether a type is in a list "a/b, c/d". */
+static bool is_type(const char *list, const char *type) {
+  size_t n = strlen(type);
+  for (const char *at = list; n && (at = strstr(at, type)); at += n)
+    if ((at == list || at[-1] == ' ') && (!at[n] || at[n] == ','))
+      return true;
+  return false;
+}
+
 /* The answer's JSON, when it is one. A text of JSON may hold escaped controls: they are taken out where it is
  * printed, so that one odd serial number does not hide a list. */
-static int read_answer(struct http_conn *conn, bool bytes, struct api_answer *ret) {
+static int read_answer(struct http_conn *conn, const char *bytes, struct api_answer *ret) {
   struct http_parser *p = &conn->parser;
   ret->status = p->status;
   ret->replayed = p->replayed;
@@ -73,7 +82,7 @@ static int read_answer(struct http_conn *conn, bool bytes, struct api_answer *re
   bool ok = ret->status >= 200 && ret->status < 300;
   bool json = !strcmp(p->type, "application/json") || !strcmp(p->type, "application/problem+json");
   if (ok && bytes)
-    return strcmp(p->type, "application/octet-stream") ? -EPROTO : 0;
+    return is_type(bytes, p->type) ? 0 : -EPROTO;
   if (json) {
     json_error_t error;
     ret->json = json_loadb((const char *)ret->body.data, ret->body.len, JSON_REJECT_DUPLICATES, &error);
@@ -81,9 +90,9 @@ static int read_answer(struct http_conn *conn, bool bytes, struct api_answer *re
   return ok && !json_is_object(ret->json) ? -EPROTO : 0;
 }
 
-static int exchange(struct ctl *c, const struct http_request *r, bool bytes, struct api_answer *ret) {
+static int exchange(struct ctl *c, const struct http_request *r, const char *bytes, struct api_answer *ret) {
   struct http_conn conn;
-  int err = http_exchange(&conn, &c->client, r, bytes ? HTTP_CHANNELS_MAX : HTTP_JSON_MAX);
+  int err = http_exchange(&conn, &c->client, r, bytes ? HTTP_BYTES_MAX : HTTP_JSON_MAX);
   if (err == 0)
     err = read_answer(&conn, bytes, ret);
   http_disconnect(&conn);
@@ -91,7 +100,7 @@ static int exchange(struct ctl *c, const struct http_request *r, bool bytes, str
 }
 
 /* Once more with the same key when the connection broke before the answer; the daemon may be starting again. */
-static int exchange_again(struct ctl *c, const struct http_request *r, bool bytes, struct api_answer *ret) {
+static int exchange_again(struct ctl *c, const struct http_request *r, const char *bytes, struct api_answer *ret) {
   int err = -ECONNRESET;
   for (int i = 0; i < RETRY_TIMES; i++) {
     struct pollfd wake = {.fd = c->client.wake_fd, .events = POLLIN};
@@ -117,7 +126,7 @@ int api_call(struct ctl *c, const struct api_request *request, struct api_answer
     return ctl_usage(c, "la demande ne peut pas être écrite en JSON");
   r.body_bytes = text ? strlen(text) : 0;
   api_headers(c, &r, authorization);
-  r.headers[3] = (struct http_header){"Accept", request->bytes ? "application/octet-stream" : "application/json"};
+  r.headers[3] = (struct http_header){"Accept", request->bytes ? request->bytes : "application/json"};
   r.headers[4] = (struct http_header){"If-Match", request->if_match};
   random_text(key, KEY_DIGITS);
   r.headers[5] = (struct http_header){"Idempotency-Key", post ? key : NULL};

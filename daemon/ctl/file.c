@@ -90,3 +90,13 @@ int ctl_file_commit(struct ctl *c, struct ctl_file *f, const void *bytes, size_t
   ctl_file_drop(f);
   return r;
 }
+
+int ctl_write(struct ctl *c, const char *path, const void *bytes, size_t n) {
+  struct ctl_file file;
+  if (!strcmp(path, "-")) {
+    fwrite(bytes, 1, n, c->out);
+    return CTL_OK;
+  }
+  int r = ctl_file_open(c, &file, path);
+  return r == CTL_OK ? ctl_file_commit(c, &file, bytes, n) : r;
+}

@@ -54,7 +54,7 @@ static bool channels_fit(const uint8_t *bytes, size_t n, size_t *ret_data) {
 static int write_channels(struct ctl *c, const char *id, const json_t *record, const char *path) {
   char target[128];
   snprintf(target, sizeof target, "/v1/records/%s/channels", id);
-  struct api_request request = {.method = "GET", .target = target, .bytes = true};
+  struct api_request request = {.method = "GET", .target = target, .bytes = "application/octet-stream"};
   _answer_cleanup_ struct api_answer a = {0};
   int r = api_call(c, &request, &a);
   if (r != CTL_OK)
@@ -69,15 +69,8 @@ static int write_channels(struct ctl *c, const char *id, const json_t *record, c
     ctl_say(c, "les échantillons de %s ne sont pas ceux de l'enregistrement : rien n'est écrit (artefact_corrupt)", id);
     return CTL_REFUSED;
   }
-  if (!strcmp(path, "-")) {
-    fwrite(a.body.data, 1, a.body.len, c->out);
-    return CTL_OK;
-  }
-  struct ctl_file file;
-  r = ctl_file_open(c, &file, path);
-  if (r == CTL_OK)
-    r = ctl_file_commit(c, &file, a.body.data, a.body.len);
-  if (r == CTL_OK && !c->json)
+  r = ctl_write(c, path, a.body.data, a.body.len);
+  if (r == CTL_OK && strcmp(path, "-") && !c->json)
     print_field(c->out, "Signaux dans", path);
   return r;
 }
@@ -135,6 +128,24 @@ static void print_measures(FILE *f, const json_t *measures) {
   table_finish(&t);
 }
 
+static void print_pictures(FILE *f, const json_t *pictures) {
+  static const char *const heads[] = {"Image", "Format", "Pixels", "Octets", "Aperçu", NULL};
+  struct table t;
+  table_init(&t, heads);
+  for (size_t i = 0; i < json_array_size(pictures); i++) {
+    const json_t *picture = json_array_get(pictures, i);
+    const char *width = show_int(picture, "width"), *height = show_int(picture, "height");
+    table_add(&t, show_int(picture, "number"));
+    table_add(&t, json_text(picture, "format"));
+    table_addf(&t, "%s × %s", width ? width : "?", height ? height : "?");
+    table_add(&t, show_int(picture, "bytes"));
+    table_add(&t, json_is_object(json_object_get(picture, "preview")) ? "oui" : "non");
+  }
+  fputc('\n', f);
+  table_print(&t, f, "Aucune image.");
+  table_finish(&t);
+}
+
 static void print_quality(FILE *f, const json_t *quality) {
   fputs("\nQualité technique :\n", f);
   if (!json_array_size(quality))
@@ -182,6 +193,8 @@ static void print_record(FILE *f, const json_t *answer) {
     print_channels(f, json_object_get(acquired, "channels"));
   if (json_array_size(json_object_get(acquired, "measures")))
     print_measures(f, json_object_get(acquired, "measures"));
+  if (json_array_size(json_object_get(acquired, "pictures")))
+    print_pictures(f, json_object_get(acquired, "pictures"));
   print_quality(f, json_object_get(record, "quality"));
   print_statements(f, json_object_get(record, "statements"));
 }
@@ -261,6 +274,7 @@ static void print_study(FILE *f, const json_t *study) {
                  show_time(json_text(claim, "expires")) ? show_time(json_text(claim, "expires")) : "?");
   print_records(f, json_object_get(study, "records"));
   print_spirometry(f, study);
+  print_fundus(f, study);
   print_interpretation(f, json_object_get(study, "interpretation"));
 }
 

@@ -132,6 +132,11 @@ int cmd_accept(struct ctl *c) {
   return r;
 }
 
+int cmd_finish(struct ctl *c) {
+  _answer_cleanup_ struct api_answer a = {0};
+  return post_study(c, NULL, "finish", &a);
+}
+
 int cmd_redecode(struct ctl *c) {
   _answer_cleanup_ struct api_answer a = {0};
   return post_study(c, NULL, "redecode", &a);

@@ -96,6 +96,10 @@ static void test_defaults(void **state) {
   assert_int_equal(p->conf.claim_minutes, 30);
   assert_int_equal(p->conf.due_hours_ecg, 24);
   assert_int_equal(p->conf.n_devices, 0);
+  assert_int_equal(p->conf.due_hours_fundus, 72);
+  static const struct conf_view protocol[] = {{"R", "macula"}, {"R", "disc"}, {"L", "macula"}, {"L", "disc"}};
+  assert_int_equal(p->conf.views.n, 4);
+  assert_memory_equal(p->conf.views.list, protocol, sizeof protocol);
   assert_int_equal(conf_read(&p->conf, "/nonexistent/asaleed.conf", true), 0);
   snprintf(p->file, sizeof p->file, "/nonexistent/asaleed.conf");
   assert_int_equal(hear(p, read_it), -ENOENT);
@@ -110,7 +114,8 @@ static void test_right(void **state) {
   static const char text[] =
       "# a comment\r\n; another\n\n  [daemon]  \nstore=/srv/a = b\n\tsocket =\nlisten = [::1]:0\n"
       "driver-program = /x/driver\ndevices = /x/d\nmessages = /x/m\nlog-level = debug\n"
-      "[queue]\nclaim-minutes = 1440\ndue-hours-ecg = 1\n"
+      "[queue]\nclaim-minutes = 1440\ndue-hours-ecg = 1\ndue-hours-fundus = 2\n"
+      "[fundus]\nviews = L:macula   R:other  R:other L:disc\n"
       "[device ecg-1_A]\ndriver = emi\nlabel = ECG de la salle é\nusb-serial = X Y\nport = 1-1.2\n"
       "node = /dev/ttyS0\n[device b]\ndriver = d\nnode = /dev/ttyS1";
   assert_int_equal(read_bytes(p, text, sizeof text - 1), 0);
@@ -124,6 +129,10 @@ static void test_right(void **state) {
   assert_int_equal(p->conf.log_level, LOG_DEBUG);
   assert_int_equal(p->conf.claim_minutes, 1440);
   assert_int_equal(p->conf.due_hours_ecg, 1);
+  assert_int_equal(p->conf.due_hours_fundus, 2);
+  static const struct conf_view views[] = {{"L", "macula"}, {"R", "other"}, {"R", "other"}, {"L", "disc"}};
+  assert_int_equal(p->conf.views.n, 4);
+  assert_memory_equal(p->conf.views.list, views, sizeof views);
   assert_int_equal(p->conf.n_devices, 2);
   const struct conf_device *d = &p->conf.devices[0];
   assert_string_equal(d->id, "ecg-1_A");
@@ -134,7 +143,7 @@ static void test_right(void **state) {
   assert_string_equal(d->node, "/dev/ttyS0");
   assert_string_equal(p->conf.devices[1].label, "b");
   char where[160];
-  snprintf(where, sizeof where, "%s:15", p->file);
+  snprintf(where, sizeof where, "%s:18", p->file);
   assert_string_equal(d->where, where);
   assert_int_equal(read_bytes(p, "", 0), 0);
 }
@@ -166,6 +175,17 @@ static void test_wrong(void **state) {
       {"[queue]\nclaim-minutes = 1.5\n", 2, "whole number"},
       {"[queue]\nclaim-minutes = \n", 2, "whole number"},
       {"[queue]\ndue-hours-ecg = 99999999999999999999\n", 2, "whole number"},
+      {"[fundus]\nviews =\n", 2, "at least one view"},
+      {"[fundus]\n\nviews = R:macula R\n", 3, "not \"R\""},
+      {"[fundus]\nviews = R:macula,L:disc\n", 2, "is expected, not"},
+      {"[fundus]\nviews = B:macula\n", 2, "is expected, not"},
+      {"[fundus]\nviews = R:nose\n", 2, "not \"R:nose\""},
+      {"[fundus]\nviews = R:macula R:disc R:macula\n", 2, "R:macula is given twice"},
+      {"[fundus]\nviews = R:other R:other R:other R:other R:other R:other R:other R:other R:other R:other R:other "
+       "R:other"
+       " R:other R:other R:other R:other R:other\n",
+       2, "more than 16 views"},
+      {"[fundus R]\nviews = R:disc\n", 1, "unknown section"},
       {"\n[device x]\nnode = /dev/a\n\n", 2, "has no driver"},
       {"[device x]\ndriver = d\n[device y]\n", 1, "no usb-serial, port or node"},
       {"[device x]\ndriver = d\nnode = ttyS0\n", 3, "absolute path"},

@@ -261,7 +261,7 @@ static void test_table(void **state) {
     for (const struct ctl_command *other = c + 1; other->path; other++)
       assert_string_not_equal(c->path, other->path);
     assert_null(c->options[CTL_OPTIONS_MAX - 1].name); /* the end must fit */
-    assert_null(c->args[2].metavar);
+    assert_null(c->args[CTL_COMMAND_ARGS_MAX - 1].metavar);
     for (const struct ctl_option *o = c->options; o->name; o++) {
       const struct ctl_option *first = same_name(o); /* parsing and completion go by the name alone */
       assert_int_equal(first->kind, o->kind);
@@ -500,6 +500,30 @@ static void test_usage(void **state) {
       {{"sign", "S-1", "--claim", CLAIM, "--conclusion", "fine", "--text", "x"}, "normal|abnormal"},
       {{"sign", "S-1", "--claim", CLAIM, "--conclusion", "normal", "--text-file", "/dev/null"}, "vide"},
       {{"audit", "archive", "--before", "yesterday"}, "AAAA-MM-JJ"},
+      {{"acquire", "S-1", "--device", "d", "--pictures", "33"}, "de 1 à 32"},
+      {{"label", "S-1"}, "il manque PICTURE"},
+      {{"label", "S-1", "R-3"}, "R-12/1"},
+      {{"label", "S-1", "R-3/"}, "R-12/1"},
+      {{"label", "S-1", "R-3/0"}, "R-12/1"},
+      {{"label", "S-1", "R-3/33"}, "R-12/1"},
+      {{"label", "S-1", "R-03/1"}, "R-12/1"},
+      {{"label", "S-1", "S-3/1"}, "R-12/1"},
+      {{"label", "S-1", "R-3/1"}, "--leave-out"},
+      {{"label", "S-1", "R-3/1", "right"}, "il manque FIELD"},
+      {{"label", "S-1", "R-3/1", "both", "macula"}, "right|left|droit|gauche|R|L"},
+      {{"label", "S-1", "R-3/1", "R", "papille"}, "macula|disc|other"},
+      {{"label", "S-1", "R-3/1", "R", "disc", "x"}, "argument en trop"},
+      {{"label", "S-1", "R-3/1", "R", "disc", "--leave-out", "x"}, "--leave-out"},
+      {{"label", "S-1", "R-3/1", "--leave-out", ""}, "vide"},
+      {{"pupil", "S-1"}, "une seule"},
+      {{"pupil", "S-1", "--undilated", "--dilated", "atropine"}, "une seule"},
+      {{"pupil", "S-1", "--dilated", "coffee"}, "tropicamide"},
+      {{"pupil", "S-1", "--dilated", "atropine,"}, "tropicamide"},
+      {{"pupil", "S-1", "--undilated", "--degree", "6"}, "--dilated"},
+      {{"picture", "R-1", "1"}, "--out"},
+      {{"picture", "S-1", "1", "--out", "x"}, "R-12"},
+      {{"picture", "R-1", "0", "--out", "x"}, "de 1 à 32"},
+      {{"picture", "R-1", "--out", "x"}, "il manque N"},
       {{"--", "status", "x"}, "usage:"}, /* words after -- name no command */
   };
   unlink(socket_path);
@@ -932,6 +956,129 @@ static void test_channels(void **state) {
   free(played(pid));
 }
 
+/* ---- retinography ------------------------------------------------------------------------------------------- */
+
+#define FUNDUS                                                                                                        \
+  "{\"id\":\"S-1\",\"act\":\"fundus\",\"state\":\"acquired\",\"records\":[],\"fundus\":{\"missing\":[\"Œil gauche, " \
+  "macula\",\"Œil gauche, papille\"],\"pictures\":[{\"excluded\":null,\"field\":\"disc\",\"label\":\"Œil droit, "   \
+  "papille\",\"laterality\":\"R\",\"picture\":1,\"record\":\"R-3\"},{\"excluded\":\"floue\",\"label\":\"Laissée de " \
+  "côté\",\"picture\":2,\"record\":\"R-3\"},{\"label\":null,\"picture\":3,\"record\":\"R-3\"}],\"pupil\":"          \
+  "{\"agents\":[\"tropicamide\",\"phenylephrine\"],\"degree_mm\":\"6.5\",\"dilated\":true},\"repeated\":[\"Œil "     \
+  "droit, "                                                                                                           \
+  "papille : R-3/1, R-4/1\"],\"views\":[{\"picture\":\"R-3/1\",\"text\":\"Œil droit, papille\"},{\"picture\":null,"  \
+  "\"text\":\"Œil gauche, macula\"}]}}"
+
+static void test_fundus(void **state) {
+  (void)state;
+  pid_t pid = SCRIPT({.expect = "GET /v1/studies/S-1 ", .status = 200, .body = FUNDUS},
+                     {.expect = "PUT /v1/studies/S-1/pictures ", .status = 200, .body = FUNDUS},
+                     {.expect = "PUT /v1/studies/S-1/pictures ", .status = 200, .body = FUNDUS},
+                     {.expect = "PUT /v1/studies/S-1/pupil ", .status = 200, .body = FUNDUS},
+                     {.expect = "PUT /v1/studies/S-1/pupil ", .status = 200, .body = FUNDUS},
+                     {.expect = "POST /v1/studies/S-1/finish ", .status = 200, .body = FUNDUS},
+                     {.expect = "PUT /v1/studies/S-1/pictures ",
+                      .status = 400,
+                      .body = PROBLEM("invalid_field", "La valeur d'un champ n'est pas acceptée.")});
+  assert_int_equal(RUN("show", "S-1"), CTL_OK);
+  has(out_text, "R-3/1  Œil droit, papille            —\n");
+  has(out_text, "R-3/2  Laissée de côté               floue\n");
+  has(out_text, "R-3/3  à indiquer (asaleectl label)  —\n");
+  has(out_text, "Œil droit, papille  R-3/1\n");
+  has(out_text, "Œil gauche, macula  MANQUE\n");
+  has(out_text, "Pupille          : dilatée par tropicamide, phényléphrine, 6,5 mm\n");
+  has(out_text, "Vues manquantes  : Œil gauche, macula ; Œil gauche, papille\n");
+  has(out_text, "Vues en double   : Œil droit, papille : R-3/1, R-4/1\n");
+  assert_int_equal(RUN("label", "S-1", "R-3/2", "gauche", "disc"), CTL_OK);
+  has(out_text, "Œil gauche, macula  MANQUE\n");
+  assert_int_equal(RUN("label", "S-1", "R-12/3", "--leave-out", "trop floue"), CTL_OK);
+  assert_int_equal(RUN("pupil", "S-1", "--dilated", "tropicamide,atropine", "--degree", "6.5"), CTL_OK);
+  assert_int_equal(RUN("pupil", "S-1", "--undilated"), CTL_OK);
+  assert_int_equal(RUN("finish", "S-1"), CTL_OK);
+  assert_int_equal(RUN("label", "S-1", "R-99/3", "R", "disc"), CTL_REFUSED);
+  char *log = played(pid);
+  has(log, "{\"pictures\":[{\"field\":\"disc\",\"laterality\":\"L\",\"picture\":2,\"record\":\"R-3\"}]}");
+  has(log, "{\"pictures\":[{\"exclude\":\"trop floue\",\"picture\":3,\"record\":\"R-12\"}]}");
+  has(log, "{\"agents\":[\"tropicamide\",\"atropine\"],\"degree_mm\":\"6.5\",\"dilated\":true}");
+  has(log, "{\"dilated\":false}");
+  has(log, "{\"pictures\":[{\"field\":\"disc\",\"laterality\":\"R\",\"picture\":3,\"record\":\"R-99\"}]}");
+  free(log);
+}
+
+/* Every word for an eye. */
+static void test_eyes(void **state) {
+  (void)state;
+  static const char *const eyes[][2] = {{"right", "R"}, {"droit", "R"},  {"R", "R"},
+                                        {"left", "L"},  {"gauche", "L"}, {"L", "L"}};
+  for (size_t i = 0; i < sizeof eyes / sizeof *eyes; i++) {
+    char expected[64];
+    pid_t pid = SCRIPT({.expect = "PUT /v1/studies/S-1/pictures ", .status = 200, .body = FUNDUS});
+    assert_int_equal(RUN("label", "S-1", "R-3/1", eyes[i][0], "other"), CTL_OK);
+    char *log = played(pid);
+    snprintf(expected, sizeof expected, "\"laterality\":\"%s\"", eyes[i][1]);
+    has(log, expected);
+    free(log);
+  }
+}
+
+/* A picture and its preview, compared with the hash in the record. */
+static void test_picture(void **state) {
+  (void)state;
+  static const char picture[] = "\xff\xd8picture", preview[] = "\xff\xd8preview";
+  char hash[2][HASH_TEXT], body[512];
+  struct stat st;
+  hash_sha256_text(picture, sizeof picture, hash[0]);
+  hash_sha256_text(preview, sizeof preview, hash[1]);
+  snprintf(body, sizeof body,
+           "{\"id\":\"R-3\",\"record\":{\"acquired\":{\"pictures\":[{\"number\":1,\"sha256\":\"%s\",\"preview\":null},"
+           "{\"number\":2,\"sha256\":\"%s\",\"preview\":{\"sha256\":\"%s\"}}]}}}",
+           hash[1], hash[0], hash[1]);
+  for (int i = 0; i < 4; i++) { /* 2: not what the record says; 3: not a picture */
+    unlink(file_path);
+    pid_t pid = SCRIPT({.expect = "GET /v1/records/R-3 ", .status = 200, .body = body},
+                       {.expect = i == 1 ? "GET /v1/records/R-3/preview?n=2 " : "GET /v1/records/R-3/picture?n=2 ",
+                        .status = 200,
+                        .body = i % 2 ? preview : picture,
+                        .body_n = i % 2 ? sizeof preview : sizeof picture - (i == 2),
+                        .type = i == 3 ? "text/html" : "image/jpeg"});
+    int r = i == 1 ? RUN("picture", "R-3", "2", "--out", file_path, "--preview")
+                   : RUN("picture", "R-3", "2", "--out", file_path);
+    free(played(pid));
+    assert_int_equal(r, i == 2 ? CTL_REFUSED : i == 3 ? CTL_UNREACHED : CTL_OK);
+    assert_int_equal(stat(file_path, &st), i < 2 ? 0 : -1);
+    if (i < 2) {
+      assert_int_equal(st.st_mode & 0777, 0600);
+      assert_int_equal(st.st_size, i ? sizeof preview : sizeof picture);
+    }
+  }
+  pid_t pid = SCRIPT({.expect = "GET /v1/records/R-3 ", .status = 200, .body = body},
+                     {.expect = "GET /v1/records/R-3/preview?n=1 ",
+                      .status = 404,
+                      .body = PROBLEM("not_found", "Cet élément n'existe pas.")});
+  assert_int_equal(RUN("picture", "R-3", "1", "--out", file_path, "--preview"), CTL_REFUSED);
+  free(played(pid));
+}
+
+static void test_acquire_fundus(void **state) {
+  (void)state;
+  pid_t pid = SCRIPT(
+      {.expect = "POST /v1/studies/S-1/acquire ",
+       .status = 202,
+       .body = "{\"id\":\"S-1\",\"act\":\"fundus\",\"state\":\"acquiring\",\"records\":[],\"acquisition\":{\"id\":\"A-"
+               "1\"}}"},
+      {.expect = "GET /v1/studies/S-1/events ",
+       .status = 200,
+       .hold = true,
+       .body = "id: 5\nevent: state\ndata: {\"study\":\"S-1\",\"state\":\"acquired\",\"version\":3}\n\n"},
+      {.expect = "GET /v1/studies/S-1 ",
+       .status = 200,
+       .body = "{\"id\":\"S-1\",\"act\":\"fundus\",\"state\":\"acquired\",\"records\":[" RECORD("R-3", "true") "]}"});
+  assert_int_equal(RUN("acquire", "S-1", "--device", "retino", "--pictures", "4"), CTL_OK);
+  has(out_text, "Suite : asaleectl show S-1, puis asaleectl label S-1 R-3/1 EYE FIELD\n");
+  char *log = played(pid);
+  has(log, "{\"device\":\"retino\",\"pictures\":4}");
+  free(log);
+}
+
 /* ---- acquisition -------------------------------------------------------------------------------------------- */
 
 #define RUNNING STUDY_BODY("acquiring", "") "{\"id\":\"A-1\",\"device\":\"ecg-1\",\"done\":0,\"total\":10000}}"
@@ -1208,6 +1355,10 @@ int main(void) {
       cmocka_unit_test(test_claim_and_sign),
       cmocka_unit_test(test_show),
       cmocka_unit_test(test_channels),
+      cmocka_unit_test(test_fundus),
+      cmocka_unit_test(test_eyes),
+      cmocka_unit_test(test_picture),
+      cmocka_unit_test(test_acquire_fundus),
       cmocka_unit_test(test_acquire),
       cmocka_unit_test(test_acquire_failed),
       cmocka_unit_test(test_acquire_interrupted),

@@ -42,6 +42,8 @@ static const struct {
     {"started", NURSE | GP | ADMIN | LGC},
     {"statements", GP},
     {"derived", GP},
+    {"stray", NURSE | GP | ADMIN | LGC},
+    {"sources", GP},
     {"something_new", 0}, /* what nobody has thought of is shown to nobody */
     {"Statements", 0},
     {"", 0},

@@ -100,7 +100,7 @@ static void test_names(void **state) {
   assert_int_equal(act_modality("ecg"), ACQ_ECG);
   assert_int_equal(act_modality("spirometry"), ACQ_SPIROMETRY);
   assert_int_equal(act_modality("measurement"), ACQ_MEASUREMENT);
-  assert_int_equal(act_modality("fundus"), 0);
+  assert_int_equal(act_modality("fundus"), ACQ_FUNDUS);
   assert_int_equal(act_modality("ECG"), 0);
   assert_int_equal(act_modality(""), 0);
 }
