@@ -42,6 +42,9 @@ ROUTES = [
     ("GET", "/v1/orders/O-999", (N, G, L), None),
     ("GET", "/v1/studies/S-999", ANY, None),
     ("POST", "/v1/studies/S-999/acquire", (N, G), {"device": "!", "seconds": 10}),
+    ("POST", "/v1/studies/S-999/finish", (N, G), {}),
+    ("PUT", "/v1/studies/S-999/pictures", (N, G), {"pictures": []}),
+    ("PUT", "/v1/studies/S-999/pupil", (N, G), {"dilated": True, "agents": [], "degree_mm": "x"}),
     ("POST", "/v1/studies/S-999/cancel", (N, G), {"reason": "!"}),
     ("POST", "/v1/studies/S-999/repeat", (N, G), {"reason": "!"}),
     ("POST", "/v1/studies/S-999/accept", (N, G), {"confirm": True, "comment": "x"}),
@@ -53,6 +56,8 @@ ROUTES = [
     ("GET", "/v1/queue", (N, G), None),
     ("GET", "/v1/records/R-999", ANY, None),
     ("GET", "/v1/records/R-999/channels", ANY, None),
+    ("GET", "/v1/records/R-999/preview", ANY, None),
+    ("GET", "/v1/records/R-999/picture", (G,), None),
     ("GET", "/v1/changes", (G, A, L), None),
     ("GET", "/v1/audit", (A,), None),
     ("GET", "/v1/audit/verify", (A,), None),
@@ -65,7 +70,8 @@ ROUTES = [
 VALUES = {"family": FAMILY, "given": GIVEN, "birth_date": BIRTH, "sex": "F", "patient": PATIENT, "act": "ecg",
           "device": "ecg1", "seconds": 10, "reason": TEXT, "confirm": True, "comment": TEXT, "token": "0" * 64,
           "conclusion": "normal", "text": TEXT, "before": "2000-01-01T00:00:00Z", "name": "someone", "role": "gp",
-          "display": FAMILY}
+          "display": FAMILY, "pictures": [{"record": "R-1", "picture": 1, "laterality": "R", "field": "disc"}],
+          "dilated": True, "agents": ["tropicamide"], "degree_mm": "6.5"}
 
 
 def body_of(fields):
@@ -273,6 +279,180 @@ def test_fields(d, p):
     p.gp.post(s + "/cancel", {"reason": TEXT})
     refused(s + "/cancel", {"reason": TEXT}, "wrong_state", 409)
     refused(s + "/acquire", {"device": "ecg1"}, "wrong_state", 409)
+
+
+# ---- retinography ----
+
+def put_pictures(d, study, pictures):
+    """A record with these pictures (format, bytes, preview or None), as an acquisition leaves it, while nobody serves.
+    What is marked is the camera's own text: it is in the picture and in the record's sources."""
+    d.stop()
+    db = sqlite3.connect(os.path.join(d.store, "asaleed.db"))
+
+    def artefact(kind, data):
+        sha = hashlib.sha256(data).hexdigest()
+        folder = os.path.join(d.store, "artefacts", sha[:2])
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        with open(os.path.join(folder, sha), "wb") as f:
+            f.write(data)
+        db.execute("INSERT INTO artefact VALUES(?,?,?,1) ON CONFLICT DO NOTHING", (sha, kind, len(data)))
+        return sha
+
+    rows, shown, n = [], [], int(study[2:])
+    for i, (form, data, preview) in enumerate(pictures, 1):
+        rows.append((i, artefact("blob", data), artefact("preview", preview) if preview else None))
+        shown.append({"number": i, "format": form, "sha256": rows[-1][1]})
+    record = {"acquired": {"pictures": shown}, "quality": [], "schema": "asaleed-record-3", "statements": [],
+              "sources": [{"make": f"{MARK}Camera", "name": f"{MARK}IMG.JPG", "picture": 1}]}
+    at = db.execute("INSERT INTO acquisition(study, device, driver, driver_version, program, node, seconds, started,"
+                    " offset_minutes, by, ended, capture) VALUES(?,'r','d','1','1','n',1,1,0,'ines',2,?)",
+                    (n, artefact("capture", b"x"))).lastrowid
+    made = db.execute("INSERT INTO record(study, acquisition, sha256, driver, driver_version, program, complete, clean,"
+                      " at) VALUES(?,?,?,'d','1','1',1,1,1)",
+                      (n, at, artefact("record", json.dumps(record).encode()))).lastrowid
+    db.executemany(f"INSERT INTO picture VALUES({made},?,?,?)", rows)
+    db.execute("UPDATE study SET state = 'acquired', clean = 1 WHERE id = ?", (n,))
+    db.commit()
+    db.close()
+    must(d.start(), d.log()[-500:])
+    return f"R-{made}"
+
+
+def test_fundus(_d, _p):
+    d = Asaleed(BUILD)
+    try:
+        fundus(d, People(d))
+    finally:
+        d.done()
+
+
+def fundus(d, p):
+    p.nurse.ok("PUT", f"/v1/patients/{PATIENT}", body_of(("family", "given", "birth_date", "sex")))
+    other = p.nurse.post("/v1/orders", {"patient": PATIENT, "act": "ecg"})["study"]["id"]
+    study = p.nurse.post("/v1/orders", {"patient": PATIENT, "act": "fundus"})["study"]["id"]
+    s = f"/v1/studies/{study}"
+
+    def refused(method, path, body, code, status, field=None, caller=p.nurse):
+        check_problem(caller.call(method, path, body), status, code, field)
+
+    for n in (0, 33, "4", None):
+        refused("POST", s + "/acquire", {"device": "absent", "pictures": n}, "invalid_field", 400, "pictures")
+    refused("POST", f"/v1/studies/{other}/acquire", {"device": "absent", "pictures": 4}, "invalid_field", 400, "pictures")
+    refused("POST", s + "/acquire", {"device": "absent", "pictures": 32}, "device_absent", 409)
+    refused("POST", s + "/finish", {}, "wrong_state", 409)
+    label = {"record": "R-1", "picture": 1, "laterality": "R", "field": "macula"}
+    refused("PUT", s + "/pictures", {"pictures": [label]}, "wrong_state", 409)
+    refused("PUT", s + "/pupil", {"dilated": False}, "wrong_state", 409)
+    must("fundus" not in p.nurse.get(f"/v1/studies/{other}"))
+    must(len(p.nurse.get(s)["fundus"]["missing"]) == 4)
+
+    jpeg = b"\xff\xd8" + f"{MARK}Camera".encode() + bytes(3 << 20)
+    files = [("jpeg", jpeg, b"\xff\xd8small"), ("jpeg-progressive", jpeg + b"2", None), ("png", b"PNG", b"p"),
+             ("tiff", b"TIFF", b"t"), ("unknown", b"<html>", None)]
+    r = put_pictures(d, study, files)
+    refused("POST", s + "/finish", {}, "wrong_state", 409)
+    # The pictures: made anew for all, as they came for the GP alone.
+    for caller, role in p.callers:
+        a = caller.call("GET", f"/v1/records/{r}/preview")
+        must(a.status == 200 and a.headers["content-type"] == "image/jpeg" and a.body == files[0][2], role, a.status)
+        must(a.headers["x-content-type-options"] == "nosniff" and "content-disposition" not in a.headers, a.headers)
+        must(len(a.headers["etag"]) == 30, a.headers["etag"])
+        check_problem(caller.call("GET", f"/v1/records/{r}/preview?n=2"), 404)
+        for i, (form, data, _) in enumerate(files, 1):
+            a = caller.call("GET", f"/v1/records/{r}/picture?n={i}")
+            if role != G:
+                check_problem(a, 403)
+                continue
+            kind, end = {"jpeg": ("image/jpeg", "jpg"), "jpeg-progressive": ("image/jpeg", "jpg"),
+                         "png": ("image/png", "png"), "tiff": ("image/tiff", "tif"),
+                         "unknown": ("application/octet-stream", "bin")}[form]
+            must(a.status == 200 and a.body == data and a.headers["content-type"] == kind, form, a.status, a.headers)
+            must(a.headers["content-disposition"] == f'attachment; filename="{r}-{i}.{end}"', a.headers)
+            must(a.headers["x-content-type-options"] == "nosniff", a.headers)
+    for n in ("0", "33", "x", "", "1.5"):
+        check_problem(p.gp.call("GET", f"/v1/records/{r}/picture?n={n}"), 400, "invalid_field", "n")
+    check_problem(p.gp.call("GET", f"/v1/records/{r}/picture?n=6"), 404)
+    # What the camera says reaches nobody but the GP.
+    for caller, role in p.callers:
+        for path in (s, f"/v1/records/{r}", f"/v1/records/{r}/preview"):
+            must(f"{MARK}Camera".encode() not in caller.call("GET", path).body or role == G, role, path)
+    must(f"{MARK}Camera".encode() in p.gp.call("GET", f"/v1/records/{r}").body)
+
+    # Labels: what does not fit is named with its place in the list, and then none of them counts.
+    label["record"] = r
+    for bad, code, field in (
+            ({}, "missing_field", "pictures"), ({"pictures": None}, "missing_field", "pictures"),
+            ({"pictures": []}, "invalid_field", "pictures"), ({"pictures": label}, "invalid_field", "pictures"),
+            ({"pictures": [label] * 129}, "invalid_field", "pictures"),
+            ({"pictures": [label, 1]}, "invalid_field", "pictures[1]"),
+            ({"pictures": [label, {**label, "x": 1}]}, "unknown_field", "pictures[1].x"),
+            ({"pictures": [label, {**label, "picture": 6}]}, "invalid_field", "pictures[1].picture"),
+            ({"pictures": [label, label]}, "invalid_field", "pictures[1].picture"),
+            ({"pictures": [label, {**label, "record": "R-99"}]}, "invalid_field", "pictures[1].record")):
+        refused("PUT", s + "/pictures", bad, code, 400, field)
+    for name, values, code in (
+            ("record", (1, "S-1", "R-0", "", "R-" + "9" * 40), "invalid_field"), ("record", (None,), "missing_field"),
+            ("picture", (0, 33, "1", None), "invalid_field"), ("laterality", ("B", "r", "", 1, []), "invalid_field"),
+            ("laterality", (None,), "missing_field"), ("field", ("nose", "", 1, "x" * 99), "invalid_field"),
+            ("field", (None,), "missing_field"), ("exclude", ("", 1, "x" * 501), "invalid_field")):
+        for value in values:
+            body = {"pictures": [{**label, name: value}]}
+            refused("PUT", s + "/pictures", body, code, 400, f"pictures[0].{name}")
+    refused("PUT", s + "/pictures", {"pictures": [{k: v for k, v in label.items() if k != "picture"}]},
+            "missing_field", 400, "pictures[0].picture")
+    refused("PUT", s + "/pictures", {"pictures": [{**label, "exclude": TEXT}]}, "invalid_field", 400,
+            "pictures[0].laterality")
+    must(all(x["label"] is None for x in p.nurse.get(s)["fundus"]["pictures"]))
+    refused("POST", s + "/accept", {"confirm": True}, "pictures_unlabelled", 409)
+
+    tag = p.nurse.call("GET", s).headers["etag"]
+    views = [("R", "macula"), ("R", "disc"), ("L", "macula"), ("R", "macula")]
+    y = p.nurse.ok("PUT", s + "/pictures", {"pictures": [
+        {"record": r, "picture": i, "laterality": eye, "field": field} for i, (eye, field) in enumerate(views, 1)] +
+        [{"record": r, "picture": 5, "exclude": TEXT}]})
+    must(y["fundus"]["missing"] == ["Œil gauche, papille"], y["fundus"])
+    must(y["fundus"]["repeated"] == [f"Œil droit, macula : {r}/1, {r}/4"], y["fundus"])
+    must(p.nurse.call("GET", s).headers["etag"] != tag, "another label, the same tag")
+    a = p.nurse.call("POST", s + "/accept", {"confirm": True}, headers={"If-Match": tag})
+    check_problem(a, 412, "precondition_failed")
+    for caller, role in p.callers:
+        shown = caller.get(s)["fundus"]["pictures"][4]
+        must(shown["label"] == "Laissée de côté" and shown["excluded"] == ("" if role == A else TEXT), role, shown)
+    refused("POST", s + "/accept", {"confirm": True}, "pupil_missing", 409)
+
+    for bad, code, field in (
+            ({}, "missing_field", "dilated"), ({"dilated": 1}, "invalid_field", "dilated"),
+            ({"dilated": None}, "invalid_field", "dilated"), ({"dilated": True}, "missing_field", "agents"),
+            ({"dilated": True, "agents": []}, "missing_field", "agents"),
+            ({"dilated": True, "agents": "tropicamide"}, "invalid_field", "agents"),
+            ({"dilated": True, "agents": [1]}, "invalid_field", "agents"),
+            ({"dilated": True, "agents": ["coffee"]}, "invalid_field", "agents"),
+            ({"dilated": True, "agents": ["atropine"] * 9}, "invalid_field", "agents"),
+            ({"dilated": False, "agents": ["atropine"]}, "invalid_field", "agents"),
+            ({"dilated": True, "agents": ["atropine"], "degree_mm": 6}, "invalid_field", "degree_mm"),
+            ({"dilated": True, "agents": ["atropine"], "degree_mm": "13"}, "invalid_field", "degree_mm")):
+        refused("PUT", s + "/pupil", bad, code, 400, field)
+    pupil = {"dilated": True, "agents": ["tropicamide"], "degree_mm": "6.5"}
+    must(p.gp.ok("PUT", s + "/pupil", pupil)["fundus"]["pupil"] == pupil)
+    refused("POST", s + "/accept", {}, "confirmation_needed", 409)
+    p.nurse.post(s + "/accept", {"confirm": True})
+    refused("PUT", s + "/pictures", {"pictures": [label]}, "wrong_state", 409)
+
+    token = p.gp.post(s + "/claim")["token"]
+    signed = p.gp.post(s + "/sign", {"token": token, "conclusion": "normal", "text": TEXT})
+    said = [{"excluded": None, "field": field, "laterality": eye, "picture": i, "record": r,
+             "sha256": hashlib.sha256(files[i - 1][1]).hexdigest()} for i, (eye, field) in enumerate(views, 1)]
+    said.append({"excluded": TEXT, "field": None, "laterality": None, "picture": 5, "record": r,
+                 "sha256": hashlib.sha256(files[4][1]).hexdigest()})
+    covers = {"fundus": {"pictures": said, "pupil": pupil}, "patient": PATIENT,
+              "patient_version": signed["interpretation"]["patient_version"],
+              "records": [x["sha256"] for x in signed["records"]]}
+    text = json.dumps(covers, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+    must(signed["interpretation"]["covers_sha256"] == hashlib.sha256(text.encode()).hexdigest(), "what was signed")
+    must(p.root.get("/v1/audit/verify")["ok"] is True, "audit")
+    log = d.log()
+    for mark in (MARK, "floue"):
+        must(mark not in log, "the journal holds", mark)
 
 
 # ---- idempotency, preconditions ----
@@ -876,7 +1056,7 @@ def main():
         p = People(d)
         p.nurse.ok("PUT", f"/v1/patients/{PATIENT}", body_of(("family", "given", "birth_date", "sex")))
         tests = [test_roles, test_acting_for, test_methods, test_bodies, test_fields, test_idempotency,
-                 test_preconditions, test_events]
+                 test_preconditions, test_events, test_fundus]
         needs = [test_flow, test_redecode, test_cancel, test_resume]
         more = [test_lists, test_garbage, test_cut, test_crowd, test_slow_reader, test_pipeline, test_audit]
         for test in tests + needs + more:
