@@ -455,6 +455,92 @@ def fundus(d, p):
         must(mark not in log, "the journal holds", mark)
 
 
+# A driver program with one camera and no picture: it writes down what it is told, and is gone when no more will come.
+CAMERA = """#!/usr/bin/python3
+import json, os, socket, sys, time
+if sys.argv[1] == "list":
+    print(json.dumps([{"abi": 3, "integrity": "none", "label": "R", "maturity": "simulated", "modalities": ["fundus"],
+                       "limits": {"default_seconds": 60, "grace_ms": 5000, "idle_ms": 1000, "max_bytes": 1000,
+                                  "max_seconds": 600},
+                       "match": [{"baud": 230400, "bus": "serial", "class": 0, "generic": True, "parity": "none",
+                                  "pattern": "", "product": 24577, "vendor": 1027}],
+                       "name": "retino", "version": "1"}]))
+    sys.exit()
+work = os.path.dirname(sys.argv[0])
+daemon = socket.socket(fileno=3)
+daemon.recv(8192)  # the order
+daemon.send(bytes([5]))  # opened
+while not os.path.exists(work + "/on"):
+    time.sleep(0.005)
+daemon.send(bytes([6]) + bytes(5))  # identity
+while True:
+    told = daemon.recv(8192)
+    with open(work + "/told", "a") as f:
+        f.write({2: "start ", 3: "cancel ", 4: "finish "}[told[0]] if told else "gone ")
+    if not told or told[0] != 2:
+        sys.exit(1)
+"""
+
+
+def test_finish(_d, _p):
+    d = Asaleed(BUILD, simulate=True)
+    try:
+        d.stop()
+        with open(os.path.join(d.work, "camera"), "w") as f:
+            f.write(CAMERA)
+        os.chmod(os.path.join(d.work, "camera"), 0o755)
+        with open(os.path.join(d.work, "devices.d/ecg.conf")) as f:
+            conf = f.read().replace("[device ecg1]\ndriver = corscience_emi12", "[device retino]\ndriver = retino")
+        with open(os.path.join(d.work, "devices.d/ecg.conf"), "w") as f:
+            f.write(conf)
+        with open(os.path.join(d.work, "asaleed.conf"), "w") as f:
+            f.write("[fundus]\nviews = R:disc L:disc R:other\n")
+        d.extra = ["--driver-program", os.path.join(d.work, "camera")]
+        must(d.start(env={"ASAN_OPTIONS": "detect_leaks=0"}), d.log()[-500:])
+        finish(d, People(d))
+    finally:
+        d.done()
+
+
+def finish(d, p):
+    told, on = os.path.join(d.work, "told"), os.path.join(d.work, "on")
+    p.nurse.ok("PUT", f"/v1/patients/{PATIENT}", body_of(("family", "given", "birth_date", "sex")))
+    study = p.nurse.post("/v1/orders", {"patient": PATIENT, "act": "fundus"})["study"]["id"]
+    s = f"/v1/studies/{study}"
+    must([v["text"] for v in p.nurse.get(s)["fundus"]["views"]] ==
+         ["Œil droit, papille", "Œil gauche, papille", "Œil droit, autre champ"])
+
+    def heard(what):
+        end = time.monotonic() + 20
+        while not os.path.exists(told) or open(told).read() != what:
+            must(time.monotonic() < end, "told", open(told).read() if os.path.exists(told) else None)
+            time.sleep(0.01)
+
+    # Before the camera is known: it learns it right after the start. And while it waits for pictures.
+    for early, more in ((True, {}), (False, {"pictures": 7}), (False, {})):
+        for name in (told, on):
+            if os.path.exists(name):
+                os.unlink(name)
+        p.nurse.post(s + "/acquire", {"device": "retino", **more})
+        check_problem(p.admin.call("POST", s + "/finish", {}), 403)
+        if early:
+            must(p.nurse.post(s + "/finish")["state"] == "acquiring")
+        open(on, "w").close()
+        if not early:
+            heard("start ")
+            p.gp.post(s + "/finish")
+        heard("start finish ")
+        must(wait_state(p.nurse, study, "ordered")["last_failure"]["code"] == "worker_crashed")
+    check_problem(p.nurse.call("POST", s + "/finish", {}), 409, "wrong_state")
+    rows = [r for r in p.root.get("/v1/audit?limit=200")["items"] if r["action"] == "acquisition.finish"]
+    must([r["actor"] for r in rows] == ["martin", "martin", "ines"] and rows[0]["subject"] == study, rows)
+    d.stop()
+    db = sqlite3.connect(os.path.join(d.store, "asaleed.db"))
+    wanted = [n for n, in db.execute("SELECT pictures FROM acquisition ORDER BY id")]
+    db.close()
+    must(wanted == [3, 7, 3], wanted)
+
+
 # ---- idempotency, preconditions ----
 
 def test_idempotency(d, p):
@@ -1057,7 +1143,7 @@ def main():
         p.nurse.ok("PUT", f"/v1/patients/{PATIENT}", body_of(("family", "given", "birth_date", "sex")))
         tests = [test_roles, test_acting_for, test_methods, test_bodies, test_fields, test_idempotency,
                  test_preconditions, test_events, test_fundus]
-        needs = [test_flow, test_redecode, test_cancel, test_resume]
+        needs = [test_finish, test_flow, test_redecode, test_cancel, test_resume]
         more = [test_lists, test_garbage, test_cut, test_crowd, test_slow_reader, test_pipeline, test_audit]
         for test in tests + needs + more:
             name = "api: " + test.__name__[5:].replace("_", " ")
