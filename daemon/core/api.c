@@ -42,9 +42,8 @@ static const struct route {
     {"GET", "/v1/studies/{}", api_study_get, NURSE | GP | ADMIN | LGC, READ, NULL, "A study and where it stands."},
     {"POST", "/v1/studies/{}/acquire", api_study_acquire, NURSE | GP, WRITE, "device seconds phase height_cm pictures",
      "Starts an acquisition; follow it on the study's events. Of a spirometry: phase is baseline, pre or post, and"
-     " height_cm a text as \"168.5\". Of a retinography: pictures is how many (1 to 32), else those of the views that "
-     "are"
-     " missing."},
+     " height_cm a text as \"168.5\". Of a retinography: pictures is how many (1 to 32), else those of the views that"
+     " are missing."},
     {"POST", "/v1/studies/{}/finish", api_study_finish, NURSE | GP, WRITE, "",
      "Of a retinography that is acquiring: no more pictures will come, those there are make the record."},
     {"PUT", "/v1/studies/{}/pictures", api_study_pictures, NURSE | GP, WRITE, "pictures",

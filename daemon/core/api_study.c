@@ -161,6 +161,8 @@ static enum problem spirometry_json(struct api_call *call, const struct study *y
 static enum problem fundus_json_of(struct api_call *call, const struct study *y, json_t *study) {
   json_t *fundus;
   const bool texts = mask_shows(call->caller.role, PART_IDENTITY); /* free text about the patient */
+  if (!mask_shows(call->caller.role, PART_ACQUIRED))
+    return P_OK;
   int r = fundus_json(call->api->store, y->id, &call->api->rules.views, texts, &fundus);
   if (r == 0 && json_object_set_new(study, "fundus", fundus) < 0)
     r = -ENOMEM;

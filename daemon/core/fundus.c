@@ -275,8 +275,9 @@ static const char *stranger(const json_t *pictures, const struct fundus_label *l
 static json_t *label_json(const struct fundus_label *label) {
   char ref[STR_REF_MAX];
   str_ref('R', label->record, ref);
-  return json_pack("{s:s*, s:s*, s:s*, s:I, s:s}", "excluded", label->excluded, "field", label->field, "laterality",
-                   label->laterality, "picture", (json_int_t)label->number, "record", ref);
+  /* Not why: that is free text about the patient. */
+  return json_pack("{s:b, s:s*, s:s*, s:I, s:s}", "excluded", label->excluded != NULL, "field", label->field,
+                   "laterality", label->laterality, "picture", (json_int_t)label->number, "record", ref);
 }
 
 enum problem fundus_label(struct store *s, const struct caller *c, struct study *study,
