@@ -22,9 +22,15 @@
 #define SETUP 8u
 #define REAP_PAUSE_US 1000 /* the node always looks ready to libusb, which then asks without a pause */
 
+struct chunk { /* packets for the host, all full but the last */
+  const uint8_t *at;
+  size_t n;    /* 0: an empty packet */
+  void *owned; /* NULL: at is the caller's, while he is in usb_bed_send() */
+};
+
 struct endpoint {
-  size_t packet;  /* 0: no such endpoint */
-  GQueue packets; /* GBytes for the host */
+  size_t packet; /* 0: no such endpoint */
+  GQueue chunks;
   bool halted, damaged;
   uint8_t interface;
 };
@@ -171,30 +177,42 @@ static void pull(struct usb_bed *b) {
   }
 }
 
-/* Moves what it can from the endpoint's packets. Afterwards the transfer may have ended. */
+static void free_chunk(gpointer data) {
+  struct chunk *k = data;
+  g_free(k->owned);
+  free(k);
+}
+
+/* How much of the chunk goes while there is room for so much: all, whole packets, or one packet too many. */
+static size_t fitting(const struct chunk *k, size_t room, size_t packet) {
+  if (k->n <= room || (room > 0 && room % packet == 0))
+    return MIN(k->n, room);
+  return MIN(k->n, room - room % packet + packet);
+}
+
+/* Moves what it can from the endpoint's chunks. Afterwards the transfer may have ended. */
 static void fill(struct usb_bed *b, struct urb *u, struct endpoint *e) {
   struct usbdevfs_urb *raw = urb_of(u);
-  bool cut = b->state.sent >= b->cut_at;
-  GBytes *packet;
-  while (!cut && (packet = g_queue_pop_head(&e->packets))) {
-    gsize n, room = (gsize)(raw->buffer_length - raw->actual_length);
-    const uint8_t *bytes = g_bytes_get_data(packet, &n);
-    gsize part = MIN(n, room);
+  bool cut = b->state.sent >= b->cut_at, ended = false;
+  struct chunk *k;
+  while (!cut && !ended && (k = g_queue_peek_head(&e->chunks))) {
+    size_t room = (size_t)(raw->buffer_length - raw->actual_length), used = fitting(k, room, e->packet);
+    size_t part = MIN(used, room);
     if (part >= b->cut_at - b->state.sent) {
-      part = (gsize)(b->cut_at - b->state.sent);
+      part = (size_t)(b->cut_at - b->state.sent);
       cut = true;
     }
     if (part)
-      memcpy(u->buffer->data + raw->actual_length, bytes, part);
+      memcpy(u->buffer->data + raw->actual_length, k->at, part);
     raw->actual_length += (int)part;
     b->state.sent += part;
-    g_bytes_unref(packet);
-    if (n > room)
-      return finish(b, u, -EOVERFLOW);
-    if (part == n && (n < e->packet || raw->actual_length == raw->buffer_length)) {
-      finish(b, u, 0);
-      break;
-    }
+    ended = used == 0 || used % e->packet != 0 || used > room || raw->actual_length == raw->buffer_length;
+    k->at += used;
+    k->n -= used;
+    if (k->n == 0)
+      free_chunk(g_queue_pop_head(&e->chunks));
+    if (ended && (!cut || part == used))
+      finish(b, u, used > room ? -EOVERFLOW : 0);
   }
   if (cut) {
     b->cut_at = USB_BED_NEVER;
@@ -517,7 +535,7 @@ static void bed_unref(gpointer data, GClosure *closure) {
   if (!g_atomic_int_dec_and_test(&b->references))
     return;
   for (unsigned i = 0; i < ENDPOINTS; i++)
-    g_queue_clear_full(&b->endpoints[i].packets, (GDestroyNotify)g_bytes_unref);
+    g_queue_clear_full(&b->endpoints[i].chunks, free_chunk);
   g_queue_clear_full(&b->events, free_event);
   g_clear_pointer(&b->taken, g_bytes_unref);
   g_ptr_array_unref(b->clients);
@@ -597,23 +615,32 @@ size_t usb_bed_wanted(struct usb_bed *b, uint8_t address) {
         wanted += (size_t)(raw->buffer_length - raw->actual_length);
     }
   }
-  for (GList *l = e ? e->packets.head : NULL; l; l = l->next)
-    queued += g_bytes_get_size(l->data);
+  for (GList *l = e ? e->chunks.head : NULL; l; l = l->next)
+    queued += ((struct chunk *)l->data)->n;
   g_mutex_unlock(&b->lock);
   return wanted > queued ? wanted - queued : 0;
 }
 
+/* What the waiting transfers take goes there without a copy between. */
+static void push_chunk(struct usb_bed *b, struct endpoint *e, const void *bytes, size_t n) {
+  struct chunk *k = calloc(1, sizeof *k);
+  if (!k)
+    abort();
+  *k = (struct chunk){.at = bytes, .n = n};
+  g_queue_push_tail(&e->chunks, k);
+  serve(b);
+  k = g_queue_peek_tail(&e->chunks);
+  if (k && !k->owned && k->n > 0) {
+    k->owned = g_memdup2(k->at, k->n);
+    k->at = k->owned;
+  }
+}
+
 void usb_bed_send(struct usb_bed *b, uint8_t address, const void *bytes, size_t n) {
-  const uint8_t *at = bytes;
   g_mutex_lock(&b->lock);
   struct endpoint *e = endpoint_of(b, address);
-  while (e && n) {
-    size_t part = MIN(n, e->packet);
-    g_queue_push_tail(&e->packets, g_bytes_new(at, part));
-    at += part;
-    n -= part;
-  }
-  serve(b);
+  if (e && n)
+    push_chunk(b, e, bytes, n);
   g_mutex_unlock(&b->lock);
 }
 
@@ -621,10 +648,8 @@ int usb_bed_send_packet(struct usb_bed *b, uint8_t address, const void *bytes, s
   g_mutex_lock(&b->lock);
   struct endpoint *e = endpoint_of(b, address);
   bool fits = e && n <= e->packet;
-  if (fits) {
-    g_queue_push_tail(&e->packets, g_bytes_new(bytes, n));
-    serve(b);
-  }
+  if (fits)
+    push_chunk(b, e, bytes, n);
   g_mutex_unlock(&b->lock);
   return fits ? 0 : -EINVAL;
 }
@@ -633,7 +658,7 @@ void usb_bed_forget(struct usb_bed *b, uint8_t address) {
   g_mutex_lock(&b->lock);
   struct endpoint *e = endpoint_of(b, address);
   if (e)
-    g_queue_clear_full(&e->packets, (GDestroyNotify)g_bytes_unref);
+    g_queue_clear_full(&e->chunks, free_chunk);
   g_mutex_unlock(&b->lock);
 }
 
@@ -775,6 +800,14 @@ static void describe_interface(const struct usb_bed *b, unsigned i, GString *tex
                          d->bNumEndpoints, d->bInterfaceClass, d->bInterfaceSubClass, d->bInterfaceProtocol);
 }
 
+/* Packets of 512 bytes are high speed's alone. */
+static bool is_high_speed(const struct usb_bed *b) {
+  bool high = false;
+  for (unsigned i = 0; i < ENDPOINTS; i++)
+    high = high || b->endpoints[i].packet == 512;
+  return high;
+}
+
 static void describe(const struct usb_bed *b, const char *properties, GString *text) {
   static const char *const attributes[STRINGS] = {"manufacturer", "product", "serial"};
   g_string_append_printf(text, "P: " BUS_PATH "/%u-%u\nN: %s=", BUS, b->socket, b->node + strlen("/dev/"));
@@ -788,11 +821,12 @@ static void describe(const struct usb_bed *b, const char *properties, GString *t
   for (const char *line = properties; *line; line += strcspn(line, "\n") + 1)
     g_string_append_printf(text, "E: %.*s\n", (int)strcspn(line, "\n"), line);
   g_string_append_printf(text,
-                         "A: dev=189:%u\\n\nA: busnum=%u\\n\nA: devnum=%u\\n\nA: devpath=%u\\n\nA: speed=12\\n\n"
+                         "A: dev=189:%u\\n\nA: busnum=%u\\n\nA: devnum=%u\\n\nA: devpath=%u\\n\nA: speed=%s\\n\n"
                          "A: bConfigurationValue=%u\\n\nA: bNumConfigurations=1\\n\nA: bDeviceClass=%02x\\n\n"
                          "A: idVendor=%02x%02x\\n\nA: idProduct=%02x%02x\\n\nH: descriptors=",
-                         minor_of(b), BUS, b->number, b->socket, b->configuration->data[5], b->device[4], b->device[9],
-                         b->device[8], b->device[11], b->device[10]);
+                         minor_of(b), BUS, b->number, b->socket, is_high_speed(b) ? "480" : "12",
+                         b->configuration->data[5], b->device[4], b->device[9], b->device[8], b->device[11],
+                         b->device[10]);
   append_hex(text, b->device, sizeof b->device);
   append_hex(text, b->configuration->data, b->configuration->len);
   g_string_append_c(text, '\n');
@@ -846,7 +880,7 @@ static void power_off(struct usb_bed *b) {
   b->state.plugged = false;
   pull(b);
   for (unsigned i = 0; i < ENDPOINTS; i++) {
-    g_queue_clear_full(&b->endpoints[i].packets, (GDestroyNotify)g_bytes_unref);
+    g_queue_clear_full(&b->endpoints[i].chunks, free_chunk);
     b->endpoints[i].halted = b->endpoints[i].damaged = false;
   }
   memset(b->owners, 0, sizeof b->owners);

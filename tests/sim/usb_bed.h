@@ -87,7 +87,8 @@ void usb_bed_refuse(struct usb_bed *bed); /* STALL */
 /* Bytes that the host's waiting transfers can take beyond those already sent. 0: nobody asks. */
 size_t usb_bed_wanted(struct usb_bed *bed, uint8_t endpoint);
 /* Bytes in packets of the endpoint's size, the last as short as it comes, no empty one after a full one. They wait for
- * the host to ask, across openings of the node. */
+ * the host to ask, across openings of the node. What is asked for already goes into the host's memory at once, so that
+ * large pieces cost one copy. */
 void usb_bed_send(struct usb_bed *bed, uint8_t endpoint, const void *bytes, size_t n);
 /* One packet; 0 bytes is the empty one. -EINVAL: longer than the endpoint's packets, or no such endpoint. */
 int usb_bed_send_packet(struct usb_bed *bed, uint8_t endpoint, const void *bytes, size_t n);

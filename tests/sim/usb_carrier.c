@@ -7,7 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <linux/usb/ch9.h>
+
 #define TRANSFER_MAX 65540u
+#define PIECE_MAX (4u << 20) /* a multiple of every packet size */
 
 struct bus {
   UMockdevTestbed *machine;
@@ -17,8 +20,8 @@ struct bus {
 struct place {
   struct usb_bed *bed;
   const struct sim_usb *face;
-  size_t packet;
-  uint64_t told_unplug_at; /* what the bed knows of in->unplug_at */
+  size_t packet, interrupt_packet; /* 0: no such endpoint */
+  uint64_t told_unplug_at;         /* what the bed knows of in->unplug_at */
   uint8_t transfer[TRANSFER_MAX];
 };
 
@@ -48,7 +51,7 @@ static const struct sim_usb *face_of(const struct sim_engine *engine) {
 static size_t packet_of(const uint8_t *configuration, uint8_t endpoint) {
   size_t total = (size_t)(configuration[2] | configuration[3] << 8);
   for (const uint8_t *at = configuration; at < configuration + total && at[0]; at += at[0])
-    if (at[1] == 5 && at[2] == endpoint)
+    if (at[1] == USB_DT_ENDPOINT && at[2] == endpoint)
       return (size_t)(at[4] | at[5] << 8);
   return 0;
 }
@@ -67,6 +70,7 @@ static int add(void *bus_pointer, struct sim_instrument *in, const struct sim_pl
     snprintf(serial, sizeof(serial), "SIM%05u", number + 1);
     place->face->describe(in->sim, where->serial ? where->serial : serial, &d);
     place->packet = packet_of(d.configuration, place->face->in);
+    place->interrupt_packet = packet_of(d.configuration, place->face->interrupt);
     r = usb_bed_create(bus->machine,
                        &(struct usb_bed_options){.device = d.device,
                                                  .configuration = d.configuration,
@@ -136,6 +140,7 @@ static void remove_place(struct sim_instrument *in) {
 static void forget(struct sim_instrument *in) {
   struct place *place = in->place;
   usb_bed_forget(place->bed, place->face->in);
+  usb_bed_forget(place->bed, place->face->interrupt);
 }
 
 static unsigned watch(struct sim_instrument *in, struct pollfd *fds) {
@@ -182,7 +187,7 @@ static void hear(struct sim_instrument *in, const struct pollfd *fds) {
       answer(in, &e);
       break;
     case USB_BED_RESET:
-      usb_bed_forget(place->bed, place->face->in);
+      forget(in);
       in->engine->power_on(in->sim, sim_now_us());
       break;
     case USB_BED_CUT:
@@ -193,6 +198,24 @@ static void hear(struct sim_instrument *in, const struct pollfd *fds) {
   count(in);
 }
 
+/* In pieces, without a copy here. */
+static void say(struct sim_instrument *in, uint8_t endpoint, size_t packet) {
+  struct place *place = in->place;
+  struct sim_usb_piece piece;
+  size_t wanted;
+  while (packet && (wanted = usb_bed_wanted(place->bed, endpoint)) > 0) {
+    size_t max = wanted < PIECE_MAX ? (wanted + packet - 1) / packet * packet : PIECE_MAX;
+    if (!place->face->say(in->sim, sim_now_us(), endpoint, max, &piece))
+      return;
+    if (piece.stall)
+      usb_bed_stall(place->bed, endpoint);
+    else if (piece.n)
+      usb_bed_send(place->bed, endpoint, piece.bytes, piece.n);
+    else
+      usb_bed_send_packet(place->bed, endpoint, NULL, 0);
+  }
+}
+
 static void speak(struct sim_instrument *in) {
   struct place *place = in->place;
   size_t n;
@@ -200,6 +223,13 @@ static void speak(struct sim_instrument *in) {
     return;
   if (in->unplug_at != place->told_unplug_at)
     usb_bed_unplug_after(place->bed, place->told_unplug_at = in->unplug_at);
+  if (place->face->say) {
+    place->face->say(in->sim, sim_now_us(), place->face->in, 0, &(struct sim_usb_piece){0});
+    say(in, place->face->interrupt, place->interrupt_packet);
+    say(in, place->face->in, place->packet);
+    count(in);
+    return;
+  }
   in->engine->transmit(in->sim, sim_now_us(), place->transfer, 0);
   while (is_wanted(in) && (n = in->engine->transmit(in->sim, sim_now_us(), place->transfer, TRANSFER_MAX)) > 0) {
     usb_bed_send(place->bed, place->face->in, place->transfer, n);
