@@ -297,7 +297,7 @@ static bool say_bulk(struct ptp_camera *c, size_t max, struct sim_usb_piece *ret
     break;
   }
   c->counts.bytes += ret->n;
-  c->slow_said += ret->n;
+  c->slow_said += c->faults.on[PTP_FAULT_SLOW] ? ret->n : 0;
   c->hang_left -= ret->n < c->hang_left ? ret->n : c->hang_left;
   return true;
 }
