@@ -92,7 +92,8 @@ static ssize_t read_transfer(struct host *h, uint8_t endpoint, uint8_t *bytes, s
 static void write_command(struct host *h, uint16_t operation, uint32_t transaction, unsigned n, const uint32_t *p) {
   uint8_t k[32] = {(uint8_t)(12 + 4 * n), 0, 0, 0, 1, 0, (uint8_t)operation, (uint8_t)(operation >> 8)};
   memcpy(k + 8, &transaction, 4);
-  memcpy(k + 12, p, 4 * n);
+  if (n)
+    memcpy(k + 12, p, 4 * n);
   sim_ptp.receive(h->camera, h->now, k, 12 + 4 * n);
 }
 
