@@ -4,6 +4,7 @@
 extern const struct acq_driver contec_sp80b;
 extern const struct acq_driver corscience_emi12;
 extern const struct acq_driver ieee11073_phdc;
+extern const struct acq_driver ptp_camera;
 extern const struct acq_driver vitalograph_lungmonitor;
 
 /* clang-format off */
@@ -11,6 +12,7 @@ const struct acq_driver *const acq_drivers[] = {
     &contec_sp80b,
     &corscience_emi12,
     &ieee11073_phdc,
+    &ptp_camera,
     &vitalograph_lungmonitor,
     NULL,
 };

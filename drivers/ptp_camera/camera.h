@@ -9,10 +9,10 @@
 #include "handles.h"
 #include "ptp.h"
 
-#define PTP_ANSWER_MS 5000u /* the longest silence before an answer, */
-#define PTP_LIST_MS 30000u  /*   before the list of a full card, */
+#define PTP_ANSWER_MS 5000u  /* the longest silence before an answer, */
+#define PTP_LIST_MS 30000u   /*   before the list of a full card, */
 #define PTP_OBJECT_MS 15000u /*   before and inside a picture */
-#define PTP_SILENCE_MS 200u /* a device that sends nothing for so long is at rest */
+#define PTP_SILENCE_MS 200u  /* a device that sends nothing for so long is at rest */
 #define PTP_BUSY_WAIT_MS 250u
 #define PTP_BUSY_MAX 60u /* such waits, then busy is a refusal: a quarter of a minute */
 #define PTP_DATA_MAX (4 + 4 * PTP_HANDLES_MAX)
@@ -48,7 +48,7 @@ int ptp_ask(struct ptp_camera *camera, uint16_t operation, const uint32_t *param
 int ptp_ask_blob(struct ptp_camera *camera, uint16_t operation, const uint32_t *parameters, unsigned n, uint32_t size,
                  uint32_t share);
 
-/* Waits until an event comes, at most ms. -ETIMEDOUT is not an error: 0 then too. */
+/* Waits until something of an event comes: 1; 0 after ms of silence. */
 int ptp_wait(struct ptp_camera *camera, unsigned ms);
 /* The oldest event that has come; false when there is none. */
 bool ptp_take_event(struct ptp_camera *camera, struct ptp_event *ret);
