@@ -246,16 +246,13 @@ static int drain(struct ptp_camera *camera) {
   uint8_t bytes[512];
   for (unsigned i = 0; i < DRAIN_MAX; i++) {
     int r = acq_read_some(camera->io, bytes, sizeof bytes, PTP_SILENCE_MS);
-    if (r == -ETIMEDOUT)
-      return 0;
     if (r > 0) { /* perhaps the rest of a picture */
       r = acq_blob(camera->io, DRAIN_PART, 0, PTP_SILENCE_MS);
       int dropped = is_lost(r) ? r : acq_blob_drop(camera->io);
-      if (dropped < 0)
-        return dropped;
+      r = dropped < 0 ? dropped : r;
     }
-    if (is_lost(r))
-      return r;
+    if (r == -ETIMEDOUT || is_lost(r))
+      return r == -ETIMEDOUT ? 0 : r;
   }
   return why(camera, -EPROTO, "the camera does not stop sending");
 }
@@ -267,15 +264,17 @@ static int send_class_request(struct ptp_camera *camera, uint8_t request, uint8_
 
 /* Behind a cancel or a reset. */
 static int settle(struct ptp_camera *camera) {
-  int r = drain(camera);
-  for (unsigned i = 0; r == 0 && i < STATUS_TRIES; i++) {
-    r = ask_status(camera);
-    if (r)
-      break;
+  int ready = ask_status(camera);
+  int r = is_lost(ready) ? ready : drain(camera);
+  for (unsigned i = 0; r == 0 && ready == 0 && i < STATUS_TRIES; i++) {
     r = pause_for(camera, STATUS_WAIT_MS);
+    if (r == 0)
+      ready = ask_status(camera);
+    if (is_lost(ready))
+      r = ready;
   }
   camera->inside = false;
-  return r == -EPIPE || r > 0 ? 0 : r;
+  return r;
 }
 
 int ptp_rest(struct ptp_camera *camera) {

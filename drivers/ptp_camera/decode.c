@@ -51,7 +51,6 @@ struct decoding {
   bool compared;
   int64_t slow_us;
   unsigned n, refused, vanished;
-  uint32_t refused_size;
   uint32_t taken[ACQ_PICTURES_MAX];
   uint64_t bytes;
 };
@@ -118,10 +117,7 @@ static void take_info(struct decoding *d, struct acq_cur data) {
     return break_off(d, why);
   d->has_info = true;
   d->info_handle = d->command.parameters[0];
-  if (ptp_is_picture(&d->info) && ptp_is_refused(&d->info, d->bytes)) {
-    d->refused++;
-    d->refused_size = d->info.size;
-  }
+  d->refused += ptp_is_picture(&d->info) && ptp_is_refused(&d->info, d->bytes);
 }
 
 static void take_data(struct decoding *d, struct acq_cur data, uint32_t ms) {
@@ -299,7 +295,7 @@ static void tell_missing(struct decoding *d) {
     acq_rec_quality(d->record, "pictures_missing", text, missing);
   }
   if (d->refused) {
-    snprintf(text, sizeof text, "%u Mo", (d->refused_size >> 20) + 1);
+    snprintf(text, sizeof text, "%u fois", d->refused);
     acq_rec_quality(d->record, "pictures_refused", text, d->refused);
   }
 }

@@ -481,7 +481,7 @@ const struct acq_driver ptp_camera = {
     .match = match,
     .limits =
         {
-            .max_bytes = 512u << 20,
+            .max_bytes = ACQ_BLOBS_BYTES_MAX + (32u << 20),
             .max_seconds = SECONDS_MAX,
             .default_seconds = 600,
             .idle_ms = PTP_LIST_MS,

@@ -63,7 +63,8 @@ static const char *check_row(const struct acq_driver *d) {
     return "no such integrity";
   if (!d->identify || !d->acquire || !d->release || !d->decode)
     return "a function is missing";
-  if (!l->max_bytes || l->max_bytes > CAPTURE_TEXT_MAX / 2)
+  const uint32_t blobs = d->modalities & ACQ_MODALITY(ACQ_FUNDUS) ? ACQ_BLOBS_BYTES_MAX : 0; /* beside the text */
+  if (!l->max_bytes || l->max_bytes > CAPTURE_TEXT_MAX / 2 + blobs)
     return "max_bytes does not fit into a capture";
   if (!l->max_seconds || l->max_seconds > SECONDS_MAX || !l->default_seconds || l->default_seconds > l->max_seconds)
     return "its seconds are not 1 <= default <= max <= 86400";

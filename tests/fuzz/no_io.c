@@ -28,6 +28,31 @@ int acq_usb_control(struct acq_io *io, uint8_t request_type, uint8_t request, ui
   abort();
 }
 
+int acq_usb_interrupt(struct acq_io *io, void *bytes, size_t max, unsigned ms) {
+  (void)io, (void)bytes, (void)max, (void)ms;
+  abort();
+}
+
+int acq_blob(struct acq_io *io, uint64_t n, uint32_t share, unsigned ms) {
+  (void)io, (void)n, (void)share, (void)ms;
+  abort();
+}
+
+int acq_blob_end(struct acq_io *io) {
+  (void)io;
+  abort();
+}
+
+int acq_blob_drop(struct acq_io *io) {
+  (void)io;
+  abort();
+}
+
+bool acq_finishing(struct acq_io *io) {
+  (void)io;
+  abort();
+}
+
 uint64_t acq_elapsed_ms(struct acq_io *io) {
   (void)io;
   abort();
@@ -40,6 +65,11 @@ void acq_progress(struct acq_io *io, uint32_t done, uint32_t total) {
 
 void acq_preview(struct acq_io *io, const struct acq_preview *preview) {
   (void)io, (void)preview;
+  abort();
+}
+
+void acq_preview_picture(struct acq_io *io, unsigned number, const void *jpeg, size_t n) {
+  (void)io, (void)number, (void)jpeg, (void)n;
   abort();
 }
 
