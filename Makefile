@@ -18,7 +18,7 @@ export ASALEED_SAMPLES
 # What the programs link, what the tests add, what lint and the fuzzers add: all from Debian, by name.
 
 PACKAGES_BUILD := gcc make pkg-config libsystemd-dev libusb-1.0-0-dev libserialport-dev libsqlite3-dev \
-  libmicrohttpd-dev libjansson-dev libsodium-dev libseccomp-dev libjpeg62-turbo-dev libpng-dev
+  libmicrohttpd-dev libjansson-dev libsodium-dev nettle-dev libseccomp-dev libjpeg62-turbo-dev libpng-dev
 PACKAGES_TEST := libcmocka-dev libumockdev-dev umockdev locales sqlite3 python3 systemd
 PACKAGES_LINT := clang-format python3
 PACKAGES_FUZZ := clang libclang-rt-14-dev
@@ -118,9 +118,9 @@ $(B)/obj/%.o: %.c | build/.packages
 
 # ---- programs -------------------------------------------------------------------------------------------------------
 
-LIBS_CORE   = $(call libs,libsystemd libmicrohttpd jansson sqlite3 libsodium) -lm
-LIBS_MODEL  = $(call libs,jansson libsodium) -lm
-LIBS_WORKER = $(call libs,libusb-1.0 libserialport libseccomp jansson libsodium libjpeg libpng) -lm
+LIBS_CORE   = $(call libs,libsystemd libmicrohttpd jansson sqlite3 libsodium nettle) -lm
+LIBS_MODEL  = $(call libs,jansson libsodium nettle) -lm
+LIBS_WORKER = $(call libs,libusb-1.0 libserialport libseccomp jansson libsodium nettle libjpeg libpng) -lm
 
 PROGRAMS := $(B)/asaleed $(B)/asaleed-driver $(B)/asaleectl
 
@@ -139,7 +139,7 @@ all: $(PROGRAMS) ## builds the three programs into build/
 
 # ---- tests ----------------------------------------------------------------------------------------------------------
 
-LIBS_TEST = $(call libs,cmocka libsystemd libmicrohttpd jansson sqlite3 libsodium libusb-1.0 libserialport libseccomp \
+LIBS_TEST = $(call libs,cmocka libsystemd libmicrohttpd jansson sqlite3 libsodium nettle libusb-1.0 libserialport libseccomp \
   umockdev-1.0 libjpeg libpng)
 EVERYTHING := $(B)/libasaleed.a
 $(EVERYTHING): $(CORE) $(CTL) $(WORKER) $(DRIVER) $(MODEL) $(BASE)
@@ -306,11 +306,11 @@ system: build/.packages-system $(PROGRAMS) $(SIMULATORS) ## root: real systemd i
 	  'power-cut=tests/system/power_cut.sh $(B)' 'unplug-at-every-byte=python3 tests/e2e/instrument.py $(B) --every' \
 	  'spirometers-unplugged=python3 tests/e2e/spirometry.py $(B) --every unplug'
 
-BENCH := $(addprefix $(B)/bench/,load bare_store decode_rate usb_rate stamp.so)
+BENCH := $(addprefix $(B)/bench/,load bare_store bare_pictures decode_rate usb_rate stamp.so)
 $(B)/obj/tests/bench/%.o: INCLUDES = $(INCLUDE_tests)
-$(B)/obj/tests/bench/usb_rate.o: INCLUDES += $(UMOCKDEV_CFLAGS)
+$(B)/obj/tests/bench/usb_rate.o $(B)/obj/tests/bench/bare_pictures.o: INCLUDES += $(UMOCKDEV_CFLAGS)
 $(B)/bench/usb_rate: $(call obj,tests/unit/usb_echo_bed.c tests/sim/usb_bed.c)
-$(addprefix $(B)/bench/,load bare_store decode_rate usb_rate): $(B)/bench/%: $(B)/obj/tests/bench/%.o $(EVERYTHING)
+$(addprefix $(B)/bench/,load bare_store bare_pictures decode_rate usb_rate): $(B)/bench/%: $(B)/obj/tests/bench/%.o $(EVERYTHING)
 	@mkdir -p $(@D) && echo "  LINK $@"
 	@$(CC) $(LDFLAGS_ALL) $(LINK_LTO) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS_TEST) -pthread -lm
 $(B)/bench/%.so: tests/bench/%.c | build/.packages

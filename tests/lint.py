@@ -25,6 +25,7 @@ DRIVER_MAY = ["crc.h"]  # of drivers/worker: what a driver's folder may include 
 THIRD_PARTY = {
     "jansson.h": ["daemon/model/json.h"],
     "sodium.h": ["daemon/model/hash.c"],
+    "nettle/": ["daemon/model/hash.c"],
     "sqlite3.h": ["daemon/core/store.c"],
     "microhttpd.h": ["daemon/core/http.c"],
     "systemd/sd-device.h": ["daemon/core/device.c"],

@@ -1,4 +1,4 @@
-/* SHA-256, keyless generic hash, random bytes and constant-time comparison (libsodium). */
+/* SHA-256 (Nettle), random bytes and constant-time comparison (libsodium). */
 #ifndef ASALEED_HASH_H
 #define ASALEED_HASH_H
 
