@@ -508,6 +508,122 @@ def bench_usb(work):
             Figure(bare, "us", 1), "a/b")
 
 
+# ---- pictures of 24 megapixels from a simulated camera ----
+
+CAMERA = "ptp,serial=BENCHCAM,stored=0"
+PICTURES = 4
+
+
+def control(path, text):
+    with socket.socket(socket.AF_UNIX) as c:
+        c.settimeout(30)
+        c.connect(path)
+        c.sendall(text.encode() + b"\n")
+        answer = c.makefile().readline()
+    if not answer.startswith("ok"):
+        raise RuntimeError(f"simulator: {text}: {answer}")
+
+
+def bare_pictures(work, options):
+    """MB/s of each picture through the bare loop."""
+    sim = os.path.join(work, "bare.sock")
+    p = subprocess.Popen(["umockdev-wrapper", os.path.join(BUILD, "tests/sim"), "--control", sim, "--instrument",
+                          CAMERA + options, "--", os.path.join(BUILD, "bench/bare_pictures"), "/dev/bus/usb/002/002",
+                          str(PICTURES), "1048576"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert p.stdout.readline() == "open\n"
+    for _ in range(PICTURES):
+        control(sim, "shoot 6000 4000")
+    out = [[float(x) for x in line.split()] for line in p.stdout]
+    if p.wait() or len(out) != PICTURES:
+        raise RuntimeError("bare_pictures failed")
+    return [n / us for n, us in out]
+
+
+def capture_rates(text):
+    """MB/s of each blob: from the command that asked for its first part to its end."""
+    asked = first = None
+    for line in text.splitlines():
+        kind, *rest = line.split()
+        if kind == ">":
+            asked = int(rest[0])
+        elif kind == "@" and first is None:
+            first = asked
+        elif kind == "#":
+            yield int(rest[1]) / 1000 / max(int(rest[0]) - first, 1)
+            first = None
+
+
+def peak_kb(pid):
+    with open(f"/proc/{pid}/status") as f:
+        status = dict(line.split(":", 1) for line in f)
+    return int(status["VmHWM"].split()[0])
+
+
+def our_pictures(work, options):
+    """(MB/s of each picture, peak resident kB of the worker until all were there, the pictures' bytes)."""
+    os.makedirs(os.path.join(work, "devices.d"))
+    with open(os.path.join(work, "devices.d/camera.conf"), "w") as f:
+        f.write("[device camera]\ndriver = ptp_camera\nusb-serial = BENCHCAM\n")
+    store = os.path.join(work, "store")
+    os.mkdir(store, 0o700)
+    daemon = Daemon(BUILD, work, store, instruments=[CAMERA + options],
+                    simulator_options=["--control", os.path.join(work, "sim.sock")])
+    nurse, = daemon.accounts("nurse")
+    nurse.call("PUT", "/v1/patients/P-1", {"family": "F", "given": "G", "birth_date": "1950-01-01", "sex": "F"})
+    study = nurse.post("/v1/orders", {"patient": "P-1", "act": "fundus"})["study"]["id"]
+    while not nurse.get("/v1/devices")["items"][0]["present"]:
+        time.sleep(0.01)
+    nurse.post(f"/v1/studies/{study}/acquire", {"device": "camera", "pictures": PICTURES + 1, "seconds": 120})
+    sim, peak = os.path.join(work, "sim.sock"), 0
+    time.sleep(1)
+    for _ in range(PICTURES):
+        control(sim, "shoot 6000 4000")
+        time.sleep(0.6)
+    workers = [int(p) for p in os.listdir("/proc") if p.isdigit() and worker_of(p, daemon.pid())]
+    peak = max(peak_kb(p) for p in workers)
+    nurse.post(f"/v1/studies/{study}/finish", {})
+    while (answer := nurse.get(f"/v1/studies/{study}"))["state"] == "acquiring":
+        time.sleep(0.05)
+    if answer["state"] != "acquired":
+        raise RuntimeError(f"no pictures: {answer['last_failure']}")
+    record = nurse.get("/v1/records/" + answer["records"][-1]["id"])
+    sizes = [p["bytes"] for p in record["record"]["acquired"]["pictures"]]
+    sha = record["provenance"]["capture_sha256"]
+    daemon.stop()
+    with open(os.path.join(store, "artefacts", sha[:2], sha)) as f:
+        rates = list(capture_rates(f.read()))
+    if len(rates) != PICTURES or len(sizes) != PICTURES:
+        raise RuntimeError(f"{len(rates)} blobs, {len(sizes)} pictures")
+    shutil.rmtree(work)
+    return rates, peak, sizes
+
+
+def worker_of(pid, parent):
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return int(f.read().rsplit(") ", 1)[1].split()[1]) == parent
+    except OSError:
+        return False
+
+
+def bench_pictures(work):
+    if not can_simulate(BUILD):
+        return missing("pictures over USB", "missing: no umockdev-wrapper")
+    for what, options, target in (("at high speed's pace, 40 MB/s", ",fault=slow:40000", ">= 0.9"),
+                                  ("as fast as the simulator goes", "", "")):
+        bare, ours, peaks = [], [], []
+        for i in range(RUNS):
+            bare.append(statistics.median(bare_pictures(work, options)))
+            rates, peak, sizes = our_pictures(os.path.join(work, f"run{i}"), options)
+            ours.append(statistics.median(rates))
+            peaks.append(peak / 1024)
+        ours, bare = Figure(ours, "MB/s", 1), Figure(bare, "MB/s", 1)
+        row(f"24 Mpx pictures, {what}", ours, "bare libusb loop, same camera", bare, "a/b", target,
+            ratio_of(ours, bare) >= 0.9 if target else None)
+        row("  the worker's peak memory meanwhile", Figure(peaks, "MB", 1), f"the {PICTURES} pictures",
+            Figure([sum(sizes) / 1e6], "MB", 1), "a/b")
+
+
 # ---- 4 and 6: an acquisition, from the wire ----
 
 def stamps(path):
@@ -760,8 +876,8 @@ def bench_rest(work):
         p.stop()
 
 
-PARTS = {"writes": bench_writes, "queue": bench_queue, "decode": bench_decode, "apdu": bench_apdu, "usb": bench_usb, "preview": bench_preview,
-         "rest": bench_rest}
+PARTS = {"writes": bench_writes, "queue": bench_queue, "decode": bench_decode, "apdu": bench_apdu, "usb": bench_usb,
+         "pictures": bench_pictures, "preview": bench_preview, "rest": bench_rest}
 scratch = []
 
 
