@@ -421,7 +421,7 @@ static void encode(struct scale scales[3], const struct fundus_options *o, const
 static int8_t *make_grain(const struct fundus_options *o) {
   int8_t *grain = malloc(GRAIN_SIDE * GRAIN_SIDE);
   uint64_t random = (o->seed + 7) * 0x9E3779B97F4A7C15u | 1;
-  int height = o->quality == FUNDUS_DARK ? 5 : 21;
+  int height = o->quality == FUNDUS_DARK ? 5 : 25;
   for (size_t i = 0; grain && i < GRAIN_SIDE * GRAIN_SIDE; i++)
     grain[i] = (int8_t)((int)(draw(&random) % (unsigned)(2 * height + 1)) - height);
   return grain;

@@ -247,6 +247,48 @@ static void case_both_pipes(struct host *h) {
   close_device(h);
 }
 
+/* Three transfers wait at any time: each gets what follows the one before. */
+static void case_pipelined(struct host *h) {
+  enum { WAITING = 3, EACH = 65536 };
+  char answer[512];
+  struct libusb_transfer *t[WAITING];
+  uint8_t *rooms = malloc(WAITING * EACH);
+  unsigned next = 0;
+  NEED(rooms);
+  open_device(h);
+  open_session(h);
+  tell(h, "shoot", answer);
+  for (unsigned i = 0; i < WAITING; i++) {
+    NEED(t[i] = libusb_alloc_transfer(0));
+    libusb_fill_bulk_transfer(t[i], h->handle, h->in, rooms + i * EACH, EACH, on_event, h, 0);
+    NEED(libusb_submit_transfer(t[i]) == 0);
+  }
+  NEED(send_command(h, 0x1009, P(handle_of(answer))) == 0);
+  for (h->n = 0; h->n < 12 || h->n < get(h->data, 4); next = (next + 1) % WAITING) {
+    struct libusb_transfer *one = t[next];
+    while (one->user_data)
+      NEED(libusb_handle_events(h->context) == 0);
+    NEED(one->status == LIBUSB_TRANSFER_COMPLETED);
+    memcpy(h->data + h->n, one->buffer, (size_t)one->actual_length);
+    h->n += (size_t)one->actual_length;
+    one->user_data = h;
+    NEED(libusb_submit_transfer(one) == 0);
+  }
+  NEED(has_sha(h, answer));
+  while (t[next]->user_data)
+    NEED(libusb_handle_events(h->context) == 0);
+  NEED(t[next]->actual_length == 12 && get(t[next]->buffer + 6, 2) == 0x2001);
+  for (unsigned i = 0; i < WAITING; i++)
+    libusb_cancel_transfer(t[i]);
+  for (unsigned i = 0; i < WAITING; i++) {
+    while (t[i]->user_data)
+      NEED(libusb_handle_events(h->context) == 0);
+    libusb_free_transfer(t[i]);
+  }
+  free(rooms);
+  close_device(h);
+}
+
 static void case_unplug(struct host *h) {
   char answer[512], command[32];
   open_device(h);
@@ -383,6 +425,7 @@ static const struct {
 } cases[] = {
     {"talk", "ptp,size=1200x800", case_talk},
     {"both_pipes", "ptp,size=64x64,auto=40", case_both_pipes},
+    {"pipelined", "ptp,size=1200x800", case_pipelined},
     {"unplug", "ptp", case_unplug},
     {"trouble", "ptp,size=1200x800", case_trouble},
     {"slow", "ptp,size=600x400", case_slow},

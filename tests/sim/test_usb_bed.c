@@ -205,6 +205,43 @@ static void test_packets(void **state) {
   assert_int_equal(n, 4);
 }
 
+static void LIBUSB_CALL on_done(struct libusb_transfer *t) {
+  t->user_data = NULL;
+}
+
+/* A large piece: straight into transfers that wait, the rest kept, and each packet whole or not at all. */
+static void test_large(void **state) {
+  struct fixture *f = *state;
+  static uint8_t sent[300000], got[sizeof sent], first[100000];
+  struct libusb_transfer *t = libusb_alloc_transfer(0);
+  int n;
+  assert_non_null(t);
+  for (size_t i = 0; i < sizeof sent; i++)
+    sent[i] = (uint8_t)(i * 7 + i / 251);
+  libusb_fill_bulk_transfer(t, f->handle, IN, first, 640, on_done, f, 0);
+  assert_int_equal(libusb_submit_transfer(t), 0);
+  uint8_t *piece = g_memdup2(sent, sizeof sent);
+  usb_bed_send(f->bed, IN, piece, sizeof sent);
+  memset(piece, 0, sizeof sent); /* it is the caller's again */
+  g_free(piece);
+  while (t->user_data)
+    assert_int_equal(libusb_handle_events(f->context), 0);
+  assert_int_equal(t->actual_length, 640);
+  assert_memory_equal(first, sent, 640);
+  libusb_free_transfer(t);
+  /* The second packet does not fit, and is lost. */
+  assert_int_equal(read_in(f, IN, got, 100, PATIENCE_MS, &n), LIBUSB_ERROR_OVERFLOW);
+  assert_memory_equal(got, sent + 640, 100);
+  size_t at = 640 + 128, left = sizeof sent - at;
+  assert_int_equal(read_in(f, IN, got, 64000, PATIENCE_MS, &n), 0);
+  assert_int_equal(n, 64000);
+  assert_memory_equal(got, sent + at, 64000);
+  assert_int_equal(read_in(f, IN, got, sizeof got, PATIENCE_MS, &n), 0);
+  assert_int_equal(n, left - 64000);
+  assert_memory_equal(got, sent + at + 64000, left - 64000);
+  assert_true(state_of(f).sent >= sizeof sent - 64);
+}
+
 static void act_wanted(struct fixture *f) {
   struct pollfd pfd = {.fd = usb_bed_fd(f->bed), .events = POLLIN};
   struct usb_bed_event e;
@@ -576,10 +613,10 @@ int main(int argc, char **argv) {
     return 77;
   }
   const struct CMUnitTest tests[] = {
-      BED_TEST(test_descriptors), BED_TEST(test_out),     BED_TEST(test_packets), BED_TEST(test_wanted),
-      BED_TEST(test_control),     BED_TEST(test_trouble), BED_TEST(test_claims),  BED_TEST(test_unplug),
-      BED_TEST(test_replug),      BED_TEST(test_hotplug), BED_TEST(test_two),     BED_TEST(test_unplug_after),
-      BED_TEST(test_killed_user), BED_TEST(test_refused),
+      BED_TEST(test_descriptors),  BED_TEST(test_out),         BED_TEST(test_packets), BED_TEST(test_wanted),
+      BED_TEST(test_large),        BED_TEST(test_control),     BED_TEST(test_trouble), BED_TEST(test_claims),
+      BED_TEST(test_unplug),       BED_TEST(test_replug),      BED_TEST(test_hotplug), BED_TEST(test_two),
+      BED_TEST(test_unplug_after), BED_TEST(test_killed_user), BED_TEST(test_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
