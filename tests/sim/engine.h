@@ -1,8 +1,8 @@
 /*
  * engine: what every simulated instrument offers to the program that carries its bytes (sim_main.c).
  *
- * Pure: no files, no threads, no clock. Times are microseconds of any clock that does not go back, the same for all
- * calls. Same options, same calls, same bytes out.
+ * Pure: no files but those that an option or a command names, no threads, no clock. Times are microseconds of any clock
+ * that does not go back, the same for all calls. Same options, same calls, same bytes out.
  */
 #ifndef ASALEED_SIM_ENGINE_H
 #define ASALEED_SIM_ENGINE_H
