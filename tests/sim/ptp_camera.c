@@ -15,6 +15,7 @@
 #define SLOW_IDLE_US 100000u
 #define EVENT_ADDED 0x4002u
 #define EVENT_COMPLETE 0x400Du
+#define INTERRUPT_PACKET 64u
 #define STORED_DEFAULT 4u
 #define STORED_MAX 2000u
 
@@ -313,16 +314,33 @@ void ptp_push_event(struct ptp_camera *c, const struct ptp_event *event) {
     c->events[c->n_events++] = *event;
 }
 
-static bool say_event(struct ptp_camera *c, size_t max, struct sim_usb_piece *ret) {
-  if (c->hung || max == 0 || c->n_events == 0)
-    return false;
+static void begin_event(struct ptp_camera *c) {
   const struct ptp_event e = c->events[0];
   memmove(c->events, c->events + 1, --c->n_events * sizeof(*c->events));
-  uint32_t n = PTP_HEADER + 4 * e.n;
-  header(c->event_bytes, n, PTP_EVENT, e.code, PTP_ANY);
+  c->event_n = PTP_HEADER + 4 * e.n;
+  c->event_said = 0;
+  header(c->event_bytes, c->event_n, PTP_EVENT, e.code, PTP_ANY);
   for (unsigned i = 0; i < 4 * e.n; i++)
     c->event_bytes[PTP_HEADER + i] = (uint8_t)(e.parameters[i / 4] >> 8 * (i % 4));
-  *ret = (struct sim_usb_piece){.bytes = c->event_bytes, .n = n};
+}
+
+static bool say_event(struct ptp_camera *c, size_t max, struct sim_usb_piece *ret) {
+  if (c->hung || max == 0)
+    return false;
+  if (c->event_ends) {
+    c->event_ends = false;
+    *ret = (struct sim_usb_piece){0};
+    return true;
+  }
+  if (c->event_said == c->event_n && c->n_events == 0)
+    return false;
+  if (c->event_said == c->event_n)
+    begin_event(c);
+  size_t n = c->event_n - c->event_said;
+  n = n < max ? n : max;
+  *ret = (struct sim_usb_piece){.bytes = c->event_bytes + c->event_said, .n = n};
+  c->event_said += (unsigned)n;
+  c->event_ends = c->event_said == c->event_n && n % c->interrupt == 0 && !c->faults.on[PTP_FAULT_NO_ZLP];
   return true;
 }
 
@@ -368,7 +386,8 @@ void ptp_open_session(struct ptp_camera *c, uint32_t id) {
 
 void ptp_close_session(struct ptp_camera *c) {
   c->session = 0;
-  c->n_events = 0;
+  c->n_events = c->event_n = c->event_said = 0;
+  c->event_ends = false;
   c->eos_events.n = 0;
   c->eos_remote = c->eos_event_mode = false;
   c->auto_at = NEVER;
@@ -659,8 +678,8 @@ static bool take_option(struct ptp_camera *c, struct settings *s, const struct o
   if (strcmp(o->key, "eos") == 0)
     return take_eos(c, v);
   if (strcmp(o->key, "interrupt") == 0) {
-    c->interrupt = strcmp(v, "yes") == 0;
-    return c->interrupt || strcmp(v, "no") == 0;
+    c->interrupt = strcmp(v, "8") == 0 ? 8 : strcmp(v, "no") == 0 ? 0 : INTERRUPT_PACKET;
+    return c->interrupt < INTERRUPT_PACKET || strcmp(v, "yes") == 0;
   }
   if (strcmp(o->key, "size") == 0 && option_pair(v, 'x', false, FUNDUS_WIDTH_MAX, pair)) {
     c->width = (unsigned)pair[0];
@@ -719,7 +738,7 @@ static void *create(const char *options, int64_t local_us, char why[static 256])
   c->height = 2000;
   c->auto_shots = 4;
   c->auto_at = NEVER;
-  c->interrupt = true;
+  c->interrupt = INTERRUPT_PACKET;
   c->vendor = 0x1209;
   c->product = 0x0003;
   c->faults = (struct faults){.kinds = kinds, .count = PTP_FAULT_COUNT};
@@ -753,7 +772,7 @@ const struct sim_engine sim_ptp = {
         "  shots=N          so many by itself (4)\n"
         "  slow=SECONDS     its clock is slow by so much\n"
         "  eos=no|yes|64|host  Canon EOS body: ObjectAddedEx, ObjectAddedEx64, RequestObjectTransfer\n"
-        "  interrupt=yes|no has the endpoint\n"
+        "  interrupt=yes|no|8  has the endpoint; its packets have 64 bytes, or 8\n"
         "  ids=VVVV:PPPP    (1209:0003)\n"
         "  recording=FILE   answers as the camera of a umockdev ioctl recording\n"
         "  commands: shoot [W H] [right|left] [macula|disc] [dark|bright|blurred] [progressive] [raw+jpeg] [card2],\n"

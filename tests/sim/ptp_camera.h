@@ -108,7 +108,7 @@ struct ptp_camera {
   uint64_t seed, auto_us;
   unsigned width, height, auto_shots;
   enum ptp_eos eos;
-  bool interrupt;
+  unsigned interrupt; /* packets of so many bytes; 0: no such endpoint */
   uint16_t vendor, product;
   int64_t local_us; /* the camera's clock at 0 of the caller's */
   struct ptp_recording *recording;
@@ -125,8 +125,10 @@ struct ptp_camera {
   uint8_t packet[PTP_PACKET]; /* the first of a data phase */
   struct ptp_event *events;   /* PTP_EVENTS of them */
   unsigned n_events;
-  struct ptp_event last_event; /* code 0: none */
-  uint8_t event_bytes[PTP_HEADER + 12];
+  struct ptp_event last_event;          /* code 0: none */
+  uint8_t event_bytes[PTP_HEADER + 12]; /* the one that is being said */
+  unsigned event_n, event_said;
+  bool event_ends; /* with an empty packet still to come */
   struct ptp_out eos_events;
   bool eos_remote, eos_event_mode;
 

@@ -11,7 +11,6 @@
 #define IN 0x81
 #define OUT 0x02
 #define INTERRUPT 0x83
-#define INTERRUPT_PACKET 64
 
 enum { CANCEL = 0x64, EXTENDED_EVENT, RESET, STATUS };
 enum { CANCEL_CODE = 0x4001 };
@@ -43,8 +42,8 @@ static void describe(void *engine, const char *serial, struct sim_usb_descriptor
                             1};
   const uint8_t interface[] = {9, USB_DT_INTERFACE, 0, 0, c->interrupt ? 3 : 2, 6, 1, 1, 0};
   static const uint8_t in[] = {7, USB_DT_ENDPOINT, IN, USB_ENDPOINT_XFER_BULK, 0, PTP_PACKET >> 8, 0},
-                       out[] = {7, USB_DT_ENDPOINT, OUT, USB_ENDPOINT_XFER_BULK, 0, PTP_PACKET >> 8, 0},
-                       events[] = {7, USB_DT_ENDPOINT, INTERRUPT, USB_ENDPOINT_XFER_INT, INTERRUPT_PACKET, 0, 9};
+                       out[] = {7, USB_DT_ENDPOINT, OUT, USB_ENDPOINT_XFER_BULK, 0, PTP_PACKET >> 8, 0};
+  const uint8_t events[] = {7, USB_DT_ENDPOINT, INTERRUPT, USB_ENDPOINT_XFER_INT, (uint8_t)c->interrupt, 0, 9};
   uint8_t *at = ret->configuration;
   size_t n = USB_DT_CONFIG_SIZE;
   memset(ret, 0, sizeof(*ret));

@@ -759,6 +759,32 @@ static void test_fault_answers(void **state) {
   end(&h);
 }
 
+/* With packets of 8 bytes, read one by one and at once. */
+static void test_small_packets(void **state) {
+  struct sim_usb_descriptors d;
+  struct sim_usb_piece piece;
+  struct host h;
+  uint8_t whole[16];
+  (void)state;
+  start(&h, "interrupt=8,stored=0,size=64x64");
+  sim_ptp_usb.describe(h.camera, "PC-7", &d);
+  assert_memory_equal(d.configuration + 32, "\7\5\x83\3\x08\0", 6);
+  open_session(&h);
+  uint32_t p = shoot(&h, "");
+  for (size_t at = 0; at < 16; at += 8) {
+    assert_true(sim_ptp_usb.say(h.camera, h.now, INTERRUPT, 8, &piece) && piece.n == 8);
+    memcpy(whole + at, piece.bytes, 8);
+  }
+  assert_memory_equal(whole, "\x10\0\0\0\4\0\2\x40\xFF\xFF\xFF\xFF", 12);
+  assert_int_equal(get(whole + 12, 4), p);
+  assert_true(sim_ptp_usb.say(h.camera, h.now, INTERRUPT, 8, &piece) && piece.n == 0);
+  fault(&h, "no-zlp");
+  assert_true(sim_ptp_usb.say(h.camera, h.now, INTERRUPT, 64, &piece) && piece.n == 16);
+  assert_int_equal(get(piece.bytes + 6, 2), 0x400D);
+  assert_false(sim_ptp_usb.say(h.camera, h.now, INTERRUPT, 64, &piece));
+  end(&h);
+}
+
 static void test_fault_events(void **state) {
   struct host h;
   uint32_t p, e;
@@ -981,13 +1007,17 @@ static void test_recording(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_descriptors),   cmocka_unit_test(test_session),         cmocka_unit_test(test_device_info),
-      cmocka_unit_test(test_tree),          cmocka_unit_test(test_picture),         cmocka_unit_test(test_properties),
-      cmocka_unit_test(test_fundus),        cmocka_unit_test(test_large),           cmocka_unit_test(test_files),
-      cmocka_unit_test(test_auto),          cmocka_unit_test(test_requests),        cmocka_unit_test(test_queue),
-      cmocka_unit_test(test_eos),           cmocka_unit_test(test_fault_answers),   cmocka_unit_test(test_fault_events),
-      cmocka_unit_test(test_fault_lengths), cmocka_unit_test(test_fault_transfers), cmocka_unit_test(test_fault_hang),
-      cmocka_unit_test(test_fault_slow),    cmocka_unit_test(test_recording),
+      cmocka_unit_test(test_descriptors),   cmocka_unit_test(test_session),
+      cmocka_unit_test(test_device_info),   cmocka_unit_test(test_tree),
+      cmocka_unit_test(test_picture),       cmocka_unit_test(test_properties),
+      cmocka_unit_test(test_fundus),        cmocka_unit_test(test_large),
+      cmocka_unit_test(test_files),         cmocka_unit_test(test_auto),
+      cmocka_unit_test(test_requests),      cmocka_unit_test(test_queue),
+      cmocka_unit_test(test_eos),           cmocka_unit_test(test_fault_answers),
+      cmocka_unit_test(test_fault_events),  cmocka_unit_test(test_small_packets),
+      cmocka_unit_test(test_fault_lengths), cmocka_unit_test(test_fault_transfers),
+      cmocka_unit_test(test_fault_hang),    cmocka_unit_test(test_fault_slow),
+      cmocka_unit_test(test_recording),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
