@@ -412,7 +412,7 @@ static void case_large(struct host *h) {
     best = one < best ? one : best;
   }
   NEED(h->n > 8000000 && has_sha(h, answer));
-  NEED(made < 2);
+  NEED(made < 5); /* 0.2 s on an idle machine */
   printf("# %.1f MB made in %.2f s, read at %.0f MB/s, at best %.0f\n", (double)h->n / 1e6, made,
          (double)h->n * BENCH_PICTURES / took / 1e6, (double)h->n / best / 1e6);
   fflush(stdout);
