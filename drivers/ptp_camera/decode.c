@@ -31,6 +31,15 @@ enum state {
   RESTING, /* the host cancels: nothing counts until its next command */
 };
 
+/* What an ObjectInfo said of a picture. */
+struct told {
+  uint32_t handle, size;
+  char name[ACQ_TEXT_MAX];
+  bool timed;
+  int64_t clock_us;
+};
+#define TOLD_MAX 64u /* the latest ones: this driver fetches a picture right after its ObjectInfo */
+
 struct decoding {
   struct acq_record *record;
   const struct acq_order *order;
@@ -43,9 +52,8 @@ struct decoding {
   struct ptp_container command;
   bool had_data, ok;
   uint32_t left; /* of the data container */
-  uint32_t info_handle;
-  bool has_info;
-  struct ptp_object_info info;
+  unsigned n_told;
+  struct told told[TOLD_MAX];
   uint32_t blob_handle;
   uint64_t blob_bytes;
   bool compared;
@@ -111,13 +119,37 @@ static void take_sent(struct decoding *d, const struct acq_event *e) {
 
 /* ---- the camera ---------------------------------------------------------------------------------------------- */
 
+/* The name as far as it fits, and no half characters. */
+static void cut_text(const char *text, char ret[static ACQ_TEXT_MAX]) {
+  size_t n = strnlen(text, ACQ_TEXT_MAX - 1);
+  while (n && (text[n] & 0xc0) == 0x80)
+    n--;
+  memcpy(ret, text, n);
+  ret[n] = 0;
+}
+
 static void take_info(struct decoding *d, struct acq_cur data) {
+  struct ptp_object_info info;
   const char *why;
-  if (ptp_object_info_read(data, &d->info, &why) < 0)
+  if (ptp_object_info_read(data, &info, &why) < 0)
     return break_off(d, why);
-  d->has_info = true;
-  d->info_handle = d->command.parameters[0];
-  d->refused += ptp_is_picture(&d->info) && ptp_is_refused(&d->info, d->bytes);
+  if (!ptp_is_picture(&info))
+    return;
+  d->refused += ptp_is_refused(&info, d->bytes);
+  struct told *t = &d->told[d->n_told++ % TOLD_MAX];
+  *t = (struct told){.handle = d->command.parameters[0], .size = info.size};
+  cut_text(info.name, t->name);
+  t->timed = ptp_date_read(info.taken, d->order->offset_minutes, &t->clock_us) == 0;
+}
+
+/* The latest of that handle, or NULL. */
+static const struct told *find_told(const struct decoding *d, uint32_t handle) {
+  for (unsigned i = 0; i < TOLD_MAX && i < d->n_told; i++) {
+    const struct told *t = &d->told[(d->n_told - 1 - i) % TOLD_MAX];
+    if (t->handle == handle)
+      return t;
+  }
+  return NULL;
 }
 
 static void take_data(struct decoding *d, struct acq_cur data, uint32_t ms) {
@@ -213,15 +245,6 @@ static void take_blob(struct decoding *d, const struct acq_event *e) {
     d->state = ANSWER;
 }
 
-/* The name as far as it fits, and no half characters. */
-static void cut_text(const char *text, char ret[static ACQ_TEXT_MAX]) {
-  size_t n = strnlen(text, ACQ_TEXT_MAX - 1);
-  while (n && (text[n] & 0xc0) == 0x80)
-    n--;
-  memcpy(ret, text, n);
-  ret[n] = 0;
-}
-
 static bool is_taken(const struct decoding *d, uint32_t handle, unsigned *ret_number) {
   for (unsigned i = 0; i < d->n; i++)
     if (d->taken[i] == handle) {
@@ -231,24 +254,23 @@ static bool is_taken(const struct decoding *d, uint32_t handle, unsigned *ret_nu
   return false;
 }
 
-static void add_picture(struct decoding *d, size_t event) {
-  struct acq_trial trial = {.compared = d->compared, .slow_us = d->slow_us};
-  char name[ACQ_TEXT_MAX], number[16];
+static void add_picture(struct decoding *d, const struct told *told, size_t event) {
+  struct acq_trial trial = {0};
+  char number[16];
   unsigned before;
-  if (is_taken(d, d->blob_handle, &before)) {
+  if (is_taken(d, told->handle, &before)) {
     snprintf(number, sizeof number, "%u", before);
     return acq_rec_quality(d->record, "picture_repeated", number, 1);
   }
   if (d->n == ACQ_PICTURES_MAX)
     return break_off(d, "more pictures than a record holds");
-  d->taken[d->n++] = d->blob_handle;
+  d->taken[d->n++] = told->handle;
   d->bytes += d->blob_bytes;
-  trial.timed = ptp_date_read(d->info.taken, d->order->offset_minutes, &trial.clock_us) == 0;
-  if (!trial.timed)
-    trial = (struct acq_trial){0};
-  cut_text(d->info.name, name);
+  if (told->timed)
+    trial =
+        (struct acq_trial){.timed = true, .clock_us = told->clock_us, .compared = d->compared, .slow_us = d->slow_us};
   acq_rec_trial(d->record, &trial);
-  acq_rec_picture(d->record, event, name);
+  acq_rec_picture(d->record, event, told->name);
 }
 
 static void end_blob(struct decoding *d, size_t event) {
@@ -256,9 +278,10 @@ static void end_blob(struct decoding *d, size_t event) {
     return;
   if (d->state != IDLE || !d->blob_bytes || !d->ok || !is_object(d))
     return break_off(d, "a blob that ends before its picture");
-  if (!d->has_info || d->info_handle != d->blob_handle || d->info.size != d->blob_bytes)
+  const struct told *told = find_told(d, d->blob_handle);
+  if (!told || told->size != d->blob_bytes)
     return break_off(d, "a picture that its ObjectInfo does not describe");
-  add_picture(d, event);
+  add_picture(d, told, event);
   d->blob_bytes = 0;
 }
 
