@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #define CLAIMS_RETRY_US (5 * WALL_SECOND)
+#define API_PENDING_S 2 /* after which something that is being made is asked for again */
 #define ANSWERED_DAYS 7 /* how long an Idempotency-Key is remembered */
 
 enum { ANYONE = ~0 };
@@ -78,6 +79,8 @@ static const struct route {
      "Picture ?n= of a record (1), smaller and made anew from its pixels: JPEG."},
     {"GET", "/v1/records/{}/picture", api_record_picture, GP, READ, NULL,
      "Picture ?n= of a record (1), byte for byte as the camera gave it."},
+    {"GET", "/v1/records/{}/dicom", api_record_dicom, NURSE | GP | LGC, READ, NULL,
+     "Its DICOM object (?n= picture), with what the caller's role gets; made once the study is accepted."},
     {"GET", "/v1/unmatched", api_unmatched, NURSE | GP | ADMIN, READ, NULL,
      "The tray: readings that belong to no patient, newest first."},
     {"GET", "/v1/unmatched/{}", api_unmatched_get, NURSE | GP | ADMIN, READ, NULL,
@@ -254,6 +257,7 @@ static void answer_problem(struct http_request *q, enum problem p, json_t *field
     json_object_set(body, "field", field);
   json_decref(field);
   q->etag[0] = q->file[0] = 0;
+  q->retry_after_s = p == P_dicom_pending ? API_PENDING_S : 0;
   answer_json(q, problem_status(p), "application/problem+json", body);
 }
 

@@ -3,6 +3,7 @@
 #ifndef ASALEED_API_H
 #define ASALEED_API_H
 
+#include "dicom.h"
 #include "events.h"
 #include "http.h"
 #include "reading_aids.h"
@@ -16,6 +17,7 @@ struct api {
   struct devices *devices;
   struct sessions *sessions;
   struct hub *hub;
+  struct dicom *dicom;
   struct reading_aids *aids;
   struct worklist_rules rules;
   sd_event_source *claim_timer, *alive_timer;
@@ -111,6 +113,10 @@ enum problem api_record_preview(struct api_call *call);
 enum problem api_record_picture(struct api_call *call);
 enum problem api_unmatched(struct api_call *call);
 enum problem api_unmatched_get(struct api_call *call);
+/* api_dicom.c */
+enum problem api_record_dicom(struct api_call *call);
+/* The objects of a study that the caller may have; null for who may have none. */
+int api_dicom_list(struct api_call *call, int64_t study, json_t **ret);
 /* api_spirometry.c */
 enum problem api_calibrations(struct api_call *call);
 enum problem api_calibration_add(struct api_call *call);

@@ -177,8 +177,10 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
     return p;
   str_ref('S', y->id, ref);
   str_ref('O', y->order, order);
-  json_t *records = json_array(), *interpretation = NULL, *comment = NULL;
+  json_t *records = json_array(), *interpretation = NULL, *comment = NULL, *dicom = NULL;
   int r = records_json(call, y->id, records);
+  if (r >= 0)
+    r = api_dicom_list(call, y->id, &dicom);
   bool changed = false;
   if (r >= 0)
     r = changed_json(call, y->id, patient.version, &changed);
@@ -196,12 +198,13 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
                     ? json_pack("{s:s, s:s, s:s, s:s, s:s}", "birth_date", patient.birth_date, "family", patient.family,
                                 "given", patient.given, "id", patient.id, "sex", patient.sex)
                     : json_pack("{s:s}", "id", patient.id);
-  json_t *study = json_pack(
-      "{s:o, s:s, s:I, s:o, s:o, s:o, s:o, s:s, s:b, s:o, s:s, s:o, s:o, s:s, s:o, s:I}", "acquisition",
-      acquisition ? acquisition : json_null(), "act", y->act, "attempts", (json_int_t)y->attempts, "claim", claim,
-      "comment", comment ? comment : json_null(), "created", json_time(y->created), "due", json_time(y->due), "id", ref,
-      "identity_changed", changed, "last_failure", failure, "order", order, "patient", who, "records", records, "state",
-      study_state_name(y->state), "updated", json_time(y->updated), "version", (json_int_t)y->version);
+  json_t *study =
+      json_pack("{s:o, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:s, s:b, s:o, s:s, s:o, s:o, s:s, s:o, s:I}", "acquisition",
+                acquisition ? acquisition : json_null(), "act", y->act, "attempts", (json_int_t)y->attempts, "claim",
+                claim, "comment", comment ? comment : json_null(), "created", json_time(y->created), "dicom",
+                dicom ? dicom : json_null(), "due", json_time(y->due), "id", ref, "identity_changed", changed,
+                "last_failure", failure, "order", order, "patient", who, "records", records, "state",
+                study_state_name(y->state), "updated", json_time(y->updated), "version", (json_int_t)y->version);
   if (study && interpretation)
     json_object_set_new(study, "interpretation", interpretation);
   p = r < 0 ? problem_of_errno(r) : study ? P_OK : P_overloaded;
@@ -516,7 +519,10 @@ enum problem api_study_accept(struct api_call *call) {
     p = take_height(call, &y);
   if (p == P_OK)
     p = study_accept(call->api->store, &call->caller, &call->api->rules, &y, confirmed, comment);
-  return p == P_OK ? moved(call, &y) : p;
+  if (p != P_OK)
+    return p;
+  dicom_wake(call->api->dicom, y.id);
+  return moved(call, &y);
 }
 
 enum problem api_study_claim(struct api_call *call) {

@@ -36,6 +36,7 @@ static const struct key keys[] = {
     {"daemon", "socket", PATH, FIELD(struct conf, socket), 0, 0},
     {"daemon", "listen", LISTEN, FIELD(struct conf, listen), 0, 0},
     {"daemon", "driver-program", PATH, FIELD(struct conf, driver_program), 0, 0},
+    {"daemon", "export-program", PATH, FIELD(struct conf, export_program), 0, 0},
     {"daemon", "devices", PATH, FIELD(struct conf, devices_dir), 0, 0},
     {"daemon", "messages", PATH, FIELD(struct conf, messages), 0, 0},
     {"daemon", "log-level", LEVEL, FIELD(struct conf, log_level), 0, 0},
@@ -78,6 +79,7 @@ void conf_defaults(struct conf *c) {
   str_copy(c->store, sizeof c->store, "/var/lib/asaleed");
   str_copy(c->socket, sizeof c->socket, "/run/asaleed/api.sock");
   str_copy(c->driver_program, sizeof c->driver_program, "/usr/libexec/asaleed/asaleed-driver");
+  str_copy(c->export_program, sizeof c->export_program, "/usr/libexec/asaleed/asaleed-export");
   str_copy(c->devices_dir, sizeof c->devices_dir, "/etc/asaleed/devices.d");
   str_copy(c->messages, sizeof c->messages, "/usr/share/asaleed/messages.fr");
 }

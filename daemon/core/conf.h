@@ -47,6 +47,7 @@ struct conf {
   char socket[CONF_PATH_MAX]; /* "" when systemd passes the socket or only TCP is wanted */
   char listen[CONF_TEXT_MAX]; /* loopback address:port, or "" */
   char driver_program[CONF_PATH_MAX];
+  char export_program[CONF_PATH_MAX];
   char devices_dir[CONF_PATH_MAX];
   char messages[CONF_PATH_MAX];
   int log_level;

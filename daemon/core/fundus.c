@@ -19,10 +19,7 @@ static int pictures_find(struct store *s, int64_t study, json_t **ret) {
   struct rows r = store_query(s,
                               "SELECT p.record, p.number, p.sha256, l.laterality, l.field, l.excluded FROM picture p"
                               " JOIN record r ON r.id = p.record"
-                              " LEFT JOIN picture_label l ON l.id = (SELECT max(m.id) FROM record t"
-                              " JOIN picture q ON q.record = t.id AND q.number = p.number AND q.sha256 = p.sha256"
-                              " JOIN picture_label m ON m.record = q.record AND m.number = q.number"
-                              " WHERE t.study = r.study AND t.acquisition = r.acquisition)"
+                              " LEFT JOIN picture_label l ON l.id = " FUNDUS_LABEL_ID
                               " WHERE r.study = ? AND r.id NOT IN (SELECT record FROM supersession)"
                               " ORDER BY p.record, p.number",
                               "i", study);

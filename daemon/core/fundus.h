@@ -10,6 +10,13 @@
 #include "conf.h"
 #include "worklist.h"
 
+/* SQL: the id of the newest label of picture p of record r, NULL when it has none. */
+#define FUNDUS_LABEL_ID                                                                \
+  "(SELECT max(m.id) FROM record t"                                                    \
+  " JOIN picture q ON q.record = t.id AND q.number = p.number AND q.sha256 = p.sha256" \
+  " JOIN picture_label m ON m.record = q.record AND m.number = q.number"               \
+  " WHERE t.study = r.study AND t.acquisition = r.acquisition)"
+
 #define FUNDUS_REASON_MAX 500 /* bytes of why a picture is left out */
 
 /* What is said of one picture: laterality and field ("L", "R"; "macula", "disc", "other"), or excluded. The texts are

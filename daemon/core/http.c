@@ -14,6 +14,7 @@
 #define CONNECTION_IDLE_S 10
 #define CONNECTION_MEMORY (24u << 10)
 #define STREAM_BLOCK 8192
+#define FILE_BLOCK (128u << 10)
 
 struct http {
   struct MHD_Daemon *daemon;
@@ -101,6 +102,8 @@ static ssize_t stream_read(void *arg, uint64_t at, char *bytes, size_t max) {
   size_t n = q->stream.read(q->stream.arg, bytes, max);
   if (n)
     return (ssize_t)n;
+  if (q->stream.bytes)
+    return MHD_CONTENT_READER_END_WITH_ERROR;
   if (q->http->closing)
     return MHD_CONTENT_READER_END_OF_STREAM;
   suspend(q);
@@ -110,7 +113,8 @@ static ssize_t stream_read(void *arg, uint64_t at, char *bytes, size_t max) {
 static struct MHD_Response *make_response(struct http_request *q) {
   struct MHD_Response *r;
   if (q->stream.read)
-    r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, stream_read, q, NULL);
+    r = MHD_create_response_from_callback(q->stream.bytes ? q->stream.bytes : MHD_SIZE_UNKNOWN,
+                                          q->stream.bytes ? FILE_BLOCK : STREAM_BLOCK, stream_read, q, NULL);
   else {
     /* The bytes stay in the request, which lives until the connection has sent them. */
     r = MHD_create_response_from_buffer(q->answer.len, q->answer.data, MHD_RESPMEM_PERSISTENT);
@@ -127,6 +131,11 @@ static struct MHD_Response *make_response(struct http_request *q) {
     char disposition[80];
     snprintf(disposition, sizeof disposition, "attachment; filename=\"%s\"", q->file);
     MHD_add_response_header(r, "Content-Disposition", disposition);
+  }
+  if (q->retry_after_s) {
+    char seconds[16];
+    snprintf(seconds, sizeof seconds, "%u", q->retry_after_s);
+    MHD_add_response_header(r, "Retry-After", seconds);
   }
   if (q->allow)
     MHD_add_response_header(r, "Allow", q->allow);

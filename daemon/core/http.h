@@ -16,9 +16,12 @@ struct http;
 
 /* A stream that an answer goes on sending; owned by the answer once it is given. */
 struct http_stream {
-  size_t (*read)(void *arg, char *bytes, size_t max); /* 0 = nothing now: http_wake() when there is */
+  /* 0 = nothing now: http_wake() when there is; where the length is known, nothing any more: the answer is broken off
+   */
+  size_t (*read)(void *arg, char *bytes, size_t max);
   void (*finish)(void *arg);
   void *arg;
+  uint64_t bytes; /* its length, 0 = not known */
 };
 
 struct http_request {
@@ -32,9 +35,10 @@ struct http_request {
   int status;
   const char *type; /* a constant; NULL = no body */
   struct buf answer;
-  char etag[32];     /* "" = none */
-  const char *allow; /* a constant; NULL = none */
-  char file[32];     /* what it is saved as, plain ASCII; "" = it is shown */
+  char etag[32];          /* "" = none */
+  const char *allow;      /* a constant; NULL = none */
+  char file[32];          /* what it is saved as, plain ASCII; "" = it is shown */
+  unsigned retry_after_s; /* 0 = nothing to come back for */
   bool replayed;
   bool answered, suspended, given; /* http.c's own */
   struct http_request *next_suspended;

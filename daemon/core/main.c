@@ -41,6 +41,7 @@ static const char usage[] = "asaleed - device-integration daemon of a practice\n
                             "  --socket PATH          Unix socket of the API (/run/asaleed/api.sock)\n"
                             "  --listen ADDR:PORT     loopback TCP address of the API (none; port 0 = any free one)\n"
                             "  --driver-program FILE  the worker program (/usr/libexec/asaleed/asaleed-driver)\n"
+                            "  --export-program FILE  makes DICOM objects (/usr/libexec/asaleed/asaleed-export)\n"
                             "  --devices DIR          folder of the instruments' *.conf (/etc/asaleed/devices.d)\n"
                             "  --messages FILE        French sentences (/usr/share/asaleed/messages.fr)\n"
                             "  --check-config         read the configuration, say what is wrong, end\n"
@@ -56,6 +57,7 @@ enum option_id {
   OPT_SOCKET,
   OPT_LISTEN,
   OPT_DRIVER,
+  OPT_EXPORT,
   OPT_DEVICES,
   OPT_MESSAGES,
   OPT_CHECK,
@@ -70,6 +72,7 @@ static const struct option options[] = {
     {"socket", required_argument, NULL, OPT_SOCKET},
     {"listen", required_argument, NULL, OPT_LISTEN},
     {"driver-program", required_argument, NULL, OPT_DRIVER},
+    {"export-program", required_argument, NULL, OPT_EXPORT},
     {"devices", required_argument, NULL, OPT_DEVICES},
     {"messages", required_argument, NULL, OPT_MESSAGES},
     {"check-config", no_argument, NULL, OPT_CHECK},
@@ -122,6 +125,7 @@ static int read_options(struct program *p, int argc, char **argv) {
       !set(c->socket, sizeof c->socket, given[OPT_SOCKET], "socket") ||
       !set(c->listen, sizeof c->listen, given[OPT_LISTEN], "listen") ||
       !set(c->driver_program, sizeof c->driver_program, given[OPT_DRIVER], "driver-program") ||
+      !set(c->export_program, sizeof c->export_program, given[OPT_EXPORT], "export-program") ||
       !set(c->devices_dir, sizeof c->devices_dir, given[OPT_DEVICES], "devices") ||
       !set(c->messages, sizeof c->messages, given[OPT_MESSAGES], "messages"))
     r = -EINVAL;
@@ -348,11 +352,20 @@ static int open_parts(struct program *p) {
                                                    [ACQ_FUNDUS] = p->conf.due_hours_fundus,
                                                    [ACQ_MEASUREMENT] = p->conf.due_hours_measurement},
                                      .views = p->conf.views};
+  struct dicom_parts export = {.event = p->event,
+                               .store = a->store,
+                               .artefacts = a->artefacts,
+                               .devices = a->devices,
+                               .program = p->conf.export_program};
+  r = dicom_open(&export, &a->dicom);
+  if (r < 0)
+    return r;
   struct sessions_parts parts = {.event = p->event,
                                  .store = a->store,
                                  .artefacts = a->artefacts,
                                  .devices = a->devices,
                                  .hub = a->hub,
+                                 .dicom = a->dicom,
                                  .driver_program = p->conf.driver_program};
   r = sessions_open(&parts, &a->sessions);
   if (r >= 0)
@@ -374,6 +387,7 @@ static void close_parts(struct program *p) {
     http_close(p->http[--p->n_http]);
   api_close(a);
   sessions_close(a->sessions);
+  dicom_close(a->dicom);
   hub_close(a->hub);
   reading_aids_close(a->aids);
   devices_close(a->devices);

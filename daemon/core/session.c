@@ -503,6 +503,7 @@ static void on_stored(void *arg, int result) {
           s->parts.hub, x->study, "failure",
           json_pack("{s:s, s:s}", "code", problem_code(study.failure), "detail", problem_detail(study.failure)));
     publish_state(s, &study);
+    dicom_wake(s->parts.dicom, x->study);
   }
   if (!x->redecode)
     log_info("acquisition A-%lld: ended, %s", (long long)x->id, problem_code(study.failure));

@@ -7,6 +7,7 @@
 #include "assessment.h"
 #include "calibration.h"
 #include "device.h"
+#include "dicom.h"
 #include "events.h"
 #include "worklist.h"
 
@@ -18,6 +19,7 @@ struct sessions_parts {
   struct artefacts *artefacts;
   struct devices *devices;
   struct hub *hub;
+  struct dicom *dicom; /* learns of new records */
   const char *driver_program;
 };
 int sessions_open(const struct sessions_parts *parts, struct sessions **ret);

@@ -113,7 +113,7 @@ static void test_right(void **state) {
   struct place *p = *state;
   static const char text[] =
       "# a comment\r\n; another\n\n  [daemon]  \nstore=/srv/a = b\n\tsocket =\nlisten = [::1]:0\n"
-      "driver-program = /x/driver\ndevices = /x/d\nmessages = /x/m\nlog-level = debug\n"
+      "driver-program = /x/driver\nexport-program = /x/export\ndevices = /x/d\nmessages = /x/m\nlog-level = debug\n"
       "[queue]\nclaim-minutes = 1440\ndue-hours-ecg = 1\ndue-hours-fundus = 2\n"
       "[fundus]\nviews = L:macula   R:other  R:other L:disc\n"
       "[device ecg-1_A]\ndriver = emi\nlabel = ECG de la salle é\nusb-serial = X Y\nport = 1-1.2\n"
@@ -124,6 +124,7 @@ static void test_right(void **state) {
   assert_string_equal(p->conf.socket, "");
   assert_string_equal(p->conf.listen, "[::1]:0");
   assert_string_equal(p->conf.driver_program, "/x/driver");
+  assert_string_equal(p->conf.export_program, "/x/export");
   assert_string_equal(p->conf.devices_dir, "/x/d");
   assert_string_equal(p->conf.messages, "/x/m");
   assert_int_equal(p->conf.log_level, LOG_DEBUG);
@@ -143,7 +144,7 @@ static void test_right(void **state) {
   assert_string_equal(d->node, "/dev/ttyS0");
   assert_string_equal(p->conf.devices[1].label, "b");
   char where[160];
-  snprintf(where, sizeof where, "%s:18", p->file);
+  snprintf(where, sizeof where, "%s:19", p->file);
   assert_string_equal(d->where, where);
   assert_int_equal(read_bytes(p, "", 0), 0);
 }
