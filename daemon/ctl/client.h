@@ -11,9 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define HTTP_HEAD_MAX 16384        /* status line, headers and trailers */
-#define HTTP_JSON_MAX (8u << 20)   /* a record's JSON is at most 4 MiB */
-#define HTTP_BYTES_MAX (68u << 20) /* a picture is at most 64 MiB; samples 32, before them a JSON header */
+#define HTTP_HEAD_MAX 16384         /* status line, headers and trailers */
+#define HTTP_JSON_MAX (8u << 20)    /* a record's JSON is at most 4 MiB */
+#define HTTP_BYTES_MAX (256u << 20) /* a DICOM object; a picture is at most 64 MiB, samples 32 with a JSON header */
 #define HTTP_TIMEOUT_MS 30000
 
 /* ---- answers ------------------------------------------------------------------------------------------------ */

@@ -196,6 +196,7 @@ int cmd_label(struct ctl *c);
 int cmd_pupil(struct ctl *c);
 int cmd_finish(struct ctl *c);
 int cmd_picture(struct ctl *c);
+int cmd_dicom(struct ctl *c);
 /* What a study's answer says of a spirometry; nothing for another. */
 void print_spirometry(FILE *f, const json_t *study);
 /* The same of a retinography. */

@@ -490,6 +490,11 @@ static void test_usage(void **state) {
       {{"queue", "--limit", "-1"}, "un nombre"},
       {{"show", "O-1"}, "S-12"},
       {{"show", "S-1", "--json", "--channels", "-"}, "sans --json"},
+      {{"dicom", "R-1"}, "--out"},
+      {{"dicom", "S-1", "--out", "x"}, "R-12"},
+      {{"dicom", "R-1", "0", "--out", "x"}, "de 1 à 32"},
+      {{"dicom", "R-1", "1", "2", "--out", "x"}, "argument en trop"},
+      {{"dicom", "R-1", "--out", "/dev/null"}, "existe déjà"},
       {{"release", "S-1"}, "une seule"},
       {{"release", "S-1", "--claim", CLAIM, "--claim-file", "x"}, "une seule"},
       {{"release", "S-1", "--claim", "0123"}, "64 chiffres"},
@@ -1079,6 +1084,53 @@ static void test_acquire_fundus(void **state) {
   free(log);
 }
 
+static void test_dicom(void **state) {
+  (void)state;
+  char object[140] = {0};
+  struct stat st;
+  memcpy(object + 128, "DICM\2\0\0\0UL\4\0", 12);
+  struct step step = {.expect = "GET /v1/records/R-10/dicom HTTP/1.1",
+                      .status = 200,
+                      .body = object,
+                      .body_n = sizeof object,
+                      .type = "application/dicom"};
+  unlink(file_path);
+  pid_t pid = script(&step, 1);
+  assert_int_equal(RUN("dicom", "R-10", "--out", file_path), CTL_OK);
+  free(played(pid));
+  assert_int_equal(stat(file_path, &st), 0);
+  assert_int_equal(st.st_size, sizeof object);
+  assert_int_equal(st.st_mode & 0777, 0600);
+  has(out_text, file_path);
+  /* What is there stays, and nothing is asked for, unless it is meant. */
+  assert_int_equal(RUN("dicom", "R-10", "--out", file_path), CTL_USAGE);
+  has(err_text, "--force");
+  write_file(file_path, "old");
+  step.expect = "GET /v1/records/R-10/dicom?n=3 HTTP/1.1";
+  pid = script(&step, 1);
+  assert_int_equal(RUN("dicom", "R-10", "3", "--out", file_path, "--force", "--json"), CTL_OK);
+  free(played(pid));
+  assert_int_equal(stat(file_path, &st), 0);
+  assert_int_equal(st.st_size, sizeof object);
+  unlink(file_path);
+  /* Another type, something else, an answer cut short, a refusal: no file. */
+  static const struct step wrong[] = {
+      {.expect = "GET ", .status = 200, .body = "{}"},
+      {.expect = "GET ", .status = 200, .body = "%PDF-1.4", .type = "application/dicom"},
+      {.expect = "GET ",
+       .status = 503,
+       .body = "{\"code\":\"dicom_pending\",\"detail\":\"En préparation.\"}",
+       .type = "application/problem+json"},
+  };
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    pid = script(&wrong[i], 1);
+    assert_int_equal(RUN("dicom", "R-10", "--out", file_path), i == 2 ? CTL_REFUSED : CTL_UNREACHED);
+    free(played(pid));
+    assert_int_equal(stat(file_path, &st), -1);
+  }
+  has(err_text, "En préparation. (dicom_pending)");
+}
+
 /* ---- acquisition -------------------------------------------------------------------------------------------- */
 
 #define RUNNING STUDY_BODY("acquiring", "") "{\"id\":\"A-1\",\"device\":\"ecg-1\",\"done\":0,\"total\":10000}}"
@@ -1337,35 +1389,21 @@ static void test_clean_text(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_table),
-      cmocka_unit_test(test_man_page),
-      cmocka_unit_test(test_help),
-      cmocka_unit_test(test_completion),
-      cmocka_unit_test(test_usage),
-      cmocka_unit_test(test_usage_random),
-      cmocka_unit_test(test_unreached),
-      cmocka_unit_test(test_status),
-      cmocka_unit_test(test_token),
-      cmocka_unit_test(test_refused),
-      cmocka_unit_test(test_retry),
-      cmocka_unit_test(test_patient),
-      cmocka_unit_test(test_queue),
-      cmocka_unit_test(test_lists),
-      cmocka_unit_test(test_users),
-      cmocka_unit_test(test_claim_and_sign),
-      cmocka_unit_test(test_show),
-      cmocka_unit_test(test_channels),
-      cmocka_unit_test(test_fundus),
-      cmocka_unit_test(test_eyes),
-      cmocka_unit_test(test_picture),
-      cmocka_unit_test(test_acquire_fundus),
-      cmocka_unit_test(test_acquire),
-      cmocka_unit_test(test_acquire_failed),
-      cmocka_unit_test(test_acquire_interrupted),
-      cmocka_unit_test(test_acquire_json),
-      cmocka_unit_test(test_acquire_terminal),
-      cmocka_unit_test(test_live),
-      cmocka_unit_test(test_trace),
+      cmocka_unit_test(test_table),          cmocka_unit_test(test_man_page),
+      cmocka_unit_test(test_help),           cmocka_unit_test(test_completion),
+      cmocka_unit_test(test_usage),          cmocka_unit_test(test_usage_random),
+      cmocka_unit_test(test_unreached),      cmocka_unit_test(test_status),
+      cmocka_unit_test(test_token),          cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_retry),          cmocka_unit_test(test_patient),
+      cmocka_unit_test(test_queue),          cmocka_unit_test(test_lists),
+      cmocka_unit_test(test_users),          cmocka_unit_test(test_claim_and_sign),
+      cmocka_unit_test(test_show),           cmocka_unit_test(test_dicom),
+      cmocka_unit_test(test_channels),       cmocka_unit_test(test_fundus),
+      cmocka_unit_test(test_eyes),           cmocka_unit_test(test_picture),
+      cmocka_unit_test(test_acquire_fundus), cmocka_unit_test(test_acquire),
+      cmocka_unit_test(test_acquire_failed), cmocka_unit_test(test_acquire_interrupted),
+      cmocka_unit_test(test_acquire_json),   cmocka_unit_test(test_acquire_terminal),
+      cmocka_unit_test(test_live),           cmocka_unit_test(test_trace),
       cmocka_unit_test(test_clean_text),
   };
   return cmocka_run_group_tests_name("ctl_main", tests, setup, teardown);
