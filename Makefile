@@ -212,7 +212,8 @@ CHECKS = $(foreach t,$(UNIT_PLAIN),$(notdir $t)=$t) $(foreach t,$(UNIT_WRAPPED),
   'fault-sweep!=$(B)/tests/replay --sweep $(CAPTURES)' 'mutation!=$(B)/tests/mutate $(CAPTURES)' \
   $(foreach f,$(FUZZ),'$(notdir $f)!=$f -n $(FUZZ_MUTATIONS) tests/captures') \
   'simulators=python3 tests/sim/program.py $(B)' 'api=python3 tests/e2e/api.py $(B)' \
-  'instrument=python3 tests/e2e/instrument.py $(B)' 'crash=python3 tests/e2e/crash.py $(B)' 'units=tests/system/units.sh'
+  'instrument=python3 tests/e2e/instrument.py $(B)' 'dicom=python3 tests/e2e/dicom.py $(B)' \
+  'crash=python3 tests/e2e/crash.py $(B)' 'units=tests/system/units.sh'
 
 .PHONY: check check-build
 check-build: $(PROGRAMS) $(SIMULATORS) $(UNIT) $(FUZZ) $(B)/tests/replay $(B)/tests/mutate $(B)/locale/fr_FR.UTF-8

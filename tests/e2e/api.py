@@ -58,6 +58,7 @@ ROUTES = [
     ("GET", "/v1/records/R-999/channels", ANY, None),
     ("GET", "/v1/records/R-999/preview", ANY, None),
     ("GET", "/v1/records/R-999/picture", (G,), None),
+    ("GET", "/v1/records/R-999/dicom", (N, G, L), None),
     ("GET", "/v1/changes", (G, A, L), None),
     ("GET", "/v1/audit", (A,), None),
     ("GET", "/v1/audit/verify", (A,), None),

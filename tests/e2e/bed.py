@@ -234,6 +234,7 @@ class Asaleed:
         command = [os.path.join(self.build, "asaleed"), "--store", self.store, "--socket", self.socket,
                    "--devices", os.path.join(self.work, "devices.d"), "--messages", MESSAGES,
                    "--driver-program", os.path.join(self.build, "asaleed-driver"),
+                   "--export-program", os.path.join(self.build, "asaleed-export"),
                    "--config", os.path.join(self.work, "asaleed.conf"), *self.extra]
         if self.simulate:
             first = sanitizer(self.build)

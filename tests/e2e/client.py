@@ -89,6 +89,7 @@ class Daemon:
         command = [os.path.join(build, "asaleed"), "--store", store, "--socket", self.socket,
                    "--devices", devices, "--messages", os.path.join(ROOT, "config/messages.fr"),
                    "--driver-program", os.path.join(build, "asaleed-driver"),
+                   "--export-program", os.path.join(build, "asaleed-export"),
                    "--config", os.path.join(work, "asaleed.conf")]
         if instruments:
             # As umockdev-wrapper does it, but with our library before its own, which passes nothing on.

@@ -15,7 +15,8 @@ ctl() { "$B/asaleectl" --socket "$D/api.sock" "$@"; }
 as() { local who=$1; shift; "$B/asaleectl" --socket "$D/api.sock" --token-file "$D/tokens/$who" "$@"; }
 
 daemon_args=(--store "$D/store" --socket "$D/api.sock" --listen 127.0.0.1:0 --devices "$D/devices.d"
-  --messages config/messages.fr --driver-program "$B/asaleed-driver" --config "$D/asaleed.conf")
+  --messages config/messages.fr --driver-program "$B/asaleed-driver" --export-program "$B/asaleed-export"
+  --config "$D/asaleed.conf")
 : >"$D/asaleed.conf"
 # In a session of its own: Ctrl-C is for the step that runs (asaleectl cancels the acquisition), and the daemon, which
 # must outlive that step, ends with this script however it ends.

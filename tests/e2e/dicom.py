@@ -1,0 +1,271 @@
+#!/usr/bin/env python3
+"""From simulated instruments to DICOM objects, with the daemon, the drivers and asaleed-export as they are. TAP.
+
+dicom.py BUILD
+"""
+import hashlib
+import http.client
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from bed import Tap, must  # noqa: E402
+from client import EMI12, Client, Daemon, Refused, acquire, can_simulate  # noqa: E402
+
+BUILD = os.path.abspath(sys.argv[1])
+PROGRAM = os.path.join(BUILD, "asaleed-export")
+tap = Tap()
+
+# Parts of texts that must reach no journal and no command line.
+IDENTITY = {"family": "Zqxfamille-Œ’", "given": "Zqxprénom", "birth_date": "1931-07-23", "sex": "F"}
+PATIENT = "Zqx-P1"
+
+
+class Bed:
+    """A daemon beside a simulated ECG and two spirometers, with an account a role."""
+
+    def __init__(self):
+        self.work = tempfile.mkdtemp(prefix="asaleed-e2e-")
+        self.store = os.path.join(self.work, "store")
+        devices = os.path.join(self.work, "devices.d")
+        os.mkdir(self.store, 0o700)
+        os.mkdir(devices)
+        for name, driver, serial in (("ecg1", "corscience_emi12", "EMI12SIM"), ("sp80b", "contec_sp80b", "SP80B"),
+                                     ("vitalograph", "vitalograph_lungmonitor", "VITALOGRAPH")):
+            with open(os.path.join(devices, f"{name}.conf"), "w") as f:
+                f.write(f"[device {name}]\ndriver = {driver}\nusb-serial = {serial}\nlabel = Salle 2, {name}\n"
+                        + ("" if name == "ecg1" else "calibration = off\n"))
+        self.tokens = {}
+        self.start()
+        root = Client(self.daemon.socket)
+        for role in ("nurse", "gp", "admin", "lgc"):
+            self.tokens[role] = root.post("/v1/users", {"name": role, "role": role, "display": role})["token"]
+        root.close()
+        self.nurse, self.gp = self.client("nurse"), self.client("gp")
+        self.nurse.call("PUT", f"/v1/patients/{PATIENT}", IDENTITY)
+
+    def start(self):
+        self.daemon = Daemon(BUILD, self.work, self.store,
+                             instruments=(EMI12, "sp80b,serial=SP80B,records=1,auto=yes",
+                                          "vitalograph,serial=VITALOGRAPH,model=b,records=1,auto=1500,fev1-best=777,"
+                                          "pef-best=888"))
+
+    def client(self, role):
+        return Client(self.daemon.socket, self.tokens[role])
+
+    def restart(self):
+        self.daemon.kill()
+        self.start()
+        self.nurse, self.gp = self.client("nurse"), self.client("gp")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        status = self.daemon.stop()
+        if status:
+            tap.result(False, "the daemon ends well", f"status {status}: {self.log()[-3000:]}")
+        shutil.rmtree(self.work, ignore_errors=True)
+
+    def log(self):
+        with open(os.path.join(self.work, "asaleed.log"), encoding="utf-8", errors="replace") as f:
+            return f.read()
+
+    def acquired(self, act, device, **more):
+        study = self.nurse.post("/v1/orders", {"patient": PATIENT, "act": act})["study"]["id"]
+        if more:
+            self.nurse.post(f"/v1/studies/{study}/acquire", {"device": device, "seconds": 60, **more})
+            end = time.monotonic() + 60
+            while self.nurse.get(f"/v1/studies/{study}")["state"] == "acquiring" and time.monotonic() < end:
+                time.sleep(0.01)
+            y = self.nurse.get(f"/v1/studies/{study}")
+            must(y["state"] == "acquired", y["last_failure"])
+        else:
+            y = acquire(self.nurse, study, 2, device=device)
+        return study, y["records"][0]["id"]
+
+    def accept(self, study):
+        self.nurse.post(f"/v1/studies/{study}/accept", {"confirm": True})
+
+    def objects(self):
+        copy = tempfile.mkdtemp(dir=self.work)  # the daemon lets nobody else into its own
+        for name in ("asaleed.db", "asaleed.db-wal"):
+            shutil.copy(os.path.join(self.store, name), copy)
+        db = sqlite3.connect(os.path.join(copy, "asaleed.db"))
+        rows = db.execute("SELECT record, whole, sha256 FROM dicom ORDER BY id").fetchall()
+        db.close()
+        return rows
+
+
+def refused(client, path, status, code):
+    try:
+        client.get(path)
+    except Refused as e:
+        must(e.status == status and e.body["code"] == code, path, e)
+        return client.headers
+    raise AssertionError(f"{path} was given")
+
+
+def fetch(client, record, seconds=30):
+    """The object, asked for until it is there."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            body = client.get(f"/v1/records/{record}/dicom")
+            must(client.headers["Content-Type"] == "application/dicom", client.headers)
+            must(client.headers["Content-Disposition"] == f'attachment; filename="{record}.dcm"', client.headers)
+            must(int(client.headers["Content-Length"]) == len(body), client.headers)
+            return body
+        except Refused as e:
+            must(e.status == 503 and e.body["code"] == "dicom_pending", e)
+            must(client.headers["Retry-After"] == "2", client.headers)
+            must(time.monotonic() < end, "never made")
+            time.sleep(0.05)
+
+
+def valid(work, body):
+    must(body[128:132] == b"DICM", body[:140])
+    path = os.path.join(work, "object.dcm")
+    with open(path, "wb") as f:
+        f.write(body)
+    if shutil.which("dciodvfy"):
+        out = subprocess.run(["dciodvfy", "-new", path], capture_output=True, text=True, check=False)
+        must(out.returncode == 0 and "Error" not in out.stderr, out.stderr)
+
+
+def texts(value):
+    """Every text of the instrument's own in a part of a record."""
+    if isinstance(value, str):
+        return {value} if len(value) > 3 else set()
+    return set().union(*map(texts, value.values() if isinstance(value, dict) else value or []), set())
+
+
+def roles(bed, act, device):
+    study, record = bed.acquired(act, device, **({"height_cm": "168"} if act == "spirometry" else {}))
+    path = f"/v1/records/{record}/dicom"
+    for role in ("nurse", "gp", "lgc"):
+        refused(bed.client(role), path, 409, "not_accepted")
+    refused(bed.client("admin"), path, 403, "forbidden")
+    bed.accept(study)
+    whole, part = fetch(bed.gp, record), fetch(bed.nurse, record)
+    must(fetch(bed.client("lgc"), record) == part and whole != part)
+    refused(bed.client("admin"), path, 403, "forbidden")
+    refused(bed.gp, path + "?n=1", 404, "not_found")
+    refused(bed.gp, path + "?n=x", 400, "invalid_field")
+    for body in (whole, part):
+        valid(bed.work, body)
+        must(PATIENT.encode() in body and "Zqxfamille-Œ’".encode() in body, "whose is it?")
+    # The study names what each role gets.
+    for role, body in (("gp", whole), ("nurse", part), ("lgc", part), ("admin", None)):
+        listed = bed.client(role).get(f"/v1/studies/{study}")["dicom"]
+        must(listed == (body and [{"bytes": len(body), "picture": None, "record": record,
+                                   "sha256": hashlib.sha256(body).hexdigest()}]), role, listed)
+    # What the instrument states, and what it says of itself, is in the GP's and in no other.
+    got = bed.gp.get(f"/v1/records/{record}")["record"]
+    stated = {s["text"] for s in got["statements"]}
+    device_texts = texts(got["device"])
+    must(device_texts and (act == "ecg" or stated), got["device"], stated)
+    for text in stated | device_texts:
+        must(text.encode() not in part, "in the nurse's object:", text)
+    must(all(text.encode() in whole for text in stated), "not in the GP's:", stated)
+    serial = got["device"]["serial"]
+    must(not serial or serial.encode() in whole, serial)
+
+
+def test_client(bed):
+    """asaleectl writes the same bytes, once."""
+    token, out = os.path.join(bed.work, "token"), os.path.join(bed.work, "R-1.dcm")
+    with open(token, "w", opener=lambda p, f: os.open(p, f, 0o600)) as f:
+        f.write(bed.tokens["gp"])
+    command = [os.path.join(BUILD, "asaleectl"), "--socket", bed.daemon.socket, "--token-file", token, "dicom", "R-1",
+               "--out", out]
+    must(subprocess.run(command, capture_output=True, check=False).returncode == 0)
+    with open(out, "rb") as f:
+        must(f.read() == fetch(bed.gp, "R-1"))
+    must(os.stat(out).st_mode & 0o777 == 0o600)
+    must(subprocess.run(command, capture_output=True, check=False).returncode == 2, "written over")
+    must(subprocess.run([*command, "--force"], capture_output=True, check=False).returncode == 0)
+
+
+def test_killed(bed):
+    """The daemon is killed as a study is accepted: the next run makes its objects, each once."""
+    for _ in range(3):
+        study, record = bed.acquired("ecg", "ecg1")
+        bed.accept(study)
+        bed.restart()
+        fetch(bed.gp, record)
+        fetch(bed.nurse, record)
+        rows = [r for r in bed.objects() if r[0] == int(record[2:])]
+        must(sorted(r[1] for r in rows) == [0, 1] and all(r[2] for r in rows), rows)
+
+
+def test_redecoded(bed):
+    study, old = bed.acquired("ecg", "ecg1")
+    bed.accept(study)
+    fetch(bed.gp, old)
+    bed.gp.post(f"/v1/studies/{study}/redecode")
+    end = time.monotonic() + 30
+    while len(records := bed.gp.get(f"/v1/studies/{study}")["records"]) < 2:
+        must(time.monotonic() < end, "never decoded")
+        time.sleep(0.02)
+    fetch(bed.gp, records[1]["id"])
+    fetch(bed.gp, old)  # made once, it stays
+
+
+def test_damaged(bed):
+    """An object that is no longer what was stored never arrives whole."""
+    body = fetch(bed.gp, "R-1")
+    sha = hashlib.sha256(body).hexdigest()
+    path = os.path.join(bed.store, "artefacts", sha[:2], sha)
+    os.chmod(path, 0o600)
+    with open(path, "r+b") as f:
+        f.seek(-1, os.SEEK_END)
+        f.write(bytes([body[-1] ^ 1]))
+    try:
+        bed.client("gp").get("/v1/records/R-1/dicom")
+        raise AssertionError("given")
+    except http.client.IncompleteRead as e:
+        must(len(e.partial) < len(body))
+    with open(path, "r+b") as f:
+        f.truncate(len(body) - 1)
+    refused(bed.client("gp"), "/v1/records/R-1/dicom", 500, "artefact_corrupt")
+    with open(path, "wb") as f:
+        f.write(body)
+    must(fetch(bed.client("gp"), "R-1") == body)
+
+
+def test_journal(bed):
+    log = bed.log()
+    for mark in ("Zqx", *(IDENTITY[k] for k in ("family", "given", "birth_date"))):
+        must(mark not in log, "in the journal:", mark)
+    must(bed.client("admin").get("/v1/audit/verify")["ok"])
+    must(json.dumps(bed.objects()).count('null') == 0)
+
+
+def main():
+    if not can_simulate(BUILD):
+        tap.skip("dicom", "no umockdev or no simulator")
+        return tap.end()
+    if not os.path.exists(PROGRAM):
+        tap.skip("dicom", "asaleed-export is not built")
+        return tap.end()
+    with Bed() as bed:
+        tap.run("an ECG: by role, valid, listed", roles, bed, "ecg", "ecg1")
+        tap.run("a spirometry with curves and statements", roles, bed, "spirometry", "sp80b")
+        tap.run("a spirometry of values", roles, bed, "spirometry", "vitalograph")
+        tap.run("asaleectl dicom", test_client, bed)
+        tap.run("kill -9 after acceptance", test_killed, bed)
+        tap.run("a record that was decoded again", test_redecoded, bed)
+        tap.run("a damaged object", test_damaged, bed)
+        tap.run("the journal has no identity, the trail holds", test_journal, bed)
+    return tap.end()
+
+
+sys.exit(main())
