@@ -3,10 +3,11 @@
 
 crash.py BUILD [--sample] [--jobs N]
 
-The job is: two accounts, a patient, an order, an acquisition, its acceptance, a claim, a signature. crash_point.so
-counts the calls by which asaleed changes files under its store. For each chosen call asaleed is killed there (before the
-call, and after the calls that make something durable), started again, compared with what it had acknowledged, and the job
-is taken to its end. The same with a disk that is full from that call on for a while, with one call that fails, and with
+The job is: two accounts, a patient, an order, an acquisition, its acceptance, the DICOM objects that are made of it in
+the background, a claim, a signature. crash_point.so counts the calls by which asaleed changes files under its store. For
+each chosen call asaleed is killed there (before the call, and after the calls that make something durable), started
+again, compared with what it had acknowledged, and the job is taken to its end. The same with a disk that is full from
+that call on for a while, with one call that fails, and with
 the worker killed. With --sample, of consecutive writes to one file (one commit's pages) only the first, middle and last
 are tried. The output says how many points there were and how many were tried.
 """
@@ -27,6 +28,7 @@ from bed import EMI12, Api, Asaleed, Tap, can_simulate, must, sanitizer  # noqa:
 
 BUILD = os.path.abspath(sys.argv[1])
 PRELOAD = os.path.join(BUILD, "tests/crash_point.so")
+EXPORTS = os.path.exists(os.path.join(BUILD, "asaleed-export"))
 RANK = {"ordered": 0, "acquiring": 1, "acquired": 2, "to_interpret": 3, "interpreting": 4, "interpreted": 5}
 TEXT = "Rythme sinusal."
 # The states a study may pass through, as the trail tells them.
@@ -102,11 +104,17 @@ class Job:
             time.sleep(0.005)
         elif y["state"] == "acquired":
             self.saw(self.call("POST", s + "/accept", {"confirm": True}, "ines", "accept-key-1"))
+        elif EXPORTS and y["state"] == "to_interpret" and not self.objects():
+            time.sleep(0.005)
         else:
             token = self.call("POST", s + "/claim", {}, "martin")["token"]
             self.rank = RANK["interpreting"]
             self.saw(self.call("POST", s + "/sign", {"token": token, "conclusion": "normal", "text": TEXT}, "martin"))
             self.signed = True
+
+    def objects(self):
+        """Both variants are made: so their calls come before those of the claim."""
+        return all(self.call("GET", f"/v1/studies/{self.study}", who=who)["dicom"] for who in ("martin", "ines"))
 
     def run(self, seconds=40):
         end = time.monotonic() + seconds
@@ -172,6 +180,8 @@ def check_files(store, whole):
         must(one("SELECT count(*) FROM record") == 1, "not one record")
         must(one("SELECT count(*) FROM orders") == 1 and one("SELECT count(*) FROM user") == 2, "somebody twice")
         must(one("SELECT count(*) FROM acquisition WHERE outcome = 'ok'") == 1, "outcomes")
+        must(one("SELECT count(*) FROM dicom WHERE sha256 IS NOT NULL") == one("SELECT count(*) FROM dicom")
+             == 2 * EXPORTS, "not each object once")
     acquisitions = one("SELECT count(*) FROM acquisition")
     db.close()
     return acquisitions
