@@ -71,6 +71,8 @@ json_t *api_list(json_t *items, const char *next);
 /* Inside an act: everyone who watches the study learns of its state once that act is durable. */
 void api_moved(struct api *a, int64_t study);
 void api_etag(struct api_call *call, int64_t version);
+/* The answer is this artefact. Its end is kept back until its hash is right: a damaged one never arrives whole. */
+enum problem api_send(struct api_call *call, const char *sha256, const char *type);
 /* If-Match: 0 none given, -1 "*", else the version. */
 enum problem api_if_match(struct api_call *call, int64_t *ret);
 

@@ -1,71 +1,9 @@
 /* DICOM objects, in the variant that the caller's role gets. */
 #include "api.h"
 
-#include "log.h"
 #include "mask.h"
 #include "str.h"
-#include <errno.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-/* An object on its way: hashed as it is read, and its end is kept back until the hash is right. */
-struct sending {
-  int fd;
-  uint64_t left;
-  struct hash_stream hash;
-  char sha256[HASH_TEXT];
-};
-
-static size_t sending_read(void *arg, char *bytes, size_t max) {
-  struct sending *s = arg;
-  ssize_t n;
-  do
-    n = read(s->fd, bytes, max < s->left ? max : (size_t)s->left);
-  while (n < 0 && errno == EINTR);
-  if (n <= 0) {
-    log_error("artefact %s: cannot be read to its end", s->sha256);
-    return 0;
-  }
-  hash_add(&s->hash, bytes, (size_t)n);
-  s->left -= (uint64_t)n;
-  if (s->left)
-    return (size_t)n;
-  char again[HASH_TEXT];
-  hash_text(&s->hash, again);
-  if (!strcmp(again, s->sha256))
-    return (size_t)n;
-  log_error("artefact %s: its contents are damaged", s->sha256);
-  return 0;
-}
-
-static void sending_finish(void *arg) {
-  struct sending *s = arg;
-  close(s->fd);
-  free(s);
-}
-
-static enum problem send_object(struct api_call *call, const struct dicom_object *object) {
-  struct stat st;
-  _fd_cleanup_ int fd = artefact_open(call->api->artefacts, object->sha256);
-  if (fd < 0)
-    return problem_of_errno(fd);
-  if (fstat(fd, &st) < 0 || st.st_size <= 0 || st.st_size != object->bytes)
-    return P_artefact_corrupt;
-  struct sending *s = calloc(1, sizeof *s);
-  if (!s)
-    return P_overloaded;
-  s->left = (uint64_t)object->bytes;
-  str_copy(s->sha256, sizeof s->sha256, object->sha256);
-  hash_start(&s->hash);
-  s->fd = fd;
-  fd = -1;
-  call->http->status = 200;
-  call->http->type = "application/dicom";
-  call->http->stream = (struct http_stream){.read = sending_read, .finish = sending_finish, .arg = s, .bytes = s->left};
-  return P_OK;
-}
 
 /* Which picture: ?n=, which may be left out where there is but one. */
 static enum problem take_picture(struct api_call *call, struct dicom_key *key) {
@@ -96,16 +34,16 @@ static bool gets_whole(enum role role) {
 
 enum problem api_record_dicom(struct api_call *call) {
   struct dicom_key key = {.whole = gets_whole(call->caller.role)};
-  struct dicom_object object;
+  char sha256[HASH_TEXT];
   if (!mask_shows(call->caller.role, PART_IDENTITY))
     return P_forbidden;
   if (!api_id(call->id, 'R', &key.record))
     return P_not_found;
   enum problem p = take_picture(call, &key);
   if (p == P_OK)
-    p = dicom_find(call->api->dicom, &key, &object);
+    p = dicom_find(call->api->dicom, &key, sha256);
   if (p == P_OK)
-    p = send_object(call, &object);
+    p = api_send(call, sha256, "application/dicom");
   if (p != P_OK)
     return p;
   if (key.number)

@@ -152,20 +152,10 @@ static enum problem picture_find(struct api_call *call, struct found *f, bool pr
   return err < 0 ? problem_of_errno(err) : p;
 }
 
-/* The bytes of an artefact, as they are. */
-static enum problem answer_bytes(struct api_call *call, const char *sha256, const char *type) {
-  uint8_t *bytes;
-  size_t n;
-  struct http_request *q = call->http;
-  int r = artefact_get(call->api->artefacts, sha256, ACQ_BLOB_MAX, &bytes, &n);
-  if (r < 0)
-    return problem_of_errno(r);
-  buf_finish(&q->answer);
-  q->answer = (struct buf){.data = bytes, .len = n, .cap = n, .max = q->answer.max}; /* its owner from now on */
-  snprintf(q->etag, sizeof q->etag, "\"%.28s\"", sha256);
-  q->status = 200;
-  q->type = type;
-  return P_OK;
+/* A picture never changes, and is called by what it is. */
+static enum problem send_picture(struct api_call *call, const char *sha256, const char *type) {
+  snprintf(call->http->etag, sizeof call->http->etag, "\"%.28s\"", sha256);
+  return api_send(call, sha256, type);
 }
 
 enum problem api_record_preview(struct api_call *call) {
@@ -176,7 +166,7 @@ enum problem api_record_preview(struct api_call *call) {
   if (!mask_shows(call->caller.role, PART_ACQUIRED))
     return P_forbidden;
   enum problem p = picture_find(call, &f, true, &id, &n, sha256);
-  return p == P_OK ? answer_bytes(call, sha256, "image/jpeg") : p;
+  return p == P_OK ? send_picture(call, sha256, "image/jpeg") : p;
 }
 
 /* What the record says of a picture's format, as a type and as the end of a file's name. */
@@ -217,7 +207,7 @@ enum problem api_record_picture(struct api_call *call) {
   if (p != P_OK)
     return p;
   picture_type(record, n, &type, &end);
-  p = answer_bytes(call, sha256, type);
+  p = send_picture(call, sha256, type);
   if (p == P_OK)
     snprintf(call->http->file, sizeof call->http->file, "R-%lld-%d.%s", (long long)id, (int)n, end);
   return p;

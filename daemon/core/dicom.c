@@ -517,19 +517,17 @@ static enum problem why_not(struct dicom *d, const struct dicom_key *key) {
   return rest ? rest->why : p;
 }
 
-enum problem dicom_find(struct dicom *d, const struct dicom_key *key, struct dicom_object *ret) {
+enum problem dicom_find(struct dicom *d, const struct dicom_key *key, char ret_sha256[static HASH_TEXT]) {
   struct rows r = store_query(d->parts.store,
-                              "SELECT d.sha256, a.bytes, d.failure FROM dicom d LEFT JOIN artefact a ON a.sha256 ="
-                              " d.sha256 WHERE d.record = ?1 AND d.number = ?2 AND d.whole = ?3 AND (d.sha256 IS NOT"
-                              " NULL OR d.program = ?4) ORDER BY d.sha256 IS NULL, d.id LIMIT 1",
+                              "SELECT sha256, failure FROM dicom WHERE record = ?1 AND number = ?2 AND whole = ?3 AND"
+                              " (sha256 IS NOT NULL OR program = ?4) ORDER BY sha256 IS NULL, id LIMIT 1",
                               "iiit", key->record, key->number, (int64_t)key->whole, PROGRAM);
   bool there = rows_next(&r);
   enum problem p = P_OK;
   if (there && rows_is_null(&r, 0)) {
-    p = problem_find(rows_text(&r, 2));
+    p = problem_find(rows_text(&r, 1));
   } else if (there) {
-    str_copy(ret->sha256, sizeof ret->sha256, rows_text(&r, 0));
-    ret->bytes = rows_int(&r, 1);
+    str_copy(ret_sha256, HASH_TEXT, rows_text(&r, 0));
   }
   int err = rows_finish(&r);
   return err < 0 ? problem_of_errno(err) : there ? p : why_not(d, key);

@@ -33,14 +33,10 @@ void dicom_close(struct dicom *d); /* ends the running job: the next run makes i
  * label of it is new. Costs little when there is not. */
 void dicom_wake(struct dicom *d, int64_t study);
 
-struct dicom_object {
-  char sha256[HASH_TEXT];
-  int64_t bytes;
-};
-/* P_dicom_pending: it will be there; P_not_accepted: not before the study is accepted; P_dicom_refused or whatever else
- * keeps it from being made; P_wrong_state: of a study that was cancelled, a record that was replaced, a picture that
- * was left out, and it was not made before. */
-enum problem dicom_find(struct dicom *d, const struct dicom_key *key, struct dicom_object *ret);
+/* P_OK: there it is. P_dicom_pending: it will be there; P_not_accepted: not before the study is accepted;
+ * P_dicom_refused or whatever else keeps it from being made; P_wrong_state: of a study that was cancelled, a record
+ * that was replaced, a picture that was left out, and it was not made before. */
+enum problem dicom_find(struct dicom *d, const struct dicom_key *key, char ret_sha256[static HASH_TEXT]);
 
 /* The objects of a study in one variant: [{"bytes","picture"|null,"record","sha256"}...]. */
 int dicom_list(struct store *s, int64_t study, bool whole, json_t **ret);
