@@ -538,7 +538,7 @@ int dicom_list(struct store *s, int64_t study, bool whole, json_t **ret) {
   struct rows r = store_query(s,
                               "SELECT d.record, d.number, d.sha256, a.bytes FROM record r JOIN dicom d ON d.record ="
                               " r.id JOIN artefact a ON a.sha256 = d.sha256 WHERE r.study = ? AND d.whole = ?"
-                              " ORDER BY d.record, d.number",
+                              " AND r.id NOT IN (SELECT record FROM supersession) ORDER BY d.record, d.number",
                               "ii", study, (int64_t)whole);
   int err = list ? 0 : -ENOMEM;
   while (err == 0 && rows_next(&r)) {

@@ -38,7 +38,7 @@ void dicom_wake(struct dicom *d, int64_t study);
  * that was replaced, a picture that was left out, and it was not made before. */
 enum problem dicom_find(struct dicom *d, const struct dicom_key *key, char ret_sha256[static HASH_TEXT]);
 
-/* The objects of a study in one variant: [{"bytes","picture"|null,"record","sha256"}...]. */
+/* The objects of a study's records in force, in one variant: [{"bytes","picture"|null,"record","sha256"}...]. */
 int dicom_list(struct store *s, int64_t study, bool whole, json_t **ret);
 
 #endif
