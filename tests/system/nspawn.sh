@@ -152,11 +152,16 @@ drivers() { ctl drivers 2>/dev/null | grep -q corscience_emi12; }
 check "the worker program runs inside the sandbox" until_ 5 drivers
 second_record() { gp show S-1 --json 2>/dev/null | grep -q '"R-2"'; }
 decode_again() { ctl redecode S-1 && until_ 10 second_record && gp show R-2; }
+object() { gp dicom R-2 --out - | head -c 132 | tail -c 4 | grep -q DICM; }
+export_it() { gp accept S-1 --confirm && until_ 10 object; }
 if [ -n "$reading" ]; then
   check "a worker decodes in its own sandbox inside the unit's" decode_again
+  check "a DICOM object is made in a sandbox inside the unit's" export_it
 else
-  n=$((n + 1))
-  echo "ok $n - a worker decodes in its own sandbox inside the unit's # SKIP no reading: needs build/tests/sim"
+  for what in "a worker decodes in its own" "a DICOM object is made in a"; do
+    n=$((n + 1))
+    echo "ok $n - $what sandbox inside the unit's # SKIP no reading: needs build/tests/sim"
+  done
 fi
 check "the audit trail is whole" ctl audit verify
 

@@ -26,7 +26,7 @@ check() {
 }
 
 check "installs into DESTDIR" "$(said=$(${MAKE:-make} -s install DESTDIR="$root" 2>&1) || echo "$said")"
-check "installs everything" "$(for f in usr/sbin/asaleed usr/libexec/asaleed/asaleed-driver usr/bin/asaleectl \
+check "installs everything" "$(for f in usr/sbin/asaleed usr/libexec/asaleed/asaleed-{driver,export} usr/bin/asaleectl \
   usr/share/asaleed/messages.fr etc/asaleed/asaleed.conf etc/asaleed/devices.d/example.conf \
   usr/lib/systemd/system/asaleed.{service,socket} usr/lib/systemd/system/asaleed-tcp.socket \
   usr/lib/{sysusers,tmpfiles}.d/asaleed.conf usr/lib/udev/rules.d/70-asaleed.rules usr/share/man/man1/asaleectl.1 \
