@@ -15,6 +15,10 @@ const char *capture_end_name(enum capture_end end) {
   return end_names[end];
 }
 
+static bool is_blob_end(char kind) {
+  return kind == ACQ_BLOB_WHOLE || kind == ACQ_BLOB_WASTE;
+}
+
 /* ---- writing ---- */
 
 void capture_writer_init(struct capture_writer *w, int fd, size_t max_text_bytes) {
@@ -84,26 +88,38 @@ int capture_write_event(struct capture_writer *w, enum acq_event_kind kind, uint
   return w->err;
 }
 
+uint64_t capture_blob_room(const struct capture_writer *w) {
+  if (!w->blob_bytes && w->n_blobs == CAPTURE_BLOBS_MAX)
+    return 0;
+  uint64_t here = ACQ_BLOB_MAX - w->blob_bytes, all = ACQ_BLOBS_BYTES_MAX - w->blobs_bytes;
+  return here < all ? here : all;
+}
+
 int capture_add_to_blob(struct capture_writer *w, const void *bytes, size_t n) {
   if (w->err)
     return w->err;
-  if (n > ACQ_BLOB_MAX - w->blob_bytes || n > ACQ_BLOBS_BYTES_MAX - w->blobs_bytes)
+  if (n > capture_blob_room(w))
     return -EFBIG;
   int r = write_all(w->blobs, bytes, n);
   if (r < 0)
     return w->err = r;
-  if (!w->blob_bytes)
+  if (!w->blob_bytes) {
     hash_start(&w->blob_hash);
+    w->n_blobs++;
+  }
   hash_add(&w->blob_hash, bytes, n);
   w->blob_bytes += n;
   w->blobs_bytes += n;
   return 0;
 }
 
-int capture_write_blob(struct capture_writer *w, uint32_t ms, uint64_t n, uint64_t before) {
-  char line[80];
-  int len = snprintf(line, sizeof line, "%c %u %llu %llu\n", ACQ_BLOB, capture_time(w, ms), (unsigned long long)n,
+int capture_write_blob(struct capture_writer *w, uint32_t ms, uint64_t n, uint64_t before, uint64_t after) {
+  char line[96];
+  int len = snprintf(line, sizeof line, "%c %u %llu %llu", ACQ_BLOB, capture_time(w, ms), (unsigned long long)n,
                      (unsigned long long)before);
+  if (after)
+    len += snprintf(line + len, sizeof line - (size_t)len, " %llu", (unsigned long long)after);
+  line[len++] = '\n';
   return capture_put(w, line, (size_t)len);
 }
 
@@ -164,40 +180,60 @@ struct tail {
   bool has_end;
 };
 
-static void tail_line(struct tail *t, const char *line, size_t n) {
-  char text[64], *n_text, *rest;
-  t->has_end = n > 4 && !memcmp(line, "end ", 4);
+/* "@ <ms> <n> ..." and its like; false when it is none. */
+static bool tail_words(const char *line, size_t n, uint64_t *ms, uint64_t *bytes) {
+  char text[64], *second, *rest;
   if (n < 4 || line[1] != ' ')
-    return;
+    return false;
   snprintf(text, sizeof text, "%.*s", (int)(n - 2 < sizeof text ? n - 2 : sizeof text - 1), line + 2);
-  uint64_t ms, bytes;
-  if ((n_text = strchr(text, ' ')))
-    *n_text++ = 0;
-  if (str_to_u64(text, 0, UINT32_MAX, &ms) == 0)
-    t->ms = (uint32_t)ms;
-  if (!n_text || !strchr((char[]){ACQ_BLOB, ACQ_BLOB_WHOLE, ACQ_BLOB_WASTE, 0}, line[0]))
-    return;
-  if ((rest = strchr(n_text, ' ')))
+  if ((second = strchr(text, ' ')))
+    *second++ = 0;
+  if (second && (rest = strchr(second, ' ')))
     *rest = 0;
-  if (str_to_u64(n_text, 0, ACQ_BLOBS_BYTES_MAX, &bytes) < 0)
-    return;
-  t->said += line[0] == ACQ_BLOB ? bytes : 0;
-  t->ended += line[0] == ACQ_BLOB ? 0 : bytes;
+  if (!second || str_to_u64(second, 0, ACQ_BLOBS_BYTES_MAX, bytes) < 0)
+    *bytes = 0;
+  return str_to_u64(text, 0, UINT32_MAX, ms) == 0;
 }
 
-/* The bytes of blobs from `at` on are one that nobody ended. */
+/* A text may have millions of lines, and somebody waits: most of them are only passed. */
+static const char *read_tail(const char *text, size_t n, struct tail *ret) {
+  const char *at = text, *end = text + n, *nl, *last = text;
+  uint64_t ms, bytes;
+  size_t n_last = 0;
+  for (; at < end && (nl = memchr(at, '\n', (size_t)(end - at))); at = nl + 1) {
+    last = at;
+    n_last = (size_t)(nl - at);
+    if (!is_blob_end(*at) && *at != ACQ_BLOB)
+      continue;
+    if (tail_words(at, n_last, &ms, &bytes))
+      *(*at == ACQ_BLOB ? &ret->said : &ret->ended) += bytes;
+  }
+  ret->has_end = n_last > 4 && !memcmp(last, "end ", 4);
+  if (tail_words(last, n_last, &ms, &bytes))
+    ret->ms = (uint32_t)ms;
+  return at;
+}
+
+/* The bytes of blobs from `ended` on are one that nobody ended: at most ACQ_BLOB_MAX, whatever a writer that was taken
+ * over left there. */
 static int mend_blob(struct capture_writer *w, const struct tail *t, int blobs, uint64_t size) {
-  if (t->said < size)
-    capture_write_blob(w, t->ms, size - t->said, 0);
   uint8_t part[65536];
+  if (size > t->ended + ACQ_BLOB_MAX)
+    size = t->ended + ACQ_BLOB_MAX;
+  if (t->said > size)
+    return -EFBIG;
   hash_start(&w->blob_hash);
   for (uint64_t at = t->ended; at < size;) {
     ssize_t n = pread(blobs, part, size - at < sizeof part ? size - at : sizeof part, (off_t)at);
+    if (n < 0 && errno == EINTR)
+      continue;
     if (n <= 0)
       return n < 0 ? -errno : -EIO;
     hash_add(&w->blob_hash, part, (size_t)n);
     at += (uint64_t)n;
   }
+  if (t->said < size)
+    capture_write_blob(w, t->ms, size - t->said, 0, 0);
   w->blob_bytes = size - t->ended;
   return capture_write_blob_end(w, ACQ_BLOB_WASTE, t->ms);
 }
@@ -212,20 +248,18 @@ int capture_mend(int fd, int blobs) {
   char *text = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
   if (text == MAP_FAILED)
     return -errno;
-  const char *at = text, *end = text + st.st_size, *nl;
-  for (; at < end && (nl = memchr(at, '\n', (size_t)(end - at))); at = nl + 1)
-    tail_line(&t, at, (size_t)(nl - at));
-  off_t whole = at - text;
+  off_t whole = read_tail(text, (size_t)st.st_size, &t) - text;
   munmap(text, (size_t)st.st_size);
   if ((whole != st.st_size && ftruncate(fd, whole) < 0) || lseek(fd, 0, SEEK_END) < 0)
     return -errno;
   if (t.has_end)
     return 0;
   struct capture_writer w;
-  capture_writer_init(&w, fd, CAPTURE_TEXT_MAX);
+  capture_writer_init(&w, fd, CAPTURE_MEND_MAX);
   w.last_ms = t.ms;
   uint64_t size = blobs >= 0 && fstat(blobs, &st) == 0 ? (uint64_t)st.st_size : 0;
   int r = t.ended <= t.said && t.said <= size && t.ended < size ? mend_blob(&w, &t, blobs, size) : 0;
+  w.blob_bytes = 0;
   int ended = capture_write_end(&w, CAPTURE_CRASH);
   return r < 0 ? r : ended;
 }
@@ -236,6 +270,7 @@ struct reader {
   const char *at, *end; /* what is left */
   unsigned line;
   struct buf events, received, other, ended;
+  size_t held; /* the event of what was received last, from 1; 0 when there is none or a blob took its end */
   size_t n_blob_bytes, blobs_at, blob_at; /* there are; named by the lines so far; where the blob that is made began */
   struct acq_capture c;
 };
@@ -341,34 +376,57 @@ static int read_note(struct reader *r, const char *text, size_t n) {
   return buf_add(&r->other, text, n);
 }
 
-static struct capture_event *last_received(struct reader *r) {
+/* An event of which blobs took everything is none. */
+static void drop_empty(struct reader *r, struct capture_event *empty) {
   struct capture_event *events = (struct capture_event *)(void *)r->events.data;
-  for (size_t i = r->events.len / sizeof *events;
-       i-- && (events[i].kind == ACQ_NOTE || events[i].kind == ACQ_RECEIVED);)
-    if (events[i].kind == ACQ_RECEIVED)
-      return &events[i];
-  return NULL;
+  struct capture_blob *blobs = (struct capture_blob *)(void *)r->ended.data;
+  size_t i = (size_t)(empty - events), n = r->events.len / sizeof *events;
+  if (empty->n)
+    return;
+  memmove(empty, empty + 1, (n - i - 1) * sizeof *empty);
+  r->events.len -= sizeof *empty;
+  for (size_t b = r->ended.len / sizeof *blobs; b-- && blobs[b].event > i;)
+    blobs[b].event--;
 }
 
-/* "<n> <before>": what stands in the blob does not stand in the stream too. */
-static int read_blob(struct reader *r, char *text, struct capture_event *e) {
-  char *second;
-  uint64_t n, before;
-  if (!split(text, &second) || str_to_u64(text, 1, r->n_blob_bytes - r->blobs_at, &n) < 0 ||
-      str_to_u64(second, 0, n, &before) < 0)
+/* Takes what stands in a blob out of the stream: `after` bytes follow it there. */
+static int take_held(struct reader *r, size_t before, size_t after) {
+  struct capture_event *held = r->held ? (struct capture_event *)(void *)r->events.data + r->held - 1 : NULL;
+  if (!held || before + after > held->n || (before + after == held->n && !held->held))
     return -EPROTO;
-  struct capture_event *last = before ? last_received(r) : NULL;
-  if (before && (!last || before >= last->n ||
-                 memcmp(r->received.data + last->at + last->n - before, r->c.blob_bytes + r->blobs_at, before)))
+  uint8_t *taken = r->received.data + r->received.len - before - after;
+  if (memcmp(taken, r->c.blob_bytes + r->blobs_at, before))
     return -EPROTO;
-  if (before) {
-    last->n -= before;
-    r->received.len -= before;
-  }
-  e->at = r->blobs_at;
-  e->n = n;
-  r->blobs_at += n;
+  memmove(taken, taken + before, after);
+  r->received.len -= before;
+  held->n -= before + after;
+  r->held = 0;
+  drop_empty(r, held);
   return 0;
+}
+
+/* "<n> <before>[ <after>]": what stands in the blob does not stand in the stream too; the rest of what was received
+ * with it comes after it. */
+static int read_blob(struct reader *r, char *text, uint32_t ms) {
+  char *second = strchr(text, ' '), *third = second ? strchr(second + 1, ' ') : NULL;
+  uint64_t n, before, after = 0;
+  if (!second)
+    return -EPROTO;
+  *second++ = 0;
+  if (third)
+    *third++ = 0;
+  if (str_to_u64(text, 1, r->n_blob_bytes - r->blobs_at, &n) < 0 || str_to_u64(second, 0, n, &before) < 0 ||
+      (third && str_to_u64(third, 1, CAPTURE_LINE_BYTES, &after) < 0) || (after && before != n))
+    return -EPROTO;
+  if (before && take_held(r, before, after) < 0)
+    return -EPROTO;
+  struct capture_event e = {.kind = ACQ_BLOB, .ms = ms, .at = r->blobs_at, .n = n};
+  struct capture_event rest = {.kind = ACQ_RECEIVED, .ms = ms, .at = r->received.len - after, .n = after, .held = true};
+  r->blobs_at += n;
+  buf_add(&r->events, &e, sizeof e);
+  if (after && buf_add(&r->events, &rest, sizeof rest) == 0)
+    r->held = r->events.len / sizeof e;
+  return r->events.err;
 }
 
 /* "<n> <sha256>" */
@@ -410,13 +468,17 @@ static int read_event(struct reader *r, const char *line, size_t n) {
   size_t left = n - width - 3;
   struct buf *into = e.kind == ACQ_RECEIVED ? &r->received : &r->other;
   e.at = into->len;
-  if (e.kind == ACQ_BLOB || e.kind == ACQ_BLOB_WHOLE || e.kind == ACQ_BLOB_WASTE) {
+  if (e.kind == ACQ_BLOB || is_blob_end(line[0])) {
     char text[32 + HASH_TEXT];
     if (left >= sizeof text)
       return -EPROTO;
     memcpy(text, rest, left);
     text[left] = 0;
-    int err = strlen(text) != left ? -EPROTO : e.kind == ACQ_BLOB ? read_blob(r, text, &e) : read_blob_end(r, text, &e);
+    if (strlen(text) != left)
+      return -EPROTO;
+    if (e.kind == ACQ_BLOB)
+      return read_blob(r, text, e.ms);
+    int err = read_blob_end(r, text, &e);
     return err < 0 ? err : buf_add(&r->events, &e, sizeof e);
   }
   if (e.kind == ACQ_NOTE) {
@@ -433,6 +495,7 @@ static int read_event(struct reader *r, const char *line, size_t n) {
       return -EPROTO;
   }
   e.n = into->len - e.at;
+  r->held = e.kind == ACQ_RECEIVED ? n_events + 1 : r->held;
   return buf_add(&r->events, &e, sizeof e);
 }
 
@@ -526,9 +589,9 @@ bool acq_capture_event(const struct acq_capture *capture, size_t i, struct acq_e
   if (i >= capture->n_events)
     return false;
   const struct capture_event *e = &capture->events[i];
-  const uint8_t *arena = e->kind == ACQ_RECEIVED                                                  ? capture->received
-                         : strchr((char[]){ACQ_BLOB, ACQ_BLOB_WHOLE, ACQ_BLOB_WASTE, 0}, e->kind) ? capture->blob_bytes
-                                                                                                  : capture->other;
+  const uint8_t *arena = e->kind == ACQ_RECEIVED                             ? capture->received
+                         : e->kind == ACQ_BLOB || is_blob_end((char)e->kind) ? capture->blob_bytes
+                                                                             : capture->other;
   *ret = (struct acq_event){.kind = e->kind, .ms = e->ms, .bytes = e->n ? arena + e->at : NULL, .n = e->n};
   return true;
 }

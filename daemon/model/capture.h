@@ -10,13 +10,21 @@
  *   < <ms> <hex>            instrument to host
  *                           (a USB control transfer: its 8 set-up bytes and what it sends with >, its answer with <)
  *   ^ <ms> <hex>            a packet of a USB interrupt endpoint
- *   @ <ms> <n> <before>     n more bytes of a blob; the first `before` of them end the < line above: they came with
- * what the driver read there # <ms> <n> <sha256>     the blob ends, n bytes in all; ~ likewise, dropped or never ended
- * by the driver ! <ms> timeout          a read that gave up: replayed as such ! <ms> unplugged | cancelled | stalled |
- * damaged | end of file      how else a transfer ended ! <ms> empty            a USB control transfer that answered
- * without a byte ! <ms> identity         the next notes hold what identify() returned ! <ms> make <text> | model <text>
- * | serial <text> | firmware <text> | sensor <text> ! <ms> finish           the nurse said that she has made all there
- * will be, and the driver learns it ! <ms> acquire          identify() is over, acquire() begins; then release likewise
+ *   @ <ms> <n> <before>[ <after>]
+ *                           n more bytes of a blob; the first `before` of them came with what the driver had read and
+ *                           stand in the last < line too: at its end, or with `after` (then n is `before`) before the
+ *                           last `after` bytes of it, which the driver has still to read. In the events that the
+ *                           reader makes of this, each byte stands once
+ *   # <ms> <n> <sha256>     the blob ends, n bytes in all
+ *   ~ <ms> <n> <sha256>     likewise, dropped or never ended by the driver
+ *   ! <ms> timeout          a read that gave up: replayed as such
+ *   ! <ms> unplugged | cancelled | stalled | damaged | end of file
+ *                           how else a transfer ended
+ *   ! <ms> empty            a USB control transfer that answered without a byte
+ *   ! <ms> identity         the next notes hold what identify() returned
+ *   ! <ms> make <text> | model <text> | serial <text> | firmware <text> | sensor <text>
+ *   ! <ms> finish           the nurse said that she has made all there will be, and the driver learns it
+ *   ! <ms> acquire          identify() is over, acquire() begins; then release likewise
  *   ! <ms> fail <text>
  *   end <ok|error|cancel|crash>
  *
@@ -36,6 +44,8 @@
 
 #define CAPTURE_LINE_BYTES 2048 /* the most bytes in one event; longer transfers make several lines */
 #define CAPTURE_TEXT_MAX (64u << 20)
+#define CAPTURE_MEND_MAX 256    /* bytes of text that capture_mend() may add: a writer leaves them free */
+#define CAPTURE_BLOBS_MAX 1024u /* blobs of one capture */
 
 enum capture_end { CAPTURE_CUT, CAPTURE_OK, CAPTURE_ERROR, CAPTURE_CANCEL, CAPTURE_CRASH };
 const char *capture_end_name(enum capture_end end); /* "none" for CAPTURE_CUT */
@@ -55,6 +65,7 @@ struct capture_writer {
   int err;
   int blobs;                        /* borrowed, -1 for none: takes the blobs' bytes */
   uint64_t blob_bytes, blobs_bytes; /* of the blob that is being made; of all */
+  unsigned n_blobs;                 /* with that which is being made */
   struct hash_stream blob_hash;
 };
 
@@ -63,10 +74,11 @@ int capture_write_header(struct capture_writer *w, const struct capture_header *
 /* An event of any length; -EFBIG past the bound (sticky). */
 int capture_write_event(struct capture_writer *w, enum acq_event_kind kind, uint32_t ms, const void *bytes, size_t n);
 /* More bytes of the blob that is being made; a line of the text comes with capture_write_blob(), which says that all of
- * the n bytes since the last one are there, the first `before` of them from the last event. -EFBIG past ACQ_BLOB_MAX or
- * ACQ_BLOBS_BYTES_MAX (not sticky). */
+ * the n bytes since the last one are there, the first `before` of them from the last event (where `after` more bytes
+ * follow them). -EFBIG past capture_blob_room() (not sticky). */
 int capture_add_to_blob(struct capture_writer *w, const void *bytes, size_t n);
-int capture_write_blob(struct capture_writer *w, uint32_t ms, uint64_t n, uint64_t before);
+uint64_t capture_blob_room(const struct capture_writer *w); /* bytes that the blob may still grow */
+int capture_write_blob(struct capture_writer *w, uint32_t ms, uint64_t n, uint64_t before, uint64_t after);
 /* Ends it, if there is one: ACQ_BLOB_WHOLE or ACQ_BLOB_WASTE. */
 int capture_write_blob_end(struct capture_writer *w, enum acq_event_kind kind, uint32_t ms);
 /* What a text must not hold (str.h) is replaced: a blank for a control, '?' for a byte that is not UTF-8. Cut to 500
@@ -77,8 +89,8 @@ int capture_write_identity(struct capture_writer *w, uint32_t ms, const struct a
 int capture_write_end(struct capture_writer *w, enum capture_end end);
 
 /* What a writer that was killed left behind, in its text and its blobs (-1: none): a line that was cut is dropped,
- * bytes that no line names become a blob that is waste, "end crash" is added. A text that has its end stays as it is.
- */
+ * bytes that no line names become a blob that is waste (at most ACQ_BLOB_MAX of them: no writer leaves more), "end
+ * crash" is added. A text that has its end stays as it is. */
 int capture_mend(int fd, int blobs);
 
 /* ---- reading ------------------------------------------------------------------------------------------------ */
@@ -87,6 +99,7 @@ struct capture_event {
   enum acq_event_kind kind;
   uint32_t ms;
   size_t at, n; /* into the arena */
+  bool held;    /* received together with what stands before a blob, and there to be read ever since */
 };
 
 /* A blob that ended: whole or waste. */

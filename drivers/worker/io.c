@@ -136,15 +136,24 @@ void io_release(struct acq_io *io) {
 
 /* ---- bytes ---- */
 
+/* Bytes that may still be received. */
+static uint64_t io_room(const struct acq_io *io) {
+  return io->received < io->max_bytes ? io->max_bytes - io->received : 0;
+}
+
+static int io_too_much(struct acq_io *io) {
+  return acq_fail(io, -EFBIG, "more than %u bytes received", io->max_bytes);
+}
+
 /* Fills the empty buffer with what comes. */
 static int io_fill(struct acq_io *io, size_t want, uint64_t deadline_us) {
   int r = io_check(io);
   if (r < 0)
     return r;
   io_flush(io);
-  if (io->received >= io->max_bytes)
-    return acq_fail(io, -EFBIG, "more than %u bytes received", io->max_bytes);
-  uint64_t room = io->max_bytes - io->received;
+  const uint64_t room = io_room(io);
+  if (!room)
+    return io_too_much(io);
   size_t max = room < sizeof io->buffer ? (size_t)room : sizeof io->buffer;
   do {
     r = transport_read(io->transport, io->buffer, max, want < max ? want : max, deadline_us);
@@ -155,6 +164,7 @@ static int io_fill(struct acq_io *io, size_t want, uint64_t deadline_us) {
     return r;
   io->at = 0;
   io->n = (size_t)r;
+  io->overlaid = false;
   io->received += io->n;
   r = io_record(io, ACQ_RECEIVED, io->buffer, io->n);
   if (r < 0)
@@ -238,6 +248,8 @@ int acq_usb_interrupt(struct acq_io *io, void *bytes, size_t max, unsigned ms) {
     return acq_fail(io, -EOPNOTSUPP, "no interrupt endpoint here");
   if (!max)
     return acq_fail(io, -EINVAL, "a read of no bytes");
+  if (max > io_room(io)) /* a packet cannot be taken in part */
+    return io_too_much(io);
   do {
     r = io_check(io);
     if (r < 0)
@@ -280,7 +292,7 @@ static int io_take_part(void *arg, const void *bytes, size_t n) {
   struct acq_io *io = p->io;
   int r = io->capture ? capture_add_to_blob(io->capture, bytes, n) : 0;
   if (r < 0)
-    return acq_fail(io, r, r == -EFBIG ? "more than blobs may hold" : "the blob cannot be written");
+    return acq_fail(io, r, "the blob cannot be written");
   p->got += n;
   if (io->progress.total)
     acq_progress(io, p->done + (uint32_t)(p->share * p->got / p->n), io->progress.total);
@@ -304,12 +316,26 @@ static int io_pour_by_reading(struct acq_io *io, uint64_t n, struct pouring *p, 
   return 0;
 }
 
-/* The line of what came since the last one; `before` of it came earlier. */
-static int io_say_blob(struct acq_io *io, const struct pouring *p, uint64_t *said, size_t before) {
+/* The line of what came since the last one; `held` of it came with what was read before. */
+static int io_say_blob(struct acq_io *io, const struct pouring *p, uint64_t *said, size_t held) {
   uint64_t n = p->got - *said;
-  int r = io->capture && n ? capture_write_blob(io->capture, io_ms(io), n, *said ? 0 : before) : 0;
+  int r = io->capture && n ? capture_write_blob(io->capture, io_ms(io), n, held, held ? io->n - io->at : 0) : 0;
   *said = p->got;
   return r < 0 ? acq_fail(io, r, "the capture cannot be written") : 0;
+}
+
+/* What is held already begins the blob. Its line comes at once: should nothing follow, no byte stands twice. */
+static int io_take_held(struct acq_io *io, struct pouring *p, uint64_t *said) {
+  const size_t n = p->n < io->n - io->at ? (size_t)p->n : io->n - io->at;
+  if (!n)
+    return 0;
+  if (io->overlaid)
+    return acq_fail(io, -EINVAL, "a control transfer between what was read and the blob that goes on from it");
+  int r = io_take_part(p, io->buffer + io->at, n);
+  if (r < 0)
+    return r;
+  io->at += n;
+  return io_say_blob(io, p, said, n);
 }
 
 int acq_blob(struct acq_io *io, uint64_t n, uint32_t share, unsigned ms) {
@@ -319,25 +345,23 @@ int acq_blob(struct acq_io *io, uint64_t n, uint32_t share, unsigned ms) {
   int r = io_check(io);
   if (r < 0)
     return r;
-  if (n > io->max_bytes - io->received + (io->n - io->at))
-    return acq_fail(io, -EFBIG, "more than %u bytes received", io->max_bytes);
-  const size_t before = n < io->n - io->at ? (size_t)n : io->n - io->at;
-  if (before) {
-    r = io_take_part(&p, io->buffer + io->at, before);
-    io->at += before;
-  }
+  if (n > io_room(io) + (io->n - io->at))
+    return io_too_much(io);
+  if (io->capture && n > capture_blob_room(io->capture))
+    return acq_fail(io, -EFBIG, "more than blobs may hold");
+  r = io_take_held(io, &p, &said);
   while (r == 0 && p.got < n) {
     uint64_t had = p.got;
     r = io->transport->ops->pour ? transport_pour(io->transport, n - had, io_take_part, &p, idle_us, io->deadline_us)
                                  : io_pour_by_reading(io, n - had, &p, idle_us);
     io->received += p.got - had;
-    int written = r < 0 ? io_say_blob(io, &p, &said, before) : 0; /* what came stands before what stopped it */
+    int written = io_say_blob(io, &p, &said, 0); /* what came stands before what stopped it */
     if (r < 0)
       r = io_fault(io, r);
-    if (r == -EINTR)
+    if (r == 0 || r == -EINTR)
       r = written;
   }
-  return r < 0 ? r : io_say_blob(io, &p, &said, before);
+  return r;
 }
 
 static int io_end_blob(struct acq_io *io, enum acq_event_kind kind) {
@@ -367,8 +391,8 @@ int acq_usb_control(struct acq_io *io, uint8_t request_type, uint8_t request, ui
     return r;
   if (n > IO_CONTROL_MAX)
     return acq_fail(io, -EMSGSIZE, "a control transfer of %u bytes", n);
-  if (in && n > io->max_bytes - io->received)
-    return acq_fail(io, -EFBIG, "more than %u bytes received", io->max_bytes);
+  if (in && n > io_room(io))
+    return io_too_much(io);
   do {
     r = transport_control(io->transport, &setup, bytes, deadline);
     if (r == -EOPNOTSUPP)
@@ -389,6 +413,7 @@ int acq_usb_control(struct acq_io *io, uint8_t request_type, uint8_t request, ui
   if (r < 0)
     return io_fault(io, r);
   if (in && r > 0) {
+    io->overlaid = true;
     io->received += (unsigned)r;
     if (recorded == 0)
       recorded = io_record(io, ACQ_RECEIVED, bytes, (size_t)r);

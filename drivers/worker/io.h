@@ -28,6 +28,7 @@ struct acq_io {
   bool releasing;                  /* nothing interrupts, and a full capture no longer matters */
   size_t at, n;
   uint8_t buffer[IO_BUFFER]; /* [at, n) was received and not read */
+  bool overlaid;             /* since then a control transfer was answered: the last line is no longer that of these */
   char reason[IO_REASON_MAX];
   struct wire_progress progress;
   struct wire_contacts contacts;

@@ -191,7 +191,7 @@ static void begin(struct worker *w) {
   if (r < 0)
     fail(w, r, WIRE_STEP_OPEN, why);
   io_init(&w->io, transport, &w->capture, WIRE_FD_CONTROL, w->driver->limits.max_bytes);
-  capture_writer_init(&w->capture, WIRE_FD_CAPTURE, CAPTURE_TEXT_MAX);
+  capture_writer_init(&w->capture, WIRE_FD_CAPTURE, CAPTURE_TEXT_MAX - CAPTURE_MEND_MAX);
   w->capture.blobs = WIRE_FD_BLOBS;
   str_copy(header.driver, sizeof header.driver, w->driver->name);
   str_copy(header.version, sizeof header.version, w->driver->version);

@@ -32,14 +32,24 @@ static bool is_cut(const struct replay *r) {
   return r->event > r->cut_event || (r->event == r->cut_event && r->offset >= r->cut_byte);
 }
 
+/* It means nothing to the reader of a replay. */
+static bool is_passed(const struct replay *r, const struct acq_event *e) {
+  return e->kind == ACQ_BLOB_WHOLE || e->kind == ACQ_BLOB_WASTE || (e->kind == ACQ_NOTE && !is_felt(r, e));
+}
+
 /* The event that comes next, notes that mean nothing here skipped; false at the end or at the cut. */
 static bool replay_next(struct replay *r, struct acq_event *ret) {
-  for (; !is_cut(r) && replay_event(r, r->event, ret); r->event++) {
-    bool is_blob_end = ret->kind == ACQ_BLOB_WHOLE || ret->kind == ACQ_BLOB_WASTE;
-    if (!is_blob_end && (ret->kind != ACQ_NOTE || is_felt(r, ret)))
+  for (; !is_cut(r) && replay_event(r, r->event, ret); r->event++)
+    if (!is_passed(r, ret))
       return true;
-  }
   return false;
+}
+
+/* The live transport had given what is left of this event: it was begun, or stood with what a blob took. */
+static bool is_at_hand(const struct replay *r) {
+  struct acq_event e;
+  return !is_cut(r) && replay_event(r, r->event, &e) && e.kind == ACQ_RECEIVED &&
+         (r->offset || r->capture->events[r->event].held);
 }
 
 static void replay_advance(struct replay *r, const struct acq_event *e, size_t n) {
@@ -149,7 +159,7 @@ static int replay_interrupt(struct transport *t, void *bytes, size_t max, uint64
 /* Bytes that one read of the live transport took together stay readable while the host writes. */
 static void replay_set_aside(struct replay *r) {
   struct acq_event e;
-  if (is_cut(r) || !r->offset || !replay_event(r, r->event, &e) || e.kind != ACQ_RECEIVED)
+  if (!is_at_hand(r) || !replay_event(r, r->event, &e))
     return;
   r->rest = e.bytes + r->offset;
   r->n_rest = e.n - r->offset;
@@ -162,9 +172,13 @@ static void replay_set_aside(struct replay *r) {
 static bool replay_finishing(struct transport *t) {
   struct replay *r = (struct replay *)t;
   struct acq_event e;
-  if (r->offset && replay_event(r, r->event + 1, &e) && is_note(&e, TRANSPORT_NOTE_FINISH))
-    replay_set_aside(r);
-  bool yes = !r->offset && replay_next(r, &e) && is_note(&e, TRANSPORT_NOTE_FINISH);
+  size_t i = r->event + is_at_hand(r);
+  while (replay_event(r, i, &e) && is_passed(r, &e))
+    i++;
+  if ((r->offset && !is_at_hand(r)) || !replay_event(r, i, &e) || !is_note(&e, TRANSPORT_NOTE_FINISH))
+    return false;
+  replay_set_aside(r);
+  bool yes = replay_next(r, &e); /* unless the cut comes before */
   if (yes)
     replay_advance(r, &e, e.n);
   return yes;

@@ -893,6 +893,372 @@ TEST(no_memory) {
   free(text);
 }
 
+/* ---- blobs ---- */
+
+static int parse_blobs(const char *text, size_t n, const void *blobs, size_t n_blobs, struct acq_capture *ret) {
+  char *exact = malloc(n + !n);
+  uint8_t *bytes = malloc(n_blobs + !n_blobs); /* the capture refers to it: not freed before */
+  assert_non_null(exact);
+  assert_non_null(bytes);
+  memcpy(exact, text, n);
+  if (n_blobs)
+    memcpy(bytes, blobs, n_blobs);
+  unsigned line = 0;
+  int r = capture_parse_with(exact, n, bytes, n_blobs, ret, &line);
+  free(exact);
+  if (r < 0) {
+    free(bytes);
+    assert_true(line > 0);
+  }
+  return r;
+}
+
+static void finish_blobs(struct acq_capture *c) {
+  free((void *)(uintptr_t)c->blob_bytes);
+  capture_finish(c);
+}
+
+/* The events as "<bytes|@bytes|"; of a note its text. */
+static char *said(const struct acq_capture *c) {
+  static char text[4096];
+  struct acq_event e;
+  struct acq_cur stream = acq_capture_received(c);
+  size_t at = 0;
+  for (size_t i = 0; acq_capture_event(c, i, &e); i++) {
+    at += (size_t)snprintf(text + at, sizeof text - at, "%c%.*s|", (char)e.kind, (int)e.n, (const char *)e.bytes);
+    assert_true(at < sizeof text && e.n > 0);
+    if (e.kind == ACQ_RECEIVED) { /* one stream, in the order of the events */
+      const uint8_t *same = acq_bytes(&stream, e.n);
+      assert_ptr_equal(same, e.bytes);
+    }
+  }
+  assert_int_equal(acq_end(&stream), 0);
+  for (size_t i = 0; i < c->n_blobs; i++) { /* each is the event that it says */
+    assert_true(acq_capture_event(c, c->blobs[i].event, &e));
+    assert_true(e.kind == ACQ_BLOB_WHOLE || e.kind == ACQ_BLOB_WASTE);
+    assert_ptr_equal(e.bytes, c->blob_bytes + c->blobs[i].at);
+    assert_int_equal(e.n, c->blobs[i].n);
+  }
+  text[at] = 0;
+  return text;
+}
+
+/* Formats a text whose '%s' are the hashes of the given blobs. */
+static const char *hashed(const char *format, const char *const *blobs) {
+  static char text[4096];
+  char *p = text;
+  for (; *format; format++) {
+    if (*format != '%') {
+      *p++ = *format;
+      continue;
+    }
+    hash_sha256_text(*blobs, strlen(*blobs), p);
+    p += HASH_TEXT - 1;
+    blobs++;
+  }
+  *p = 0;
+  return text;
+}
+
+#define BLOBS (const char *const[])
+
+TEST(blob_events) {
+  const struct {
+    const char *lines;
+    const char *const *hashes;
+    const char *bytes, *events;
+    int err;
+  } rows[] = {
+      {"< 1 6162\n@ 1 3 0\n# 2 3 %\n", BLOBS{"xyz"}, "xyz", "<ab|@xyz|#xyz|", 0},
+      {"@ 1 2 0\n@ 1 1 0\n~ 2 3 %\n", BLOBS{"xyz"}, "xyz", "@xy|@z|~xyz|", 0},
+      /* the last bytes of a line begin the blob, however far it then goes */
+      {"< 1 61627879\n@ 1 3 2\n# 2 3 %\n", BLOBS{"xyz"}, "xyz", "<ab|@xyz|#xyz|", 0},
+      {"< 1 61627879\n@ 1 2 2\n@ 2 1 0\n# 2 3 %\n", BLOBS{"xyz"}, "xyz", "<ab|@xy|@z|#xyz|", 0},
+      {"< 1 61627879\n! 1 finish\n> 1 43\n^ 1 44\n@ 1 3 2\n# 2 3 %\n", BLOBS{"xyz"}, "xyz",
+       "<ab|!finish|>C|^D|@xyz|#xyz|", 0},
+      /* it ends within the line, and what follows is still to be read */
+      {"< 1 6162787963\n@ 1 2 2 1\n# 2 2 %\n< 3 64\n", BLOBS{"xy"}, "xy", "<ab|@xy|<c|#xy|<d|", 0},
+      /* and begins another blob, whole or in part, at once or after more was read */
+      {"< 1 6178797a\n@ 1 2 2 1\n# 2 2 %\n@ 3 1 1\n# 3 1 %\n", BLOBS{"xy", "z"}, "xyz", "<a|@xy|#xy|@z|#z|", 0},
+      {"< 1 6178797a\n@ 1 1 1 2\n# 2 1 %\n@ 3 1 1 1\n# 3 1 %\n@ 3 1 1\n# 3 1 %\n", BLOBS{"x", "y", "z"}, "xyz",
+       "<a|@x|#x|@y|#y|@z|#z|", 0},
+      {"< 1 6178627a\n@ 1 1 1 2\n# 2 1 %\n@ 3 2 1\n# 3 2 %\n", BLOBS{"x", "zz"}, "xzz", "<a|@x|<b|#x|@zz|#zz|", 0},
+      /* more than there is, or other bytes */
+      {"< 1 6178\n@ 1 2 2\n", NULL, "ax", NULL, -EPROTO},
+      {"< 1 6178\n@ 1 1 1 1\n", NULL, "a", NULL, -EPROTO},
+      {"< 1 6178\n@ 1 1 1\n", NULL, "y", NULL, -EPROTO},
+      {"< 1 617879\n@ 1 1 1 1\n", NULL, "y", NULL, -EPROTO},
+      {"< 1 617878\n@ 1 1 1\n@ 1 1 1\n", NULL, "xx", NULL, -EPROTO}, /* the end of that line is in a blob already */
+      {"< 1 61787879\n@ 1 1 1 2\n@ 1 2 2 1\n", NULL, "xxy", NULL, -EPROTO},
+      {"@ 1 1 1\n", NULL, "x", NULL, -EPROTO},
+      {"> 1 6178\n@ 1 1 1\n", NULL, "x", NULL, -EPROTO},
+      {"< 1 6178\n@ 1 2 3\n", NULL, "xyz", NULL, -EPROTO},
+      {"< 1 617879\n@ 1 2 1 1\n", NULL, "xy", NULL, -EPROTO}, /* what goes on did not end within the line */
+      {"< 1 617879\n@ 1 1 1 0\n", NULL, "x", NULL, -EPROTO},
+      {"< 1 617879\n@ 1 1 0 1\n", NULL, "x", NULL, -EPROTO},
+      {"@ 1 2 0\n", NULL, "x", NULL, -EPROTO},
+      {"@ 1 0 0\n", NULL, "x", NULL, -EPROTO},
+      {"@ 1 1\n", NULL, "x", NULL, -EPROTO},
+      {"@ 1 1 \n", NULL, "x", NULL, -EPROTO},
+      {"@ 1 1 0 \n", NULL, "x", NULL, -EPROTO},
+      {"@ 1 1 0 1 1\n", NULL, "x", NULL, -EPROTO},
+      {"@ 1 18446744073709551617 0\n", NULL, "x", NULL, -EPROTO},
+      /* ends that end something else */
+      {"# 1 1 %\n", BLOBS{"x"}, "x", NULL, -EPROTO},
+      {"@ 1 1 0\n# 1 1 %\n# 1 1 %\n", BLOBS{"x", "x"}, "x", NULL, -EPROTO},
+      {"@ 1 2 0\n# 1 1 %\n", BLOBS{"x"}, "xy", NULL, -EPROTO},
+      {"@ 1 1 0\n# 1 2 %\n", BLOBS{"xy"}, "xy", NULL, -EPROTO},
+      {"@ 1 2 0\n# 1 2 %\n", BLOBS{"yx"}, "xy", NULL, -EBADMSG},
+      {"@ 1 1 0\n# 1 1 %0\n", BLOBS{"x"}, "x", NULL, -EPROTO},
+      {"@ 1 1 0\n# 1 1\n", NULL, "x", NULL, -EPROTO},
+      {"@ 1 1 0\n# 1 1 2D711642B726B04401627CA9FBAC32F5C8530FB1903CC4DB02258717921A4881\n", NULL, "x", NULL, -EPROTO},
+      /* the text has its end, the blobs have not, or go on after it */
+      {"@ 1 1 0\n", NULL, "x", NULL, -EBADMSG},
+      {"@ 1 1 0\n# 1 1 %\n", BLOBS{"x"}, "xy", NULL, -EBADMSG},
+      {"< 1 61\n", NULL, "x", NULL, -EBADMSG},
+  };
+  for (size_t i = 0; i < COUNT(rows); i++) {
+    char text[4096];
+    int n = snprintf(text, sizeof text, HEADER "%send ok\n", hashed(rows[i].lines, rows[i].hashes));
+    struct acq_capture c;
+    int r = parse_blobs(text, (size_t)n, rows[i].bytes, strlen(rows[i].bytes), &c);
+    if (r != rows[i].err)
+      fail_msg("row %zu: %d", i, r);
+    if (r < 0)
+      continue;
+    assert_string_equal(said(&c), rows[i].events);
+    finish_blobs(&c);
+  }
+}
+
+/* A conversation with all that blobs can do, and its bytes. */
+static void write_blobs(struct capture_writer *w) {
+  capture_write_header(w, &header);
+  capture_write_event(w, ACQ_SENT, 1, "get", 3);
+  capture_write_event(w, ACQ_RECEIVED, 2, "headONEtail", 11);
+  capture_add_to_blob(w, "ONE", 3);
+  capture_write_blob(w, 2, 3, 3, 4);
+  capture_write_blob_end(w, ACQ_BLOB_WHOLE, 3);
+  capture_write_event(w, ACQ_INTERRUPT, 4, "!", 1);
+  capture_write_event(w, ACQ_RECEIVED, 5, "hTW", 3);
+  capture_add_to_blob(w, "TW", 2);
+  capture_write_blob(w, 5, 2, 2, 0);
+  capture_add_to_blob(w, "O", 1);
+  capture_add_to_blob(w, "+", 1);
+  capture_write_blob(w, 6, 2, 0, 0);
+  capture_write_note(w, 6, "timeout");
+  capture_add_to_blob(w, "more", 4);
+  capture_write_blob(w, 7, 4, 0, 0);
+  capture_write_blob_end(w, ACQ_BLOB_WHOLE, 8);
+  capture_add_to_blob(w, "lost", 4);
+  capture_write_blob(w, 9, 4, 0, 0);
+  capture_write_end(w, CAPTURE_CANCEL);
+}
+
+#define BLOB_EVENTS ">get|<head|@ONE|<tail|#ONE|^!|<h|@TW|@O+|!timeout|@more|#TWO+more|@lost|~lost|"
+
+TEST(blobs_round_trip) {
+  int fd = file(), blobs = file();
+  struct capture_writer w;
+  capture_writer_init(&w, fd, 4096);
+  w.blobs = blobs;
+  write_blobs(&w);
+  assert_int_equal(w.err, 0);
+  size_t n, n_blobs;
+  char *text = text_of(fd, &n), *bytes = text_of(blobs, &n_blobs);
+  assert_string_equal(bytes, "ONETWO+morelost");
+  assert_int_equal(w.blobs_bytes, n_blobs);
+  struct acq_capture c;
+  assert_int_equal(parse_blobs(text, n, bytes, n_blobs, &c), 0);
+  assert_string_equal(said(&c), BLOB_EVENTS);
+  assert_int_equal(c.end, CAPTURE_CANCEL);
+  assert_int_equal(c.n_blobs, 3);
+  assert_true(c.events[3].held && !c.events[1].held && !c.events[6].held);
+  finish_blobs(&c);
+  for (size_t bit = 0; bit < 8 * n_blobs; bit++) { /* every bit of every blob is covered */
+    bytes[bit / 8] = (char)(bytes[bit / 8] ^ 1 << bit % 8);
+    int r = parse_blobs(text, n, bytes, n_blobs, &c);
+    assert_true(r == -EBADMSG || r == -EPROTO); /* the first bytes stand in the text too */
+    bytes[bit / 8] = (char)(bytes[bit / 8] ^ 1 << bit % 8);
+  }
+  for (size_t less = 0; less < n_blobs; less++)
+    assert_true(parse_blobs(text, n, bytes, less, &c) < 0);
+  char longer[64] = "";
+  memcpy(longer, bytes, n_blobs);
+  for (size_t more = 1; more < 10; more++)
+    assert_int_equal(parse_blobs(text, n, longer, n_blobs + more, &c), -EBADMSG);
+  for (size_t cut = 0; cut < n; cut++) { /* as far as it goes, it is a conversation */
+    int r = parse_blobs(text, cut, bytes, n_blobs, &c);
+    if (r < 0) {
+      assert_int_equal(r, -EPROTO);
+      assert_true(cut < sizeof HEADER - 1);
+      continue;
+    }
+    assert_int_equal(c.end, CAPTURE_CUT);
+    said(&c);
+    finish_blobs(&c);
+  }
+  free(text);
+  free(bytes);
+  close(fd);
+  close(blobs);
+}
+
+/* Every bit of the text: refused, or a conversation whose blobs are the same bytes as before. */
+TEST(blob_texts_damaged) {
+  int fd = file(), blobs = file();
+  struct capture_writer w;
+  capture_writer_init(&w, fd, 4096);
+  w.blobs = blobs;
+  write_blobs(&w);
+  size_t n, n_blobs;
+  char *text = text_of(fd, &n), *bytes = text_of(blobs, &n_blobs);
+  for (size_t bit = 0; bit < 8 * n; bit++) {
+    struct acq_capture c;
+    text[bit / 8] = (char)(text[bit / 8] ^ 1 << bit % 8);
+    if (parse_blobs(text, n, bytes, n_blobs, &c) == 0) {
+      char sha[HASH_TEXT];
+      for (size_t i = 0; i < c.n_blobs; i++) {
+        hash_sha256_text(c.blob_bytes + c.blobs[i].at, c.blobs[i].n, sha);
+        assert_string_equal(sha, c.blobs[i].sha256);
+      }
+      finish_blobs(&c);
+    }
+    text[bit / 8] = (char)(text[bit / 8] ^ 1 << bit % 8);
+  }
+  free(text);
+  free(bytes);
+  close(fd);
+  close(blobs);
+}
+
+/* Killed anywhere: after any byte of the text, with any bytes of blobs that it had not named yet. */
+TEST(mend_everywhere) {
+  int whole = file(), blobs = file();
+  struct capture_writer w;
+  capture_writer_init(&w, whole, 4096);
+  w.blobs = blobs;
+  write_blobs(&w);
+  size_t n, n_blobs, states = 0;
+  char *text = text_of(whole, &n), *bytes = text_of(blobs, &n_blobs);
+  static const size_t parts[] = {3, 2, 2, 4, 4};
+  for (size_t cut = sizeof HEADER - 1; cut <= n; cut++) {
+    size_t named = 0, next, k = 0;
+    for (const char *p = text; p < text + cut; p++) /* whole lines of parts */
+      if (*p == '@' && p[-1] == '\n' && memchr(p, '\n', (size_t)(text + cut - p)))
+        named += parts[k++];
+    next = named + (k < COUNT(parts) ? parts[k] : 0);
+    for (size_t there = named; there <= next; there++, states++) {
+      int fd = file(), rest = file();
+      assert_int_equal(write(fd, text, cut), cut);
+      assert_int_equal(write(rest, bytes, there), there);
+      assert_int_equal(capture_mend(fd, rest), 0);
+      assert_int_equal(capture_mend(fd, rest), 0); /* nothing more to do */
+      size_t n_mended;
+      char *mended = text_of(fd, &n_mended);
+      struct acq_capture c;
+      assert_int_equal(parse_blobs(mended, n_mended, bytes, there, &c), 0);
+      assert_int_equal(c.end, cut == n ? CAPTURE_CANCEL : CAPTURE_CRASH);
+      size_t ended = 0;
+      for (size_t i = 0; i < c.n_blobs; i++)
+        ended += c.blobs[i].n;
+      assert_int_equal(ended, there);
+      said(&c);
+      finish_blobs(&c);
+      free(mended);
+      close(fd);
+      close(rest);
+    }
+  }
+  assert_true(states > n - sizeof HEADER);
+  free(text);
+  free(bytes);
+  close(whole);
+  close(blobs);
+}
+
+static char *mended(const char *lines, off_t blob_bytes, size_t *ret_n, int *ret) {
+  int fd = file(), blobs = blob_bytes < 0 ? -1 : file();
+  assert_int_equal(write(fd, HEADER, sizeof HEADER - 1), sizeof HEADER - 1);
+  assert_int_equal(write(fd, lines, strlen(lines)), strlen(lines));
+  if (blobs >= 0)
+    assert_int_equal(ftruncate(blobs, blob_bytes), 0);
+  *ret = capture_mend(fd, blobs);
+  char *text = text_of(fd, ret_n);
+  close(fd);
+  if (blobs >= 0)
+    close(blobs);
+  return text;
+}
+
+/* Whoever took a worker over wrote what he liked: the text gets its end, and nobody waits for him. */
+TEST(mend_hostile) {
+  static const struct {
+    const char *lines;
+    off_t blobs;
+    const char *added; /* but for the hash */
+  } rows[] = {
+      {"@ 1 5 0\n", 3, ""},
+      {"@ 1 5 0\n", -1, ""},
+      {"# 1 5 x\n", 9, ""},
+      {"@ 1 5 0\n# 1 9 x\n", 9, ""},
+      {"@ 1 402653184 0\n@ 1 402653184 0\n", 9, ""},
+      {"@ 1 99999999999999999999 0\n", 1, "@ 1 1 0\n~ 1 1 "},
+      {"@ 1 18446744073709551615 0\n@ 1 2 0\n", 1, ""},
+      {"@\n@ \n@  \n@ 7 \n@ 7\n#\n~ x x\n", 1, "@ 0 1 0\n~ 0 1 "},
+      {"< 7 00\nend ok\n< 9 00\n", 0, ""},
+      {"> 8 00\n", 2, "@ 8 2 0\n~ 8 2 "},
+      {"> 99999999999 00\n", 2, "@ 0 2 0\n~ 0 2 "},
+      {"@ 1 67108865 0\n", 67108865, ""},
+      {"", (off_t)1 << 40, "@ 0 67108864 0\n~ 0 67108864 "},
+      {"@ 4294967295 2 0\n", (off_t)1 << 40, "@ 4294967295 67108862 0\n~ 4294967295 67108864 "},
+  };
+  for (size_t i = 0; i < COUNT(rows); i++) {
+    size_t n, had = sizeof HEADER - 1 + strlen(rows[i].lines);
+    int r;
+    char *text = mended(rows[i].lines, rows[i].blobs, &n, &r);
+    assert_true(r == 0 || r == -EFBIG);
+    assert_true(n > had && n - had <= CAPTURE_MEND_MAX);
+    assert_memory_equal(text + had, rows[i].added, strlen(rows[i].added));
+    size_t hash = rows[i].added[0] ? HASH_TEXT : 0;
+    assert_string_equal(text + had + strlen(rows[i].added) + hash, "end crash\n");
+    free(text);
+  }
+}
+
+/* The bounds of a writer: told beforehand, refused without harm, and what is refused leaves no byte. */
+TEST(blob_bounds) {
+  int fd = file(), blobs = file();
+  struct capture_writer w;
+  capture_writer_init(&w, fd, 1 << 20);
+  w.blobs = blobs;
+  assert_int_equal(capture_blob_room(&w), ACQ_BLOB_MAX);
+  for (unsigned i = 0; i < CAPTURE_BLOBS_MAX; i++) {
+    assert_int_equal(capture_add_to_blob(&w, "ab", 2), 0);
+    assert_int_equal(capture_blob_room(&w), ACQ_BLOB_MAX - 2);
+    assert_int_equal(capture_write_blob(&w, i, 2, 0, 0), 0);
+    assert_int_equal(capture_write_blob_end(&w, ACQ_BLOB_WHOLE, i), 0);
+  }
+  assert_int_equal(capture_blob_room(&w), 0);
+  assert_int_equal(capture_add_to_blob(&w, "ab", 2), -EFBIG);
+  assert_int_equal(w.err, 0);
+  assert_int_equal(lseek(blobs, 0, SEEK_END), 2 * CAPTURE_BLOBS_MAX);
+  capture_writer_init(&w, fd, 1 << 20);
+  w.blobs = blobs;
+  w.blobs_bytes = ACQ_BLOBS_BYTES_MAX - 3;
+  assert_int_equal(capture_blob_room(&w), 3);
+  assert_int_equal(capture_add_to_blob(&w, "abcd", 4), -EFBIG);
+  assert_int_equal(capture_add_to_blob(&w, "abc", 3), 0);
+  assert_int_equal(capture_blob_room(&w), 0);
+  capture_writer_init(&w, fd, 1 << 20);
+  w.blobs = open("/dev/full", O_WRONLY | O_CLOEXEC);
+  assert_int_equal(capture_add_to_blob(&w, "abc", 3), -ENOSPC);
+  assert_int_equal(capture_write_end(&w, CAPTURE_OK), -ENOSPC); /* mended: as if the writer had been killed */
+  close(w.blobs);
+  close(fd);
+  close(blobs);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(round_trip),
@@ -913,6 +1279,12 @@ int main(void) {
       cmocka_unit_test(too_large),
       cmocka_unit_test(damaged_texts),
       cmocka_unit_test(bare_bytes),
+      cmocka_unit_test(blob_events),
+      cmocka_unit_test(blobs_round_trip),
+      cmocka_unit_test(blob_texts_damaged),
+      cmocka_unit_test(mend_everywhere),
+      cmocka_unit_test(mend_hostile),
+      cmocka_unit_test(blob_bounds),
       cmocka_unit_test(no_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
