@@ -4,6 +4,7 @@
 #include "talk.h"
 #include <asalee/record.h>
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,7 +28,7 @@ struct script {
   struct transport base;
   const struct step *steps;
   size_t at;
-  uint64_t now_us, last_deadline_us;
+  uint64_t now_us, last_deadline_us, last_idle_us;
   size_t last_max, last_want;
   char written[256];
   size_t n_written;
@@ -74,25 +75,62 @@ static uint64_t script_now(struct transport *t) {
   return ((struct script *)t)->now_us;
 }
 
+/* Parts of any size, until they are enough or something happens. */
+static int script_pour(struct transport *t, uint64_t n, transport_take take, void *arg, uint64_t idle_us,
+                       uint64_t deadline_us) {
+  struct script *s = (struct script *)t;
+  s->last_deadline_us = deadline_us;
+  s->last_idle_us = idle_us;
+  while (n) {
+    struct step step = next(s);
+    if (!step.bytes)
+      return step.result;
+    size_t part = strlen(step.bytes);
+    assert_in_range(part, 1, n);
+    int r = take(arg, step.bytes, part);
+    if (r < 0)
+      return r;
+    n -= part;
+  }
+  return 0;
+}
+
+static int script_control(struct transport *t, const struct transport_setup *setup, void *bytes, uint64_t deadline_us) {
+  assert_int_equal(setup->request_type, 0xc0);
+  return script_read(t, bytes, setup->length, 1, deadline_us);
+}
+
+static int script_interrupt(struct transport *t, void *bytes, size_t max, uint64_t deadline_us) {
+  return script_read(t, bytes, max, 1, deadline_us);
+}
+
 static const struct transport_ops script_ops = {.read = script_read, .write = script_write, .now_us = script_now};
+static const struct transport_ops usb_ops = {.read = script_read,
+                                             .write = script_write,
+                                             .now_us = script_now,
+                                             .pour = script_pour,
+                                             .control = script_control,
+                                             .interrupt_packet = script_interrupt};
 
 struct fixture {
   struct script script;
   struct capture_writer writer;
   struct acq_io io;
-  int fd, daemon, worker;
+  int fd, blobs, daemon, worker;
 };
 
 static void begin(struct fixture *f, const struct step *steps) {
   static const struct capture_header header = {
       .driver = "toy", .version = "1", .bus = ACQ_SERIAL, .order = {.seconds = 2}};
   int pair[2];
-  *f = (struct fixture){.script = {.steps = steps}, .fd = memfd_create("capture", 0)};
+  *f =
+      (struct fixture){.script = {.steps = steps}, .fd = memfd_create("capture", 0), .blobs = memfd_create("blobs", 0)};
   assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair), 0);
   f->daemon = pair[0];
   f->worker = pair[1];
   transport_init(&f->script.base, &script_ops);
   capture_writer_init(&f->writer, f->fd, 1 << 20);
+  f->writer.blobs = f->blobs;
   capture_write_header(&f->writer, &header);
   io_init(&f->io, &f->script.base, &f->writer, f->worker, 64);
   assert_int_equal(f->script.base.interrupt, f->worker);
@@ -100,16 +138,18 @@ static void begin(struct fixture *f, const struct step *steps) {
 
 /* Compares the capture's events with a text: one line each, "<bytes", ">bytes" or "!note". */
 static void end(struct fixture *f, const char *expected) {
-  char text[8192], got[4096] = "";
+  char text[8192], blobs[1024], got[4096] = "";
   struct acq_capture c;
   struct acq_event e;
   ssize_t n = pread(f->fd, text, sizeof text, 0);
-  assert_int_equal(capture_parse(text, (size_t)n, &c, NULL), 0);
+  ssize_t n_blobs = pread(f->blobs, blobs, sizeof blobs, 0);
+  assert_int_equal(capture_parse_with(text, (size_t)n, blobs, (size_t)n_blobs, &c, NULL), 0);
   for (size_t i = 0; acq_capture_event(&c, i, &e); i++)
     snprintf(got + strlen(got), sizeof got - strlen(got), "%c%.*s|", (char)e.kind, (int)e.n, (const char *)e.bytes);
   assert_string_equal(got, expected);
   capture_finish(&c);
   close(f->fd);
+  close(f->blobs);
   close(f->worker);
   if (f->daemon >= 0)
     close(f->daemon);
@@ -488,6 +528,200 @@ static void test_swallowed(void **state) {
   end(&f, "!unplugged|!fail identify: No such device|");
 }
 
+/* ---- blobs, by reading and by pouring ---- */
+
+static void begin_blobs(struct fixture *f, bool pours, const struct step *steps) {
+  begin(f, steps);
+  if (pours)
+    f->script.base.ops = &usb_ops;
+}
+
+static void test_blob(void **state) {
+  (void)state;
+  for (int pours = 0; pours < 2; pours++) {
+    struct fixture f;
+    char b[4];
+    begin_blobs(&f, pours,
+                (const struct step[]){{"hd", 0}, {"abc", 0}, {"de", 0}, {NULL, 1}, {"fg", 0}, {"i", 0}, {0}});
+    acq_progress(&f.io, 2, 100);
+    assert_int_equal(acq_read(&f.io, b, 2, 100), 0);
+    assert_int_equal(acq_blob(&f.io, 5, 50, 100), 0);
+    if (pours)
+      assert_int_equal(f.script.last_idle_us, 100000);
+    else
+      assert_int_equal(f.script.last_want, 2);
+    assert_int_equal(f.io.progress.done, 52);
+    assert_int_equal(acq_write(&f.io, "x", 1, 100), 0); /* it goes on in another part */
+    assert_int_equal(acq_blob(&f.io, 2, 10, 100), 0);
+    assert_int_equal(f.io.progress.done, 62);
+    assert_int_equal(f.io.received, 9);
+    assert_int_equal(acq_blob_end(&f.io), 0);
+    assert_int_equal(acq_blob_end(&f.io), 0); /* there is none */
+    assert_int_equal(acq_blob(&f.io, 0, 10, 100), 0);
+    assert_int_equal(acq_blob(&f.io, 1, 0, 100), 0);
+    assert_int_equal(acq_blob_drop(&f.io), 0);
+    end(&f, "<hd|@abcde|>x|@fg|#abcdefg|@i|~i|");
+  }
+}
+
+/* Bytes that came with what was read before. */
+static void test_blob_held(void **state) {
+  (void)state;
+  for (int pours = 0; pours < 2; pours++) {
+    struct fixture f;
+    char b[4] = "";
+    begin_blobs(&f, pours, (const struct step[]){{"hAB", 0}, {"CD", 0}, {"hEFtGz", 0}, {NULL, 1}, {"w", 0}, {0}});
+    assert_int_equal(acq_read(&f.io, b, 1, 100), 0);
+    assert_int_equal(acq_blob(&f.io, 4, 0, 100), 0);
+    assert_int_equal(acq_blob_end(&f.io), 0);
+    assert_int_equal(acq_read(&f.io, b, 1, 100), 0);
+    assert_int_equal(acq_blob(&f.io, 2, 0, 100), 0);
+    assert_int_equal(acq_blob_end(&f.io), 0);
+    assert_int_equal(acq_write(&f.io, "x", 1, 100), 0); /* what is held is still there after it */
+    assert_int_equal(acq_read(&f.io, b, 1, 100), 0);
+    assert_string_equal(b, "t");
+    assert_int_equal(acq_blob(&f.io, 1, 0, 100), 0);
+    assert_int_equal(acq_read(&f.io, b, 2, 100), 0);
+    assert_string_equal(b, "zw");
+    assert_int_equal(acq_blob_end(&f.io), 0);
+    end(&f, "<h|@AB|@CD|#ABCD|<h|@EF|<t|#EF|>x|@G|<z|<w|#G|");
+  }
+  struct fixture f; /* a control transfer in between: its answer is the last line now */
+  char b[4];
+  begin_blobs(&f, true, (const struct step[]){{"hAB", 0}, {"ok", 0}, {"hC", 0}, {0}});
+  assert_int_equal(acq_read(&f.io, b, 1, 100), 0);
+  assert_int_equal(acq_usb_control(&f.io, 0xc0, 1, 0, 0, b, 2, 10), 2);
+  assert_int_equal(acq_blob(&f.io, 2, 0, 100), -EINVAL);
+  assert_int_equal(acq_read(&f.io, b, 3, 100), 0);
+  assert_int_equal(acq_blob(&f.io, 1, 0, 100), 0);
+  assert_int_equal(acq_blob_end(&f.io), 0);
+  end(&f, "<hAB|>\xc0\1|<ok|<h|@C|#C|");
+}
+
+/* Whatever stops a blob: what came stands before it, and stays. */
+static void test_blob_stopped(void **state) {
+  (void)state;
+  static const struct {
+    int err;
+    const char *events;
+  } rows[] = {{-ETIMEDOUT, "@ab|!timeout|@c|#abc|"},
+              {-EPROTO, "@ab|!damaged|@c|#abc|"},
+              {-EPIPE, "@ab|!stalled|@c|#abc|"},
+              {-ENODATA, "@ab|!end of file|@c|#abc|"},
+              {-ENODEV, "@ab|!unplugged|~ab|"}};
+  for (int pours = 0; pours < 2; pours++)
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+      struct fixture f;
+      const struct step steps[] = {{"ab", 0}, {NULL, rows[i].err}, {"c", 0}, {0}};
+      begin_blobs(&f, pours, steps);
+      acq_progress(&f.io, 0, 9);
+      assert_int_equal(acq_blob(&f.io, 3, 9, 100), rows[i].err);
+      assert_int_equal(f.io.progress.done, 6);
+      assert_int_equal(f.io.received, 2);
+      int gone = rows[i].err == -ENODEV ? -ENODEV : 0;
+      assert_int_equal(acq_blob(&f.io, 1, 3, 100), gone); /* the rest, in another part */
+      assert_int_equal(acq_blob_end(&f.io), gone);
+      capture_write_blob_end(&f.writer, ACQ_BLOB_WASTE, 9); /* as the end of the capture does */
+      end(&f, rows[i].events);
+    }
+}
+
+static void test_blob_cancelled(void **state) {
+  (void)state;
+  for (int pours = 0; pours < 2; pours++) {
+    struct fixture f;
+    begin_blobs(&f, pours, (const struct step[]){{"ab", 0}, {NULL, -EINTR}, {NULL, -EINTR}, {"c", 0}, {"d", 0}, {0}});
+    say(f.daemon, WIRE_FINISH); /* stops nothing; the driver hears it when it asks */
+    assert_int_equal(acq_blob(&f.io, 3, 0, 100), 0);
+    assert_true(acq_finishing(&f.io));
+    assert_true(acq_finishing(&f.io)); /* noted once */
+    assert_int_equal(acq_blob_end(&f.io), 0);
+    end(&f, "@ab|@c|!finish|#abc|");
+
+    begin_blobs(&f, pours, (const struct step[]){{"ab", 0}, {NULL, -EINTR}, {NULL, 1}, {"c", 0}, {0}});
+    assert_false(acq_finishing(&f.io));
+    say(f.daemon, WIRE_FINISH);
+    say(f.daemon, WIRE_CANCEL);
+    assert_int_equal(io_listen(&f.io), 0);
+    assert_int_equal(acq_blob(&f.io, 3, 0, 100), -ECANCELED);
+    assert_int_equal(acq_blob(&f.io, 1, 0, 100), -ECANCELED);
+    assert_int_equal(acq_blob_end(&f.io), -ECANCELED);
+    io_release(&f.io);
+    assert_int_equal(acq_write(&f.io, "x", 1, 100), 0);
+    capture_write_blob_end(&f.writer, ACQ_BLOB_WASTE, 9);
+    end(&f, "@ab|!cancelled|>x|~ab|");
+  }
+}
+
+static void test_blob_bounds(void **state) {
+  (void)state;
+  struct fixture f;
+  char b[64];
+  begin_blobs(&f, true, (const struct step[]){{"hab", 0}, {"c", 0}, {"i", 0}, {0}});
+  assert_int_equal(acq_read(&f.io, b, 1, 100), 0);
+  assert_int_equal(acq_blob(&f.io, 64, 0, 100), -EFBIG); /* with what was read, one too many */
+  assert_string_equal(f.io.reason, "more than 64 bytes received");
+  assert_int_equal(acq_blob(&f.io, UINT64_MAX, 0, 100), -EFBIG);
+  f.io.max_bytes = UINT32_MAX;
+  assert_int_equal(acq_blob(&f.io, ACQ_BLOB_MAX + 1, 0, 100), -EFBIG); /* before a byte of it is taken */
+  f.writer.blobs_bytes = ACQ_BLOBS_BYTES_MAX - 2;
+  assert_int_equal(acq_blob(&f.io, 3, 0, 100), -EFBIG);
+  f.writer.blobs_bytes = 0;
+  assert_int_equal(acq_blob(&f.io, 3, 0, 100), 0);
+  assert_int_equal(acq_blob_end(&f.io), 0);
+  f.io.max_bytes = 5; /* 4 are there */
+  assert_int_equal(acq_usb_interrupt(&f.io, b, 2, 100), -EFBIG);
+  assert_int_equal(acq_usb_interrupt(&f.io, b, 1, 100), 1);
+  assert_int_equal(acq_usb_interrupt(&f.io, b, 1, 100), -EFBIG);
+  f.io.max_bytes = 3; /* and less than was received is no room, not all there is */
+  assert_int_equal(acq_blob(&f.io, 1, 0, 100), -EFBIG);
+  assert_int_equal(acq_usb_control(&f.io, 0xc0, 1, 0, 0, b, 1, 10), -EFBIG);
+  assert_int_equal(acq_read_some(&f.io, b, 1, 10), -EFBIG);
+  end(&f, "<h|@ab|@c|#abc|^i|");
+}
+
+/* Where blobs cannot be written, the conversation ends, and what was written can be mended. */
+static void test_blob_full(void **state) {
+  (void)state;
+  for (int pours = 0; pours < 2; pours++) {
+    struct fixture f;
+    begin_blobs(&f, pours, (const struct step[]){{"ab", 0}, {"cd", 0}, {NULL, 4}, {0}});
+    int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    f.writer.blobs = full;
+    assert_int_equal(acq_blob(&f.io, 4, 0, 100), -ENOSPC);
+    assert_string_equal(f.io.reason, "the blob cannot be written");
+    assert_int_equal(acq_blob(&f.io, 1, 0, 100), -ENOSPC);
+    assert_int_equal(acq_blob_drop(&f.io), -ENOSPC);
+    io_release(&f.io); /* the instrument is stopped all the same */
+    assert_int_equal(acq_write(&f.io, "stop", 4, 100), 0);
+    assert_int_equal(capture_mend(f.fd, f.blobs), 0);
+    close(full);
+    end(&f, "");
+  }
+}
+
+static void test_interrupts(void **state) {
+  (void)state;
+  struct fixture f;
+  char b[8];
+  begin(&f, (const struct step[]){{0}});
+  assert_int_equal(acq_usb_interrupt(&f.io, b, 8, 100), -EOPNOTSUPP);
+  end(&f, "");
+  begin_blobs(&f, true,
+              (const struct step[]){{"ev", 0}, {NULL, -ETIMEDOUT}, {NULL, -EINTR}, {"w", 0}, {NULL, -EINTR}, {0}});
+  assert_int_equal(acq_usb_interrupt(&f.io, b, 0, 100), -EINVAL);
+  assert_int_equal(acq_usb_interrupt(&f.io, b, 8, 100), 2);
+  assert_memory_equal(b, "ev", 2);
+  assert_int_equal(acq_usb_interrupt(&f.io, b, 8, 100), -ETIMEDOUT);
+  say(f.daemon, WIRE_FINISH);
+  assert_int_equal(acq_usb_interrupt(&f.io, b, 8, 100), 1);
+  assert_int_equal(f.io.received, 3);
+  say(f.daemon, WIRE_CANCEL);
+  assert_int_equal(acq_usb_interrupt(&f.io, b, 8, 100), -ECANCELED);
+  assert_true(acq_finishing(&f.io));
+  end(&f, "^ev|!timeout|^w|!cancelled|!finish|");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_read),
@@ -509,6 +743,13 @@ int main(void) {
       cmocka_unit_test(test_full_socket),
       cmocka_unit_test(test_judgement),
       cmocka_unit_test(test_swallowed),
+      cmocka_unit_test(test_blob),
+      cmocka_unit_test(test_blob_held),
+      cmocka_unit_test(test_blob_stopped),
+      cmocka_unit_test(test_blob_cancelled),
+      cmocka_unit_test(test_blob_bounds),
+      cmocka_unit_test(test_blob_full),
+      cmocka_unit_test(test_interrupts),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
