@@ -18,8 +18,9 @@ export ASALEED_SAMPLES
 # What the programs link, what the tests add, what lint and the fuzzers add: all from Debian, by name.
 
 PACKAGES_BUILD := gcc make pkg-config libsystemd-dev libusb-1.0-0-dev libserialport-dev libsqlite3-dev \
-  libmicrohttpd-dev libjansson-dev libsodium-dev nettle-dev libseccomp-dev libjpeg62-turbo-dev libpng-dev
-PACKAGES_TEST := libcmocka-dev libumockdev-dev umockdev locales sqlite3 python3 systemd
+  libmicrohttpd-dev libjansson-dev libsodium-dev nettle-dev libseccomp-dev g++ libdcmtk-dev libjpeg62-turbo-dev libpng-dev \
+  libtiff-dev
+PACKAGES_TEST := libcmocka-dev libumockdev-dev umockdev locales sqlite3 python3 systemd dicom3tools dcmtk
 PACKAGES_LINT := clang-format python3
 PACKAGES_FUZZ := clang libclang-rt-14-dev
 PACKAGES_PEERS := orthanc gpsd
@@ -72,6 +73,7 @@ else
 endif
 CFLAGS_ALL = -std=gnu17 -D_GNU_SOURCE -DASALEED_VERSION='"$(VERSION)"' -g $(OPTIMISE) $(WARNINGS) $(HARDENING) \
   $(SANITIZE) $(LTO) -MMD -MP -Iinclude $(CFLAGS)
+CXXFLAGS_ALL = $(filter-out -std=gnu17 -Wstrict-prototypes $(CFLAGS),$(CFLAGS_ALL)) -std=gnu++17 $(CXXFLAGS)
 # Fat objects: tests link the plain code, as linking each of them with LTO would take longer than running it.
 LDFLAGS_TEST = -fno-lto $(LDFLAGS_ALL)
 LDFLAGS_ALL = -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SANITIZE) $(LDFLAGS)
@@ -83,6 +85,7 @@ INCLUDE_base  := -Idaemon/base
 INCLUDE_model := $(INCLUDE_base) -Idaemon/model
 INCLUDE_core  := $(INCLUDE_model) -Idaemon/core
 INCLUDE_ctl   := $(INCLUDE_model) -Idaemon/ctl
+INCLUDE_export := $(INCLUDE_model) -Idaemon/export
 INCLUDE_worker := $(INCLUDE_model) -Idrivers/worker
 INCLUDE_tests := $(INCLUDE_core) $(INCLUDE_worker) -Idrivers/corscience_emi12 -Idaemon/ctl -Itests/unit -Itests/sim -Itests/fuzz
 
@@ -94,6 +97,7 @@ DRIVERS := $(filter-out drivers/worker,$(patsubst %/driver.c,%,$(wildcard driver
 BASE   := $(call obj,$(wildcard daemon/base/*.c))
 MODEL  := $(call obj,$(wildcard daemon/model/*.c))
 CORE   := $(call obj,$(filter-out %/main.c,$(wildcard daemon/core/*.c)))
+EXPORT := $(call obj,$(filter-out %/main.c,$(wildcard daemon/export/*.c))) $(B)/obj/daemon/export/dicom.o
 CTL    := $(call obj,$(filter-out %/main.c,$(wildcard daemon/ctl/*.c)))
 DRIVER := $(call obj,$(wildcard $(addsuffix /*.c,$(DRIVERS))) drivers/table.c)
 WORKER := $(call obj,$(filter-out %/main.c,$(wildcard drivers/worker/*.c)))
@@ -103,6 +107,7 @@ $(B)/obj/daemon/base/%.o:   INCLUDES = $(INCLUDE_base)
 $(B)/obj/daemon/model/%.o:  INCLUDES = $(INCLUDE_model)
 $(B)/obj/daemon/core/%.o:   INCLUDES = $(INCLUDE_core)
 $(B)/obj/daemon/ctl/%.o:    INCLUDES = $(INCLUDE_ctl)
+$(B)/obj/daemon/export/%.o: INCLUDES = $(INCLUDE_export)
 $(B)/obj/drivers/%.o:       INCLUDES = -Idrivers/worker
 $(B)/obj/drivers/worker/%.o: INCLUDES = $(INCLUDE_worker)
 $(B)/obj/tests/%.o:         INCLUDES = $(INCLUDE_tests)
@@ -115,14 +120,19 @@ $(B)/obj/%.o: %.c | build/.packages
 	@mkdir -p $(@D)
 	@echo "  CC   $<"
 	@$(CC) $(CFLAGS_ALL) $(INCLUDES) -c -o $@ $<
+$(B)/obj/%.o: %.cc | build/.packages
+	@mkdir -p $(@D)
+	@echo "  CXX  $<"
+	@$(CXX) $(CXXFLAGS_ALL) $(INCLUDES) -c -o $@ $<
 
 # ---- programs -------------------------------------------------------------------------------------------------------
 
 LIBS_CORE   = $(call libs,libsystemd libmicrohttpd jansson sqlite3 libsodium nettle) -lm
 LIBS_MODEL  = $(call libs,jansson libsodium nettle) -lm
 LIBS_WORKER = $(call libs,libusb-1.0 libserialport libseccomp jansson libsodium nettle libjpeg libpng) -lm
+LIBS_EXPORT = $(call libs,jansson libsodium nettle libjpeg libpng libtiff-4) -ldcmdata -loflog -lofstd -lm
 
-PROGRAMS := $(B)/asaleed $(B)/asaleed-driver $(B)/asaleectl
+PROGRAMS := $(B)/asaleed $(B)/asaleed-driver $(B)/asaleed-export $(B)/asaleectl
 
 $(B)/asaleed: $(call obj,daemon/core/main.c) $(CORE) $(MODEL) $(BASE)
 	@echo "  LINK $@"
@@ -130,12 +140,15 @@ $(B)/asaleed: $(call obj,daemon/core/main.c) $(CORE) $(MODEL) $(BASE)
 $(B)/asaleed-driver: $(call obj,drivers/worker/main.c) $(WORKER) $(DRIVER) $(MODEL) $(BASE)
 	@echo "  LINK $@"
 	@$(CC) $(LDFLAGS_ALL) $(LINK_LTO) -o $@ $^ $(LIBS_WORKER)
+$(B)/asaleed-export: $(call obj,daemon/export/main.c) $(EXPORT) $(MODEL) $(BASE)
+	@echo "  LINK $@"
+	@$(CXX) $(LDFLAGS_ALL) $(LINK_LTO) -o $@ $^ $(LIBS_EXPORT)
 $(B)/asaleectl: $(call obj,daemon/ctl/main.c) $(CTL) $(MODEL) $(BASE)
 	@echo "  LINK $@"
 	@$(CC) $(LDFLAGS_ALL) $(LINK_LTO) -o $@ $^ $(LIBS_MODEL)
 
 .PHONY: all
-all: $(PROGRAMS) ## builds the three programs into build/
+all: $(PROGRAMS) ## builds the four programs into build/
 
 # ---- tests ----------------------------------------------------------------------------------------------------------
 
@@ -275,7 +288,7 @@ UNITS := $(DESTDIR)/usr/lib/systemd/system
 .PHONY: install
 install: all ## installs under DESTDIR (nothing: this system); a configuration that is there stays
 	@install -D -m 755 -t $(DESTDIR)/usr/sbin $(B)/asaleed
-	@install -D -m 755 -t $(DESTDIR)/usr/libexec/asaleed $(B)/asaleed-driver
+	@install -D -m 755 -t $(DESTDIR)/usr/libexec/asaleed $(B)/asaleed-driver $(B)/asaleed-export
 	@install -D -m 755 -t $(DESTDIR)/usr/bin $(B)/asaleectl
 	@install -D -m 644 -t $(SHARE)/asaleed config/messages.fr
 	@install -d -m 755 $(DESTDIR)/etc/asaleed/devices.d

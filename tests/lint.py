@@ -16,6 +16,7 @@ FLOORS = {
     "daemon/model": ["daemon/base"],
     "daemon/core": ["daemon/base", "daemon/model"],
     "daemon/ctl": ["daemon/base", "daemon/model"],
+    "daemon/export": ["daemon/base", "daemon/model"],
     "drivers/worker": ["daemon/base", "daemon/model"],
     "drivers": [],
 }
@@ -35,11 +36,13 @@ THIRD_PARTY = {
     "libserialport.h": ["drivers/worker/transport_serial.c"],
     "seccomp.h": ["drivers/worker/sandbox.c"],
     "linux/landlock.h": ["drivers/worker/sandbox.c"],
-    "jpeglib.h": ["drivers/worker/picture_judge.c"],
+    "jpeglib.h": ["drivers/worker/picture_judge.c", "daemon/export/pixels_jpeg.c"],
     "jerror.h": ["drivers/worker/picture_judge.c"],
-    "png.h": ["drivers/worker/picture_judge.c"],
+    "png.h": ["drivers/worker/picture_judge.c", "daemon/export/pixels_png.c"],
     "libxml/": ["drivers/worker/xml_in.c"],
     "dcmtk/": ["daemon/export/dicom.cc"],
+    "jerror.h": ["daemon/export/pixels_jpeg.c"],
+    "tiffio.h": ["daemon/export/pixels_tiff.c"],
 }
 
 BANNED = {

@@ -195,3 +195,22 @@ json_t *json_time(int64_t us) {
   wall_format(wall_local(us), text);
   return json_string(text);
 }
+
+bool json_has_only(const json_t *object, const char *keys) {
+  if (!json_is_object(object))
+    return false;
+  size_t n = 0;
+  for (const char *p = keys; *p;) {
+    char key[32];
+    size_t width = strcspn(p, " ");
+    if (width >= sizeof key)
+      return false;
+    memcpy(key, p, width);
+    key[width] = 0;
+    if (!json_object_get(object, key))
+      return false;
+    n++;
+    p += width + (p[width] == ' ');
+  }
+  return json_object_size(object) == n;
+}

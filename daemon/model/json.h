@@ -33,4 +33,7 @@ const char *json_text(const json_t *object, const char *key);
 /* The integer of a member within [min, max], or -EPROTO. */
 int json_int(const json_t *object, const char *key, int64_t min, int64_t max, int64_t *ret);
 
+/* It is an object that has exactly these members ("a b c"). */
+bool json_has_only(const json_t *object, const char *keys);
+
 #endif

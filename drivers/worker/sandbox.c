@@ -1,15 +1,10 @@
 #include "sandbox.h"
 
-#include "log.h"
-#include "str.h"
+#include "confine.h"
 #include <fcntl.h>
 #include <seccomp.h>
-#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <linux/usbdevice_fs.h>
@@ -17,62 +12,10 @@
 #define SANDBOX_DESCRIPTORS 64
 
 int sandbox_limit(uint32_t cpu_seconds) {
-  const struct {
-    __rlimit_resource_t resource;
-    rlim_t value;
-  } limits[] = {
-      {RLIMIT_CPU, cpu_seconds},
-      {RLIMIT_FSIZE, SANDBOX_FILE_MAX},
-      {RLIMIT_NOFILE, SANDBOX_DESCRIPTORS},
-      {RLIMIT_NPROC, 0},
-      {RLIMIT_CORE, 0},
-#ifndef __SANITIZE_ADDRESS__ /* its shadow memory is a reservation of terabytes */
-      {RLIMIT_AS, SANDBOX_MEMORY_MAX},
-      {RLIMIT_DATA, SANDBOX_MEMORY_MAX},
-#endif
-  };
-  for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
-    if (setrlimit(limits[i].resource, &(struct rlimit){limits[i].value, limits[i].value}) < 0)
-      return -errno;
-  signal(SIGXFSZ, SIG_IGN); /* a write past the limit fails with EFBIG, which is dealt with */
-  signal(SIGPIPE, SIG_IGN);
-  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-    return -errno;
-  return 0;
-}
-
-/* ---- Landlock: no rule is ever added, so every right that is handled is denied everywhere ---- */
-
-/* As in the kernel's linux/landlock.h, which on an older system lacks the later members and rights. */
-struct landlock_attr {
-  uint64_t fs, net, scoped;
-};
-#define LANDLOCK_VERSION 1u
-
-#define LANDLOCK_FS_ABI1 ((1ull << 13) - 1)
-#define LANDLOCK_FS_REFER (1ull << 13)
-#define LANDLOCK_FS_TRUNCATE (1ull << 14)
-#define LANDLOCK_FS_IOCTL_DEV (1ull << 15)
-#define LANDLOCK_NET_TCP 3ull   /* bind, connect */
-#define LANDLOCK_SCOPE_ALL 3ull /* abstract sockets and signals of others */
-
-static int sandbox_landlock(void) {
-  long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_VERSION);
-  if (abi < 1) {
-    log_warning("this kernel has no Landlock: the worker runs with seccomp alone");
-    return 0;
-  }
-  struct landlock_attr attr = {
-      .fs = LANDLOCK_FS_ABI1 | (abi >= 2 ? LANDLOCK_FS_REFER : 0) | (abi >= 3 ? LANDLOCK_FS_TRUNCATE : 0) |
-            (abi >= 5 ? LANDLOCK_FS_IOCTL_DEV : 0),
-      .net = abi >= 4 ? LANDLOCK_NET_TCP : 0,
-      .scoped = abi >= 6 ? LANDLOCK_SCOPE_ALL : 0,
-  };
-  /* A longer structure than the kernel knows is fine as long as the rest is zero. */
-  _fd_cleanup_ int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof attr, 0);
-  if (ruleset < 0 || syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
-    return -errno;
-  return 0;
+  return confine_limit(&(struct confine_limits){.cpu_seconds = cpu_seconds,
+                                                .descriptors = SANDBOX_DESCRIPTORS,
+                                                .file_max = SANDBOX_FILE_MAX,
+                                                .memory_max = SANDBOX_MEMORY_MAX});
 }
 
 /* ---- seccomp ---- */
@@ -157,9 +100,6 @@ static int sandbox_seccomp(enum acq_bus bus) {
 }
 
 int sandbox_enter(enum acq_bus bus) {
-  /* Landlock asks for this first; asked for again, as a worker without limits must not be one with privileges. */
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-    return -errno;
-  int r = sandbox_landlock();
+  int r = confine_files();
   return r < 0 ? r : sandbox_seccomp(bus);
 }

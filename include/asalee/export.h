@@ -44,9 +44,9 @@ enum export_exit {
 
 /* Mydriatic agents: X(name in the job, SNOMED CT code, English meaning, French label). DICOM CID 4208. */
 #define EXPORT_AGENTS(X)                                               \
-  X("tropicamide", "387526001", "Tropicamide", "tropicamide")          \
-  X("phenylephrine", "372771005", "Phenylephrine", "phényléphrine")    \
-  X("cyclopentolate", "387361006", "Cyclopentolate", "cyclopentolate") \
-  X("atropine", "372832002", "Atropine", "atropine")
+  X("tropicamide", "9190005", "Tropicamide", "tropicamide")          \
+  X("phenylephrine", "386693003", "Phenylephrine", "phényléphrine")    \
+  X("cyclopentolate", "8348002", "Cyclopentolate", "cyclopentolate") \
+  X("atropine", "771928002", "Atropine", "atropine")
 
 #endif

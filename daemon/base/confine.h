@@ -1,0 +1,21 @@
+/* The walls that every process of ours puts around itself before it looks at bytes that somebody else chose: resource
+ * limits, and Landlock without any rule. What calls remain is each program's own matter (its seccomp filter). */
+#ifndef ASALEED_CONFINE_H
+#define ASALEED_CONFINE_H
+
+#include <stdint.h>
+
+struct confine_limits {
+  uint32_t cpu_seconds, descriptors;
+  uint64_t file_max, memory_max; /* bytes: the longest file that may grow, and all memory */
+};
+
+/* Resource limits, no core dump, not traceable, no child, no new privileges; a write past file_max fails with EFBIG.
+ * 0 or a negative errno. */
+int confine_limit(const struct confine_limits *limits);
+
+/* For good: no file, and where the kernel can, no TCP, no abstract socket and no signal to others. Logs a warning when
+ * the kernel has no Landlock. 0 or a negative errno. */
+int confine_files(void);
+
+#endif

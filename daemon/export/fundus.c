@@ -1,0 +1,310 @@
+/* Ophthalmic Photography 8 Bit Image Storage (DICOM PS3.3 A.41, C.8.17). */
+#include "encode.h"
+#include "picture.h"
+#include "pixels.h"
+#include "tags.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What of a picture stands in the object's image modules. */
+struct image {
+  uint32_t width, height, samples;
+  const char *photometric;
+  size_t compressed; /* bytes; 0 when the pixels are native */
+};
+
+/* ---- JPEG ---- */
+
+enum { SOI = 0xD8, EOI = 0xD9, SOS = 0xDA, COM = 0xFE, APP0 = 0xE0, APP14 = 0xEE, APP15 = 0xEF };
+
+static bool is_frame(uint8_t marker) {
+  return marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC;
+}
+
+struct frame {
+  uint8_t marker, bits, components, id[3], sampling[3];
+  uint32_t width, height;
+};
+
+static bool read_frame(uint8_t marker, const uint8_t *segment, size_t n, struct frame *ret) {
+  struct acq_cur c = acq_cur(segment, n);
+  acq_bytes(&c, 4); /* the marker and the length */
+  struct frame f = {.marker = marker, .bits = acq_u8(&c)};
+  f.height = acq_u16be(&c);
+  f.width = acq_u16be(&c);
+  f.components = acq_u8(&c);
+  for (unsigned i = 0; i < f.components && i < 3; i++) {
+    f.id[i] = acq_u8(&c);
+    f.sampling[i] = acq_u8(&c);
+    acq_u8(&c);
+  }
+  *ret = f;
+  return !c.err;
+}
+
+/* How decoders tell the colours of three components: JFIF says YCbCr, Adobe's segment says which, else the components'
+ * names do. */
+struct colour {
+  bool jfif, adobe;
+  uint8_t adobe_transform;
+};
+
+static void read_colour(uint8_t marker, const uint8_t *segment, size_t n, struct colour *colour) {
+  if (marker == APP0 && n >= 9 && !memcmp(segment + 4, "JFIF", 5))
+    colour->jfif = true;
+  if (marker == APP14 && n >= 16 && !memcmp(segment + 4, "Adobe", 5)) {
+    colour->adobe = true;
+    colour->adobe_transform = segment[15];
+  }
+}
+
+static bool named_rgb(const struct frame *f) {
+  return f->id[0] == 'R' && f->id[1] == 'G' && f->id[2] == 'B';
+}
+
+static bool is_rgb(const struct frame *f, const struct colour *c) {
+  return c->jfif ? false : c->adobe ? c->adobe_transform == 0 : named_rgb(f);
+}
+
+static int add_piece(struct encode_output *out, const uint8_t *at, size_t n) {
+  struct iovec *last = out->pixels.n ? &out->pieces[out->pixels.n - 1] : NULL;
+  if (last && (const uint8_t *)last->iov_base + last->iov_len == at)
+    last->iov_len += n;
+  else if (out->pixels.n == ENCODE_PIECES_MAX)
+    return -E2BIG;
+  else
+    out->pieces[out->pixels.n++] = (struct iovec){(void *)(uintptr_t)at, n};
+  return 0;
+}
+
+/* The frame and the colours; false when a segment is not what it must be. */
+static bool survey(const uint8_t *file, size_t n, struct frame *frame, struct colour *colour) {
+  size_t at = 0, first, length, frames = 0;
+  uint8_t marker, last = 0;
+  while (picture_jpeg_segment(file, n, &at, &marker, &first, &length)) {
+    if (is_frame(marker) && (frames++ || !read_frame(marker, file + first, length, frame)))
+      return false;
+    read_colour(marker, file + first, length, colour);
+    last = marker;
+    if (marker == EOI)
+      break;
+  }
+  return frames == 1 && last == EOI;
+}
+
+/* The file from SOI to EOI less what the camera wrote beside the picture (APPn, comments); the segment that tells the
+ * colours stays where they could not be told without it. */
+static int jpeg_pieces(const uint8_t *file, size_t n, const struct frame *frame, const struct colour *colour,
+                       struct encode_output *out, char reason[static 256]) {
+  bool keep = frame->components == 3 && is_rgb(frame, colour) != named_rgb(frame);
+  size_t at = 0, first, length;
+  uint8_t marker = 0;
+  while (marker != EOI && picture_jpeg_segment(file, n, &at, &marker, &first, &length)) {
+    struct colour says = {0};
+    read_colour(marker, file + first, length, &says);
+    bool beside = (marker >= APP0 && marker <= APP15) || marker == COM;
+    if (beside && !(keep && (says.jfif || (says.adobe && !colour->jfif))))
+      continue;
+    if (add_piece(out, file + first, length) < 0)
+      return encode_refuse(reason, "a JPEG picture in too many parts");
+  }
+  return 0;
+}
+
+static int put_jpeg(const struct encode_input *in, struct encode_output *out, struct image *image,
+                    char reason[static 256]) {
+  const uint8_t *file = in->data;
+  size_t n = in->bytes;
+  struct frame frame = {0};
+  struct colour colour = {0};
+  const char *why = NULL;
+  if (!survey(file, n, &frame, &colour))
+    return encode_refuse(reason, "a damaged JPEG picture");
+  if (frame.components != 1 && frame.components != 3)
+    return encode_refuse(reason, "a picture of %u components (CMYK)", frame.components);
+  if (frame.bits != 8)
+    return encode_refuse(reason, "a picture of %u bits a sample", frame.bits);
+  if (frame.marker != 0xC0) {
+    /* The transfer syntax of progressive JPEG is retired and hardly read: the same coefficients in one scan. */
+    int r = pixels_jpeg_baseline(file, n, &out->pixel_memory, &n, &why);
+    if (r < 0)
+      return r == -EPROTO ? encode_refuse(reason, "%s", why) : r;
+    file = out->pixel_memory;
+    colour = (struct colour){0};
+    if (!survey(file, n, &frame, &colour) || frame.marker != 0xC0)
+      return encode_refuse(reason, "a JPEG picture that cannot be made baseline");
+  }
+  int r = jpeg_pieces(file, n, &frame, &colour, out, reason);
+  if (r < 0)
+    return r;
+  bool chroma_whole = frame.sampling[0] == frame.sampling[1] && frame.sampling[0] == frame.sampling[2];
+  *image = (struct image){.width = frame.width, .height = frame.height, .samples = frame.components};
+  image->photometric = frame.components == 1     ? "MONOCHROME2"
+                       : is_rgb(&frame, &colour) ? "RGB"
+                       : chroma_whole            ? "YBR_FULL"
+                                                 : "YBR_FULL_422"; /* so for 4:2:0 too: PS3.5 8.2.1 */
+  for (size_t i = 0; i < out->pixels.n; i++)
+    image->compressed += out->pieces[i].iov_len;
+  out->pixels.encapsulated = 1;
+  out->transfer_syntax = DICOM_JPEG_BASELINE;
+  return 0;
+}
+
+/* ---- native pixels ---- */
+
+static int put_native(const struct encode_input *in, enum picture_format format, struct encode_output *out,
+                      struct image *image, char reason[static 256]) {
+  struct pixels pixels;
+  const char *why = NULL;
+  int r = format == PICTURE_PNG ? pixels_png(in->data, in->bytes, &pixels, &why)
+                                : pixels_tiff(in->data, in->bytes, &pixels, &why);
+  if (r < 0)
+    return r == -EPROTO ? encode_refuse(reason, "%s", why) : r;
+  out->pixel_memory = pixels.bytes;
+  *image = (struct image){.width = pixels.width,
+                          .height = pixels.height,
+                          .samples = pixels.samples,
+                          .photometric = pixels.samples == 1 ? "MONOCHROME2" : "RGB"};
+  out->pieces[out->pixels.n++] = (struct iovec){pixels.bytes, (size_t)pixels.width * pixels.height * pixels.samples};
+  return 0;
+}
+
+/* ---- the object ---- */
+
+/* General Image, Image Pixel, Multi-frame, Ophthalmic Photography Image. */
+static void put_image(struct dicom_item root, const struct image *image) {
+  const uint16_t samples = (uint16_t)image->samples, rows = (uint16_t)image->height, columns = (uint16_t)image->width,
+                 bits = 8, high = 7, zero = 0;
+  dicom_text(root, IMAGE_TYPE, "ORIGINAL\\PRIMARY");
+  dicom_u16(root, SAMPLES_PER_PIXEL, &samples, 1);
+  dicom_text(root, PHOTOMETRIC_INTERPRETATION, image->photometric);
+  if (samples > 1)
+    dicom_u16(root, PLANAR_CONFIGURATION, &zero, 1);
+  dicom_text(root, NUMBER_OF_FRAMES, "1");
+  dicom_pointer(root, FRAME_INCREMENT_POINTER, FRAME_TIME);
+  dicom_text(root, FRAME_TIME, "0");
+  dicom_u16(root, ROWS, &rows, 1);
+  dicom_u16(root, COLUMNS, &columns, 1);
+  dicom_u16(root, BITS_ALLOCATED, &bits, 1);
+  dicom_u16(root, BITS_STORED, &bits, 1);
+  dicom_u16(root, HIGH_BIT, &high, 1);
+  dicom_u16(root, PIXEL_REPRESENTATION, &zero, 1);
+  /* Whether the camera printed a name into the pixels cannot be seen without looking: whoever removes identities must
+   * not be told that there is none. */
+  dicom_text(root, BURNED_IN_ANNOTATION, "YES");
+  dicom_text(root, LOSSY_COMPRESSION, image->compressed ? "01" : "00");
+  if (image->compressed) {
+    char ratio[DEC_TEXT_MAX];
+    uint64_t hundredths = (uint64_t)image->width * image->height * image->samples * 100 / image->compressed;
+    snprintf(ratio, sizeof ratio, "%llu.%02llu", (unsigned long long)(hundredths / 100),
+             (unsigned long long)(hundredths % 100));
+    dicom_text(root, LOSSY_RATIO, ratio);
+    dicom_text(root, LOSSY_METHOD, "ISO_10918_1");
+  }
+}
+
+/* What nobody told us stays empty. */
+static void put_unknown(struct dicom_item root) {
+  static const dicom_tag values[] = {PATIENT_ORIENTATION,  EYE_MOVEMENT_COMMANDED,   EMMETROPIC_MAGNIFICATION,
+                                     INTRAOCULAR_PRESSURE, HORIZONTAL_FIELD_OF_VIEW, DETECTOR_TYPE},
+                         sequences[] = {ILLUMINATION_TYPE, LIGHT_PATH_FILTERS, IMAGE_PATH_FILTERS, LENSES,
+                                        REFRACTIVE_STATE};
+  for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+    dicom_text(root, values[i], "");
+  for (size_t i = 0; i < sizeof sequences / sizeof *sequences; i++)
+    dicom_none(root, sequences[i]);
+}
+
+static void put_eye(const struct job *job, struct dicom_item root) {
+  dicom_text(root, IMAGE_LATERALITY, job->fundus.laterality == 'L' ? "L" : "R");
+  encode_code(root, ANATOMIC_REGION, (struct code){"5665001", "SCT", "Retina"});
+  encode_code(root, ACQUISITION_DEVICE_TYPE, (struct code){"409898007", "SCT", "Fundus Camera"});
+  if (!strcmp(job->fundus.field, "macula"))
+    encode_code(root, RELATIVE_IMAGE_POSITION, (struct code){"111900", "DCM", "Macula centered"});
+  if (!strcmp(job->fundus.field, "disc"))
+    encode_code(root, RELATIVE_IMAGE_POSITION, (struct code){"111901", "DCM", "Disc centered"});
+  dicom_text(root, PUPIL_DILATED, job->fundus.dilated ? "YES" : "NO");
+  if (!job->fundus.dilated)
+    return;
+  if (job->fundus.has_degree)
+    dicom_real(root, DEGREE_OF_DILATION, job->fundus.degree_mm.mantissa, job->fundus.degree_mm.exponent);
+  else
+    dicom_text(root, DEGREE_OF_DILATION, "");
+  if (!job->fundus.n_agents)
+    dicom_none(root, MYDRIATIC_AGENT);
+  for (size_t i = 0; i < job->fundus.n_agents; i++)
+    encode_code(dicom_add(root, MYDRIATIC_AGENT), MYDRIATIC_AGENT_CODE,
+                (struct code){job->fundus.agents[i].code, "SCT", job->fundus.agents[i].meaning});
+}
+
+/* The record's picture of that number, if the data can be it. */
+static int find_picture(const struct encode_input *in, const struct picture *seen, const json_t **ret,
+                        char reason[static 256]) {
+  const char *name = picture_format_name(seen->format);
+  size_t i;
+  json_t *p;
+  json_array_foreach(json_object_get(json_object_get(in->record, "acquired"), "pictures"), i, p) {
+    int64_t number, bytes, width, height;
+    const char *format = json_text(p, "format");
+    if (json_int(p, "number", in->job->fundus.picture, in->job->fundus.picture, &number) < 0)
+      continue;
+    if (json_int(p, "bytes", 1, INT64_MAX, &bytes) < 0 || (uint64_t)bytes != in->bytes || !format || !name ||
+        strcmp(format, name) || json_int(p, "width", seen->width, seen->width, &width) < 0 ||
+        json_int(p, "height", seen->height, seen->height, &height) < 0)
+      return encode_refuse(reason, "the data is not the record's picture");
+    *ret = p;
+    return 0;
+  }
+  return encode_refuse(reason, "the record has no such picture");
+}
+
+int encode_fundus(const struct encode_input *in, struct dicom_item root, struct encode_output *out,
+                  char reason[static 256]) {
+  struct picture seen;
+  struct image image = {0};
+  const json_t *picture = NULL;
+  int64_t trial;
+  picture_read(in->data, in->bytes, &seen);
+  int r = find_picture(in, &seen, &picture, reason);
+  if (r < 0)
+    return r;
+  if (!seen.whole)
+    return encode_refuse(reason, "a damaged picture: %s", seen.why ? seen.why : "not whole");
+  if (json_int(picture, "trial", 0, ACQ_TRIALS_MAX, &trial) < 0)
+    return encode_refuse(reason, "a picture is not in its form");
+  out->pixels.pieces = out->pieces;
+  switch (seen.format) {
+  case PICTURE_JPEG:
+  case PICTURE_JPEG_PROGRESSIVE:
+    r = put_jpeg(in, out, &image, reason);
+    break;
+  case PICTURE_PNG:
+  case PICTURE_TIFF:
+    r = put_native(in, seen.format, out, &image, reason);
+    break;
+  default:
+    r = encode_refuse(reason, "a picture in a format that is not known");
+  }
+  if (r < 0)
+    return r;
+  if (!image.width || !image.height || image.width > UINT16_MAX || image.height > UINT16_MAX)
+    return encode_refuse(reason, "a picture without a size that an object may have");
+
+  struct wall when = encode_when(in, trial);
+  char frame_uid[JOB_UID_MAX + 3];
+  snprintf(frame_uid, sizeof frame_uid, "%s.1", in->job->series_uid);
+  dicom_text(root, SOP_CLASS_UID, OPHTHALMIC_PHOTOGRAPHY_8);
+  dicom_text(root, MODALITY, "OP");
+  encode_datetime(root, ACQUISITION_DATETIME, when);
+  encode_date_time(root, CONTENT_DATE, CONTENT_TIME, when);
+  dicom_text(root, SYNCHRONIZATION_TRIGGER, "NO TRIGGER");
+  dicom_text(root, TIME_SYNCHRONIZED, "N");
+  dicom_text(root, SYNCHRONIZATION_FRAME_UID, frame_uid);
+  put_image(root, &image);
+  put_unknown(root);
+  put_eye(in->job, root);
+  return 0;
+}
