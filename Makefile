@@ -87,7 +87,7 @@ INCLUDE_core  := $(INCLUDE_model) -Idaemon/core
 INCLUDE_ctl   := $(INCLUDE_model) -Idaemon/ctl
 INCLUDE_export := $(INCLUDE_model) -Idaemon/export
 INCLUDE_worker := $(INCLUDE_model) -Idrivers/worker
-INCLUDE_tests := $(INCLUDE_core) $(INCLUDE_worker) -Idrivers/corscience_emi12 -Idaemon/ctl -Itests/unit -Itests/sim -Itests/fuzz
+INCLUDE_tests := $(INCLUDE_core) $(INCLUDE_worker) -Idrivers/corscience_emi12 -Idaemon/ctl -Idaemon/export -Itests/unit -Itests/sim -Itests/fuzz
 
 # ---- objects --------------------------------------------------------------------------------------------------------
 
@@ -155,7 +155,7 @@ all: $(PROGRAMS) ## builds the four programs into build/
 LIBS_TEST = $(call libs,cmocka libsystemd libmicrohttpd jansson sqlite3 libsodium nettle libusb-1.0 libserialport libseccomp \
   umockdev-1.0 libjpeg libpng)
 EVERYTHING := $(B)/libasaleed.a
-$(EVERYTHING): $(CORE) $(CTL) $(WORKER) $(DRIVER) $(MODEL) $(BASE)
+$(EVERYTHING): $(CORE) $(CTL) $(call obj,daemon/export/check.c) $(WORKER) $(DRIVER) $(MODEL) $(BASE)
 	@rm -f $@ && $(AR) rcs $@ $^
 
 # The simulated instruments, and the library that makes a pseudo-terminal pass for a serial port.
@@ -186,6 +186,9 @@ $(B)/libtests.a: $(UNIT_SHARED) $(SIM)
 $(B)/tests/test_%: $(B)/obj/tests/unit/test_%.o $(B)/libtests.a $(EVERYTHING)
 	@mkdir -p $(@D) && echo "  LINK $@"
 	@$(CC) $(LDFLAGS_TEST) -o $@ $^ $(LIBS_TEST) -lm
+# asaleed-export is tested as a program; of its parts only the judge is in the library.
+$(B)/tests/test_export: LIBS_TEST += $(call libs,libjpeg libpng libtiff-4)
+$(B)/tests/test_export: | $(B)/asaleed-export
 $(B)/tests/test_%: $(B)/obj/tests/sim/test_%.o $(B)/libtests.a $(EVERYTHING)
 	@mkdir -p $(@D) && echo "  LINK $@"
 	@$(CC) $(LDFLAGS_TEST) -o $@ $^ $(LIBS_TEST) -lm

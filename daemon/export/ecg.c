@@ -157,7 +157,7 @@ static int put_group(struct dicom_item root, const struct group *g, const uint8_
 static void put_annotation(struct dicom_item root, const uint16_t *channels, size_t n, const char *text) {
   struct dicom_item item = dicom_add(root, WAVEFORM_ANNOTATION);
   dicom_u16(item, REFERENCED_CHANNELS, channels, n);
-  encode_text(item, UNFORMATTED_TEXT, text, 1024);
+  encode_text(item, UNFORMATTED_TEXT, text, ENCODE_TEXT_MAX);
 }
 
 /* Pairs of group and channel, from 1; channel 0 is the whole group. A sentence about one lead refers to that one. */
@@ -191,11 +191,12 @@ static void put_annotations(const struct encode_input *in, struct dicom_item roo
   n = annotated(ecg, NULL, channels);
   json_array_foreach(json_object_get(in->record, "statements"), i, item) {
     const char *text = json_text(item, "text");
-    while (text && *text) { /* an annotation is not longer than 1024 characters */
-      size_t characters = 0;
+    while (text && *text) { /* in as many annotations as it needs */
+      size_t length = strlen(text), part = length < ENCODE_TEXT_MAX ? length : ENCODE_TEXT_MAX;
+      while (part < length && ((unsigned char)text[part] & 0xC0) == 0x80)
+        part--;
       put_annotation(root, channels, n, text);
-      for (; *text && (characters < 1024 || ((unsigned char)*text & 0xC0) == 0x80); text++)
-        characters += ((unsigned char)*text & 0xC0) != 0x80;
+      text += part;
     }
   }
 }

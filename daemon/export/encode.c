@@ -26,32 +26,26 @@ static size_t utf8_bytes(unsigned char first) {
   return first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
 }
 
-/* Copies at most so many characters, with a space for each one that is in `without`; no spaces at either end. The
- * text is valid UTF-8. */
-static void text_clip(const char *text, const char *without, size_t characters, char *ret) {
+/* Copies whole characters of at most `max` bytes, with a space for each one that is in `without`; no spaces at either
+ * end. The text is valid UTF-8. */
+static void text_clip(const char *text, const char *without, size_t max, char *ret) {
   size_t n = 0;
   for (; *text == ' '; text++)
     ;
-  for (; *text && characters; characters--) {
-    size_t width = utf8_bytes((unsigned char)*text);
+  for (size_t width; *text && n + (width = utf8_bytes((unsigned char)*text)) <= max; n += width, text += width) {
     if (width == 1 && strchr(without, *text))
       ret[n] = ' ';
     else
       memcpy(ret + n, text, width);
-    n += width;
-    text += width;
   }
   while (n && ret[n - 1] == ' ')
     n--;
   ret[n] = 0;
 }
 
-#define TEXT_CHARACTERS_MAX 1024
-
-void encode_text(struct dicom_item at, dicom_tag tag, const char *text, size_t characters) {
-  char clipped[4 * TEXT_CHARACTERS_MAX + 1];
-  bool lines = tag == UNFORMATTED_TEXT || tag == CODING_SCHEME_NAME;
-  text_clip(text, lines ? "" : "\\\n\t", characters < TEXT_CHARACTERS_MAX ? characters : TEXT_CHARACTERS_MAX, clipped);
+void encode_text(struct dicom_item at, dicom_tag tag, const char *text, size_t max) {
+  char clipped[ENCODE_TEXT_MAX + 1];
+  text_clip(text, tag == UNFORMATTED_TEXT ? "" : "\\\n\t", max < ENCODE_TEXT_MAX ? max : ENCODE_TEXT_MAX, clipped);
   dicom_text(at, tag, clipped);
 }
 
@@ -123,20 +117,13 @@ struct wall encode_when(const struct encode_input *in, int64_t trial) {
   return start;
 }
 
-/* PS3.5 6.2: 64 characters a component group; ^, = and backslash part components, groups and values. */
-#define NAME_CHARACTERS_MAX 64
-
-static size_t characters_of(const char *text) {
-  size_t n = 0;
-  for (; *text; text++)
-    n += ((unsigned char)*text & 0xC0) != 0x80;
-  return n;
-}
+/* PS3.5 6.2: ^, = and backslash part components, groups and values. */
+#define NAME_MAX_BYTES 64
 
 static void put_name(struct dicom_item root, const struct job *job) {
-  char family[4 * NAME_CHARACTERS_MAX + 1], given[4 * NAME_CHARACTERS_MAX + 1], name[sizeof family + sizeof given];
-  text_clip(job->family, "\\^=", NAME_CHARACTERS_MAX - 1, family);
-  text_clip(job->given, "\\^=", NAME_CHARACTERS_MAX - 1 - characters_of(family), given);
+  char family[NAME_MAX_BYTES + 1], given[NAME_MAX_BYTES + 1], name[sizeof family + sizeof given];
+  text_clip(job->family, "\\^=", NAME_MAX_BYTES - 1, family);
+  text_clip(job->given, "\\^=", NAME_MAX_BYTES - 1 - strlen(family), given);
   snprintf(name, sizeof name, "%s%s%s", family, *given ? "^" : "", given);
   dicom_text(root, PATIENT_NAME, name);
 }

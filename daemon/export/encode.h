@@ -40,9 +40,10 @@ struct code {
 };
 void encode_code(struct dicom_item at, dicom_tag sequence, struct code code);
 
-/* A text as LO, SH, ST or UT may have it: at most so many characters, line ends only in `lines`, no backslash where it
- * would part values. */
-void encode_text(struct dicom_item at, dicom_tag tag, const char *text, size_t characters);
+/* A text as LO, SH or ST may have it: at most so many bytes (the standard counts characters, validators and archives
+ * do not all), no backslash and no line end where they would part values. */
+#define ENCODE_TEXT_MAX 1024
+void encode_text(struct dicom_item at, dicom_tag tag, const char *text, size_t max);
 /* DS: at most 16 characters, exactly; false (and nothing put) when it has more. */
 bool encode_decimal(struct dicom_item at, dicom_tag tag, struct dec value);
 bool encode_decimal_text(struct dicom_item at, dicom_tag tag, const char *decimal);

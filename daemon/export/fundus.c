@@ -18,14 +18,14 @@ struct image {
 
 /* ---- JPEG ---- */
 
-enum { SOI = 0xD8, EOI = 0xD9, SOS = 0xDA, COM = 0xFE, APP0 = 0xE0, APP14 = 0xEE, APP15 = 0xEF };
+enum { EOI = 0xD9, COM = 0xFE, APP0 = 0xE0, APP14 = 0xEE, APP15 = 0xEF };
 
 static bool is_frame(uint8_t marker) {
   return marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC;
 }
 
 struct frame {
-  uint8_t marker, bits, components, id[3], sampling[3];
+  uint8_t marker, bits, components, id[3];
   uint32_t width, height;
 };
 
@@ -38,35 +38,27 @@ static bool read_frame(uint8_t marker, const uint8_t *segment, size_t n, struct 
   f.components = acq_u8(&c);
   for (unsigned i = 0; i < f.components && i < 3; i++) {
     f.id[i] = acq_u8(&c);
-    f.sampling[i] = acq_u8(&c);
-    acq_u8(&c);
+    acq_bytes(&c, 2); /* its sampling and table */
   }
   *ret = f;
   return !c.err;
 }
 
-/* How decoders tell the colours of three components: JFIF says YCbCr, Adobe's segment says which, else the components'
+/* Whether three components are red, green and blue: JFIF says YCbCr, Adobe's segment says which, else the components'
  * names do. */
 struct colour {
-  bool jfif, adobe;
-  uint8_t adobe_transform;
+  bool jfif, adobe_rgb;
 };
 
 static void read_colour(uint8_t marker, const uint8_t *segment, size_t n, struct colour *colour) {
   if (marker == APP0 && n >= 9 && !memcmp(segment + 4, "JFIF", 5))
     colour->jfif = true;
-  if (marker == APP14 && n >= 16 && !memcmp(segment + 4, "Adobe", 5)) {
-    colour->adobe = true;
-    colour->adobe_transform = segment[15];
-  }
-}
-
-static bool named_rgb(const struct frame *f) {
-  return f->id[0] == 'R' && f->id[1] == 'G' && f->id[2] == 'B';
+  if (marker == APP14 && n >= 16 && !memcmp(segment + 4, "Adobe", 5))
+    colour->adobe_rgb = segment[15] == 0;
 }
 
 static bool is_rgb(const struct frame *f, const struct colour *c) {
-  return c->jfif ? false : c->adobe ? c->adobe_transform == 0 : named_rgb(f);
+  return f->components == 3 && ((!c->jfif && c->adobe_rgb) || !memcmp(f->id, "RGB", 3));
 }
 
 static int add_piece(struct encode_output *out, const uint8_t *at, size_t n) {
@@ -95,18 +87,12 @@ static bool survey(const uint8_t *file, size_t n, struct frame *frame, struct co
   return frames == 1 && last == EOI;
 }
 
-/* The file from SOI to EOI less what the camera wrote beside the picture (APPn, comments); the segment that tells the
- * colours stays where they could not be told without it. */
-static int jpeg_pieces(const uint8_t *file, size_t n, const struct frame *frame, const struct colour *colour,
-                       struct encode_output *out, char reason[static 256]) {
-  bool keep = frame->components == 3 && is_rgb(frame, colour) != named_rgb(frame);
+/* The file from SOI to EOI less what the camera wrote beside the picture: APPn and comments. */
+static int jpeg_pieces(const uint8_t *file, size_t n, struct encode_output *out, char reason[static 256]) {
   size_t at = 0, first, length;
   uint8_t marker = 0;
   while (marker != EOI && picture_jpeg_segment(file, n, &at, &marker, &first, &length)) {
-    struct colour says = {0};
-    read_colour(marker, file + first, length, &says);
-    bool beside = (marker >= APP0 && marker <= APP15) || marker == COM;
-    if (beside && !(keep && (says.jfif || (says.adobe && !colour->jfif))))
+    if ((marker >= APP0 && marker <= APP15) || marker == COM)
       continue;
     if (add_piece(out, file + first, length) < 0)
       return encode_refuse(reason, "a JPEG picture in too many parts");
@@ -125,6 +111,8 @@ static int put_jpeg(const struct encode_input *in, struct encode_output *out, st
     return encode_refuse(reason, "a damaged JPEG picture");
   if (frame.components != 1 && frame.components != 3)
     return encode_refuse(reason, "a picture of %u components (CMYK)", frame.components);
+  if (is_rgb(&frame, &colour)) /* the IOD has RGB for native pixels only; without the segment they would be YCbCr */
+    return encode_refuse(reason, "a JPEG picture of red, green and blue instead of YCbCr");
   if (frame.bits != 8)
     return encode_refuse(reason, "a picture of %u bits a sample", frame.bits);
   if (frame.marker != 0xC0) {
@@ -133,19 +121,15 @@ static int put_jpeg(const struct encode_input *in, struct encode_output *out, st
     if (r < 0)
       return r == -EPROTO ? encode_refuse(reason, "%s", why) : r;
     file = out->pixel_memory;
-    colour = (struct colour){0};
     if (!survey(file, n, &frame, &colour) || frame.marker != 0xC0)
       return encode_refuse(reason, "a JPEG picture that cannot be made baseline");
   }
-  int r = jpeg_pieces(file, n, &frame, &colour, out, reason);
+  int r = jpeg_pieces(file, n, out, reason);
   if (r < 0)
     return r;
-  bool chroma_whole = frame.sampling[0] == frame.sampling[1] && frame.sampling[0] == frame.sampling[2];
   *image = (struct image){.width = frame.width, .height = frame.height, .samples = frame.components};
-  image->photometric = frame.components == 1     ? "MONOCHROME2"
-                       : is_rgb(&frame, &colour) ? "RGB"
-                       : chroma_whole            ? "YBR_FULL"
-                                                 : "YBR_FULL_422"; /* so for 4:2:0 too: PS3.5 8.2.1 */
+  /* The IOD knows no other name for YCbCr in a JPEG, whose own header says how the chroma is sampled. */
+  image->photometric = frame.components == 1 ? "MONOCHROME2" : "YBR_FULL_422";
   for (size_t i = 0; i < out->pixels.n; i++)
     image->compressed += out->pieces[i].iov_len;
   out->pixels.encapsulated = 1;
@@ -183,6 +167,8 @@ static void put_image(struct dicom_item root, const struct image *image) {
   dicom_text(root, PHOTOMETRIC_INTERPRETATION, image->photometric);
   if (samples > 1)
     dicom_u16(root, PLANAR_CONFIGURATION, &zero, 1);
+  else
+    dicom_text(root, PRESENTATION_LUT_SHAPE, "IDENTITY");
   dicom_text(root, NUMBER_OF_FRAMES, "1");
   dicom_pointer(root, FRAME_INCREMENT_POINTER, FRAME_TIME);
   dicom_text(root, FRAME_TIME, "0");

@@ -57,22 +57,16 @@ static bool is_dec_or_null(const json_t *object, const char *key, struct dec low
 }
 
 /* What the identity of an object hangs on is never cut to what DICOM allows: longer than that is refused. */
-#define ID_CHARACTERS_MAX 64
+#define ID_MAX 64
 #define SHORT_MAX 16
 
-static bool is_id(const json_t *object, const char *key, size_t min, size_t max, const char **ret) {
-  if (!is_text(object, key, min, max * 4, ret) || strchr(*ret, '\\'))
-    return false;
-  size_t characters = 0;
-  for (const char *p = *ret; *p; p++)
-    characters += ((unsigned char)*p & 0xC0) != 0x80;
-  return characters <= max;
+static bool is_id(const json_t *object, const char *key, size_t max, const char **ret) {
+  return is_text(object, key, 1, max, ret) && !strchr(*ret, '\\');
 }
 
 static int read_patient(struct job *job, const json_t *patient, char reason[static 256]) {
   static const char *const sexes[] = {"F", "M", "U", NULL};
-  if (!json_has_only(patient, "birth_date family given id sex") ||
-      !is_id(patient, "id", 1, ID_CHARACTERS_MAX, &job->patient_id) ||
+  if (!json_has_only(patient, "birth_date family given id sex") || !is_id(patient, "id", ID_MAX, &job->patient_id) ||
       !is_text(patient, "family", 0, 1024, &job->family) || !is_text(patient, "given", 0, 1024, &job->given) ||
       !is_text(patient, "birth_date", 10, 10, &job->birth_date) || !wall_is_date(job->birth_date) ||
       !is_one_of(patient, "sex", sexes, &job->sex))
@@ -137,11 +131,11 @@ static int read_members(struct job *job, char reason[static 256]) {
     return no(reason, "not in the form of " EXPORT_SCHEMA);
   if (!is_text(j, "act", 1, 64, &act) || !(job->act = acq_modality_find(act)))
     return no(reason, "no such act");
-  if (!is_time(j, "accepted", &job->accepted) || !is_id(j, "order", 1, SHORT_MAX, &job->order) ||
+  if (!is_time(j, "accepted", &job->accepted) || !is_id(j, "order", SHORT_MAX, &job->order) ||
       !is_text(j, "station", 0, 256, &job->station) ||
       !is_dec_or_null(j, "height_cm", height_low, height_high, &job->has_height, &job->height_cm))
     return no(reason, "a member is not in its form");
-  if (!json_has_only(study, "id ordered uid") || !is_id(study, "id", 1, SHORT_MAX, &job->study_id) ||
+  if (!json_has_only(study, "id ordered uid") || !is_id(study, "id", SHORT_MAX, &job->study_id) ||
       !is_time(study, "ordered", &job->ordered) || !is_uid(study, &job->study_uid))
     return no(reason, "the study is not in its form");
   if (!json_has_only(series, "number uid") || !is_uid(series, &job->series_uid) ||

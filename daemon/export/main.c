@@ -31,13 +31,14 @@ static int wrong(void) {
   return EXPORT_USAGE;
 }
 
-/* A file that was given, as it lies in memory; an empty one, or a device, has no bytes. */
+/* A file, as it lies in memory; an empty one, or a device, has no bytes. */
 struct given {
   const uint8_t *bytes;
   size_t n;
 };
 
-static int map(int fd, size_t max, struct given *ret) {
+/* `flags`: MAP_POPULATE where all of it will be looked at. */
+static int map(int fd, size_t max, int flags, struct given *ret) {
   struct stat s;
   if (fstat(fd, &s) < 0)
     return -errno;
@@ -46,7 +47,7 @@ static int map(int fd, size_t max, struct given *ret) {
     return 0;
   if ((uint64_t)s.st_size > max)
     return -EFBIG;
-  void *p = mmap(NULL, (size_t)s.st_size, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
+  void *p = mmap(NULL, (size_t)s.st_size, PROT_READ, MAP_SHARED | flags, fd, 0);
   if (p == MAP_FAILED)
     return -errno;
   *ret = (struct given){p, (size_t)s.st_size};
@@ -59,7 +60,7 @@ static int check_one(const char *name) {
   char reason[256];
   struct given file;
   _fd_cleanup_ int fd = open(name, O_RDONLY | O_CLOEXEC);
-  int r = fd < 0 ? -errno : map(fd, EXPORT_OBJECT_MAX, &file);
+  int r = fd < 0 ? -errno : map(fd, EXPORT_OBJECT_MAX, 0, &file);
   if (r < 0) {
     log_errno(LOG_ERROR, r, "%s", name);
     return EXPORT_FAILED;
@@ -96,7 +97,7 @@ static int verdict(int err, const char *what) {
 /* Reads back what stands in the file. */
 static int check_written(int fd, char reason[static 256]) {
   struct given file;
-  int r = map(fd, EXPORT_OBJECT_MAX, &file);
+  int r = map(fd, EXPORT_OBJECT_MAX, 0, &file);
   if (r < 0)
     return r;
   return check_object(file.bytes, file.n, reason) ? 0 : -EPROTO;
@@ -135,9 +136,9 @@ static int command_encode(void) {
   int r = sandbox_enter();
   if (r < 0)
     return verdict(r, "");
-  if ((r = map(EXPORT_FD_JOB, EXPORT_JOB_MAX, &job_text)) < 0 ||
-      (r = map(EXPORT_FD_RECORD, RECORD_JSON_MAX, &record_text)) < 0 ||
-      (r = map(EXPORT_FD_DATA, EXPORT_OBJECT_MAX, &data)) < 0)
+  if ((r = map(EXPORT_FD_JOB, EXPORT_JOB_MAX, MAP_POPULATE, &job_text)) < 0 ||
+      (r = map(EXPORT_FD_RECORD, RECORD_JSON_MAX, MAP_POPULATE, &record_text)) < 0 ||
+      (r = map(EXPORT_FD_DATA, EXPORT_OBJECT_MAX, MAP_POPULATE, &data)) < 0)
     return verdict(r, reason);
   r = job_read((const char *)job_text.bytes, job_text.n, &job, reason);
   if (r == 0) {
