@@ -35,13 +35,11 @@ THIRD_PARTY = {
     "libusb.h": ["drivers/worker/transport_usb.c"],
     "libserialport.h": ["drivers/worker/transport_serial.c"],
     "seccomp.h": ["drivers/worker/sandbox.c"],
-    "linux/landlock.h": ["drivers/worker/sandbox.c"],
     "jpeglib.h": ["drivers/worker/picture_judge.c", "daemon/export/pixels_jpeg.c"],
-    "jerror.h": ["drivers/worker/picture_judge.c"],
+    "jerror.h": ["drivers/worker/picture_judge.c", "daemon/export/pixels_jpeg.c"],
     "png.h": ["drivers/worker/picture_judge.c", "daemon/export/pixels_png.c"],
     "libxml/": ["drivers/worker/xml_in.c"],
     "dcmtk/": ["daemon/export/dicom.cc"],
-    "jerror.h": ["daemon/export/pixels_jpeg.c"],
     "tiffio.h": ["daemon/export/pixels_tiff.c"],
 }
 

@@ -12,7 +12,7 @@
 
 struct lead {
   const struct nomenclature *row;
-  const char *rate, *scale, *label;
+  const char *rate, *scale;
   int64_t first, samples, trial;
   bool derived, gaps;
 };
@@ -52,7 +52,6 @@ static int read_lead(const json_t *c, size_t values, struct lead *lead, char rea
     return encode_refuse(reason, "a channel is not in its form, or has no samples");
   if (dec_cmp(rate, (struct dec){200, 0}) < 0 || dec_cmp(rate, (struct dec){1000, 0}) > 0)
     return encode_refuse(reason, "sampled at a rate outside 200 to 1000 Hz, which no ECG object may have");
-  lead->label = lead->row->label;
   return 0;
 }
 
@@ -107,7 +106,7 @@ static int put_channel(struct dicom_item group, const struct lead *lead, char re
   const uint16_t bits = 16;
   char value[16], meaning[64];
   snprintf(value, sizeof value, "2:%u", lead_number(lead->row));
-  snprintf(meaning, sizeof meaning, lead_number(lead->row) ? "Lead %s" : "Unspecified lead", lead->label);
+  snprintf(meaning, sizeof meaning, lead_number(lead->row) ? "Lead %s" : "Unspecified lead", lead->row->label);
   encode_text(c, CHANNEL_LABEL, meaning, 16);
   encode_code(c, CHANNEL_SOURCE, (struct code){value, "MDC", meaning});
   if (lead->derived)
@@ -165,7 +164,7 @@ static size_t annotated(const struct ecg *ecg, const char *subject, uint16_t ret
   size_t n = 0;
   for (size_t i = 0; i < ecg->n_groups; i++)
     for (size_t k = 0; k < ecg->groups[i].n; k++)
-      if (subject && !strcmp(ecg->groups[i].leads[k]->label, subject)) {
+      if (subject && !strcmp(ecg->groups[i].leads[k]->row->code, subject)) {
         ret[n++] = (uint16_t)(i + 1);
         ret[n++] = (uint16_t)(k + 1);
       }

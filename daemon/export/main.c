@@ -1,7 +1,9 @@
 /* asaleed-export: one job a process (include/asalee/export.h). */
 #include "check.h"
 #include "encode.h"
+#include "hash.h"
 #include "log.h"
+#include "record.h"
 #include "sandbox.h"
 #include "str.h"
 #include <asalee/export.h>
@@ -42,7 +44,8 @@ static int map(int fd, size_t max, int flags, struct given *ret) {
   struct stat s;
   if (fstat(fd, &s) < 0)
     return -errno;
-  *ret = (struct given){(const uint8_t *)"", 0};
+  static const int16_t nothing; /* aligned as samples are */
+  *ret = (struct given){(const uint8_t *)&nothing, 0};
   if (!S_ISREG(s.st_mode) || s.st_size == 0)
     return 0;
   if ((uint64_t)s.st_size > max)
@@ -133,7 +136,9 @@ static int command_encode(void) {
     log_error("descriptor %d is not an empty file", EXPORT_FD_OUT);
     return EXPORT_USAGE;
   }
-  int r = sandbox_enter();
+  int r = hash_open(); /* asks for random bytes, though there is nothing secret here */
+  if (r == 0)
+    r = sandbox_enter();
   if (r < 0)
     return verdict(r, "");
   if ((r = map(EXPORT_FD_JOB, EXPORT_JOB_MAX, MAP_POPULATE, &job_text)) < 0 ||
@@ -142,8 +147,11 @@ static int command_encode(void) {
     return verdict(r, reason);
   r = job_read((const char *)job_text.bytes, job_text.n, &job, reason);
   if (r == 0) {
-    r = json_read((const char *)record_text.bytes, record_text.n, &record, reason);
-    snprintf(reason, sizeof reason, "the record is not in its form"); /* the reader's reason quotes it */
+    /* A fundus has no samples: the data is one of its pictures. */
+    r = record_read((const char *)record_text.bytes, record_text.n, data.bytes, job.act == ACQ_FUNDUS ? 0 : data.n,
+                    &record, reason);
+    if (r == -EPROTO) /* the reader's reason may quote it */
+      snprintf(reason, sizeof reason, "the record, or its samples, are not in their form");
   }
   if (r == 0)
     r = deliver(&(struct encode_input){&job, record, data.bytes, data.n}, reason);

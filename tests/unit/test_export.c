@@ -240,12 +240,7 @@ static json_t *golden(const char *path) {
   close(fd);
   int r = json_read((char *)b.at, b.n, &j, reason);
   free(b.at);
-  if (r < 0)
-    return NULL; /* a refusal */
-  json_object_set_new(j, "schema", json_string("asaleed-record-3"));
-  json_object_set_new(j, "sources", json_array());
-  json_object_set_new(json_object_get(j, "acquired"), "pictures", json_array());
-  return j;
+  return r < 0 ? NULL : j; /* NULL for a refusal */
 }
 
 #define ECG_GOLDEN "tests/captures/corscience_emi12/lead-off.json"
@@ -263,8 +258,11 @@ static struct bytes fill(json_t *record, size_t samples) {
   json_array_foreach(channels, i, c) {
     json_object_set_new(c, "first", json_integer((json_int_t)(i * samples)));
     json_object_set_new(c, "samples", json_integer((json_int_t)samples));
+    json_object_set_new(c, "gaps", json_array());
     for (size_t k = 0; k < samples; k++) {
       int v = (int)((k * 37 + i * 1009) % 4001) - 2000;
+      if (!strcmp(json_text(c, "code"), "time_step"))
+        v = 100;
       data.at[2 * (i * samples + k)] = (uint8_t)v;
       data.at[2 * (i * samples + k) + 1] = (uint8_t)(v >> 8);
     }
@@ -290,13 +288,14 @@ static json_t *fundus_record(struct bytes file, const char *format, unsigned wid
   hash_sha256_text("", 0, empty);
   json_t *j = json_pack(
       "{s:{s:[],s:{s:s,s:i,s:s,s:i},s:[],s:[{s:i,s:i,s:i,s:s,s:i,s:i,s:n,s:n,s:s,s:i,s:i}],s:[]},s:b,s:[],"
-      "s:{s:s,s:s,s:s,s:s,s:s},s:{s:s,s:s},s:s,s:s,s:s,s:[],s:s,s:[],s:s,s:[],s:b}",
+      "s:{s:s,s:s,s:s,s:s,s:s},s:{s:s,s:s},s:s,s:s,s:s,s:[],s:s,s:[{s:s,s:s,s:s,s:i,s:n}],s:s,s:[],s:b}",
       "acquired", "channels", "data", "encoding", "int16-le", "gap", -32768, "sha256", empty, "values", 0, "measures",
       "pictures", "bits", 8, "bytes", (int)file.n, "components", 3, "format", format, "height", (int)height, "number",
       1, "preview", "quality", "sha256", sha, "trial", 0, "width", (int)width, "trials", "complete", 1, "derived",
       "device", "firmware", "1.2", "make", "Canon", "model", "CR-2", "sensor", "", "serial", "77", "driver", "name",
       "ptp_camera", "version", "1", "end", "ok", "integrity", "none", "modality", "fundus", "quality", "schema",
-      "asaleed-record-3", "sources", "started", "2026-11-22T06:55:00.123456+01:00", "statements", "stray", 0);
+      "asaleed-record-3", "sources", "make", "", "model", "", "name", "IMG_1.JPG", "picture", 1, "taken", "started",
+      "2026-11-22T06:55:00.123456+01:00", "statements", "stray", 0);
   assert_non_null(j);
   return j;
 }
@@ -529,7 +528,7 @@ static void ecg_limits(void **state) {
       {12, 16384, "1000", TWELVE, false},  {12, 16385, "1000", GENERAL, false}, {13, 100, "200", TWELVE, false},
       {14, 100, "200", GENERAL, false},    {24, 100, "500", GENERAL, false},    {25, 100, "500", "more than 24", true},
       {12, 100, "199.99", "a rate", true}, {12, 100, "1000.1", "a rate", true}, {11, 100, "500", GENERAL, false},
-      {12, 1, "500", TWELVE, false},       {12, 0, "500", "no samples", true},  {0, 100, "500", "no channels", true}};
+      {12, 1, "500", TWELVE, false},       {12, 0, "500", "no samples", true},  {0, 100, "500", "form", true}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     json_t *record = golden(ECG_GOLDEN), *channels = json_object_get(acquired_of(record), "channels"), *c;
     size_t k;
@@ -575,6 +574,9 @@ static void ecg_gaps(void **state) {
     if (gap) {
       json_object_set_new(c, "gaps", json_pack("[[i,i]]", 10, 2));
       memcpy(data.at + 2 * (300 + 10), "\0\x80\0\x80", 4);
+      char sha[HASH_TEXT];
+      hash_sha256_text(data.at, data.n, sha);
+      json_object_set_new(json_object_get(acquired_of(record), "data"), "sha256", json_string(sha));
     }
     struct result r = run_ecg(record, data);
     good(&r);
@@ -589,7 +591,7 @@ static void sentence_refers_to_its_lead(void **state) {
   struct bytes data = fill(record, 100);
   json_object_set_new(record, "quality",
                       json_pack("[{s:s,s:i,s:s,s:s,s:s,s:i}]", "code", "lead_flat", "count", 1, "severity", "check",
-                                "subject", "V2", "text", "La dérivation V2 est plate : vérifier son électrode.",
+                                "subject", "lead_v2", "text", "La dérivation V2 est plate : vérifier son électrode.",
                                 "trial", 0));
   struct result r = run_ecg(record, data);
   good(&r);
@@ -689,7 +691,7 @@ static void picture_cut_at_any_byte(void **state) {
   struct bytes files[] = {jpeg(YCC420), jpeg(PROGRESSIVE), png(8, PNG_COLOR_TYPE_RGB, false)};
   const char *formats[] = {"jpeg", "jpeg-progressive", "png"};
   for (size_t i = 0; i < 3; i++) {
-    for (size_t n = 0; n < files[i].n; n += n < 800 || n + 40 > files[i].n ? 3 : 97)
+    for (size_t n = 0; n < files[i].n; n += n < 700 || n + 20 > files[i].n ? 5 : 97)
       refused(run_fundus((struct bytes){files[i].at, n}, formats[i], WIDTH, HEIGHT), "");
     free(files[i].at);
   }
@@ -778,7 +780,7 @@ static void every_golden_record(void **state) {
       json_t *channels = json_object_get(acquired_of(record), "channels");
       bool ecg = !strcmp(act, "ecg"), stray = json_is_true(json_object_get(record, "stray"));
       bool values = json_array_size(json_object_get(acquired_of(record), "measures")) > 0;
-      struct bytes data = ecg ? fill(record, 100) : (struct bytes){calloc(1, 1), 0};
+      struct bytes data = fill(record, 100);
       bool fits = !stray && (ecg ? json_array_size(channels) > 0 : values);
       char *j = job(act), *text = canonical(record);
       struct result r = run(j, text, data.at, data.n);
@@ -801,12 +803,13 @@ static void every_golden_record(void **state) {
 static void measured_values(void **state) {
   (void)state;
   json_t *record = golden("tests/captures/contec_sp80b/two-blows.json");
+  struct bytes data = fill(record, 100);
   char *j = job("spirometry"), *text = canonical(record);
-  struct result r = run(j, text, "", 0);
-  free(j), free(text);
+  struct result r = run(j, text, data.at, data.n);
+  free(j), free(text), free(data.at);
   good(&r);
   assert_string_equal(text_of(&r, SOP_CLASS), "1.2.840.10008.5.1.4.1.1.88.33");
-  static const char *const there[] = {"20150-9", "2:21515", "VEMS", "2.31", "UCUM", "phase_baseline", "111526"};
+  static const char *const there[] = {"20150-9", "2:21515", "VEMS", "2.31", "UCUM", "phase_post", "111526"};
   for (size_t i = 0; i < sizeof there / sizeof *there; i++)
     assert_true(holds(&r, there[i]));
   free(r.object.at);
@@ -832,19 +835,18 @@ static void parts(void **state) {
                {"measurement", "tests/captures/ieee11073_phdc/simulated-bp.json"},
                {"fundus", NULL}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-    struct bytes data = cases[i].golden ? (struct bytes){calloc(1, 1), 0} : jpeg(YCC420);
+    struct bytes data = cases[i].golden ? (struct bytes){NULL, 0} : jpeg(YCC420);
     json_t *record = cases[i].golden ? golden(cases[i].golden) : fundus_record(data, "jpeg", WIDTH, HEIGHT);
-    if (!strcmp(cases[i].act, "ecg")) {
-      free(data.at);
+    if (cases[i].golden)
       data = fill(record, 100);
-    }
+    else
+      json_object_set_new(record, "sources",
+                          json_pack("[{s:s,s:s,s:s,s:i,s:n}]", "make", "MARKER-source", "model", "MARKER-source",
+                                    "name", "MARKER-source", "picture", 1, "taken"));
     mark(json_object_get(record, "device"), device);
     json_object_set_new(record, "statements",
                         json_pack("[{s:s,s:s,s:i},{s:s,s:s,s:i}]", "code", "MARKER-c1", "text", "MARKER-statement 1",
                                   "trial", 0, "code", "MARKER-c2", "text", "MARKER-statement 2", "trial", 0));
-    json_object_set_new(record, "sources",
-                        json_pack("[{s:s,s:s,s:s,s:i,s:n}]", "make", "MARKER-source", "model", "MARKER-source", "name",
-                                  "MARKER-source", "picture", 1, "taken"));
     char *text = canonical(record);
     for (int given = 0; given < 4; given++) {
       json_t *j = job_json(cases[i].act);
@@ -937,11 +939,13 @@ static void same_bytes(void **state) {
   static const char *const environments[] = {"TZ=Asia/Tokyo", "LC_ALL=fr_FR.UTF-8", "DCMDICTPATH=/nowhere",
                                              "DCMDICTPATH=", "HOME=/"};
   struct bytes file = jpeg(PROGRESSIVE);
+  json_t *blows = golden("tests/captures/contec_sp80b/two-blows.json");
+  struct bytes samples = fill(blows, 100);
   const struct {
     char *job, *record;
     struct bytes data;
   } cases[] = {{job("fundus"), canonical(fundus_record(file, "jpeg-progressive", WIDTH, HEIGHT)), file},
-               {job("spirometry"), canonical(golden("tests/captures/contec_sp80b/two-blows.json")), {NULL, 0}}};
+               {job("spirometry"), canonical(blows), samples}};
   for (size_t i = 0; i < 2; i++) {
     struct result first = run(cases[i].job, cases[i].record, cases[i].data.at, cases[i].data.n);
     good(&first);
@@ -955,7 +959,7 @@ static void same_bytes(void **state) {
     }
     free(first.object.at), free(cases[i].job), free(cases[i].record);
   }
-  free(file.at);
+  free(file.at), free(samples.at);
 }
 
 /* ---- hostile input ---- */
@@ -963,7 +967,7 @@ static void same_bytes(void **state) {
 static void job_cut_at_any_byte(void **state) {
   (void)state;
   char *j = job("measurement"), *text = canonical(golden("tests/captures/ieee11073_phdc/simulated-bp.json"));
-  for (size_t n = 0; n < strlen(j); n += 2)
+  for (size_t n = 0; n < strlen(j); n += 5)
     refused(run_in(NULL, j, n, text, strlen(text), "", 0), "");
   for (size_t n = 0; n < strlen(text); n += 7)
     refused(run_in(NULL, j, strlen(j), text, n, "", 0), "");
@@ -971,7 +975,7 @@ static void job_cut_at_any_byte(void **state) {
 }
 
 /* Calls for every value inside, with what holds it: replaced one after the other by something else. */
-static const char *const others[] = {"null", "1", "-1", "1000000000", "\"x\"", "[]", "{}", "true"};
+static const char *const others[] = {"null", "1", "1000000000", "\"x\"", "[]", "{}"};
 
 static json_t *other(size_t i) {
   return json_loads(others[i], JSON_DECODE_ANY, NULL);
@@ -1078,7 +1082,7 @@ static void wrong_types_in_jobs(void **state) {
   struct hostile h = {.record = record, .data = file};
   json_t *j = job_json("fundus");
   each_replaced(j, j, try_job, &h);
-  assert_true(h.refused > 200);
+  assert_true(h.refused > 150);
   /* A text may be another text, a flag another flag, a number another number: nothing else is taken. */
   assert_true(h.passed < 40);
 
