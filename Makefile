@@ -324,11 +324,11 @@ system: build/.packages-system $(PROGRAMS) $(SIMULATORS) ## root: real systemd i
 	  'power-cut=tests/system/power_cut.sh $(B)' 'unplug-at-every-byte=python3 tests/e2e/instrument.py $(B) --every' \
 	  'spirometers-unplugged=python3 tests/e2e/spirometry.py $(B) --every unplug'
 
-BENCH := $(addprefix $(B)/bench/,load bare_store bare_pictures decode_rate usb_rate stamp.so)
+BENCH := $(addprefix $(B)/bench/,load bare_store bare_pictures decode_rate measure usb_rate stamp.so)
 $(B)/obj/tests/bench/%.o: INCLUDES = $(INCLUDE_tests)
 $(B)/obj/tests/bench/usb_rate.o $(B)/obj/tests/bench/bare_pictures.o: INCLUDES += $(UMOCKDEV_CFLAGS)
 $(B)/bench/usb_rate: $(call obj,tests/unit/usb_echo_bed.c tests/sim/usb_bed.c)
-$(addprefix $(B)/bench/,load bare_store bare_pictures decode_rate usb_rate): $(B)/bench/%: $(B)/obj/tests/bench/%.o $(EVERYTHING)
+$(addprefix $(B)/bench/,load bare_store bare_pictures decode_rate measure usb_rate): $(B)/bench/%: $(B)/obj/tests/bench/%.o $(EVERYTHING)
 	@mkdir -p $(@D) && echo "  LINK $@"
 	@$(CC) $(LDFLAGS_ALL) $(LINK_LTO) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS_TEST) -pthread -lm
 $(B)/bench/%.so: tests/bench/%.c | build/.packages

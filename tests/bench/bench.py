@@ -6,6 +6,7 @@ Runs alternate (A B A B ...), so that what else the machine does falls on both a
 least and the greatest. A peer that is not installed is said to be missing. BENCH_FULL=1 also fills Orthanc with
 100 000 studies (many minutes); BENCH_ONLY=writes,queue,... takes some parts.
 """
+import fcntl
 import json
 import os
 import shutil
@@ -624,6 +625,87 @@ def bench_pictures(work):
             Figure([sum(sizes) / 1e6], "MB", 1), "a/b")
 
 
+# ---- records as DICOM objects ----
+
+JOB = {"accepted": "2026-01-05T10:00:00.000000+01:00", "act": "ecg", "fundus": None, "height_cm": None,
+       "instance": {"number": 1, "uid": "2.25.1001"}, "order": "O-1", "parts": {"device": True, "statements": True},
+       "patient": {"birth_date": "1958-04-12", "family": "Exemple", "given": "Camille", "id": "B-1", "sex": "F"},
+       "schema": "asaleed-export-1", "series": {"number": 1, "uid": "2.25.1002"}, "station": "Salle 1",
+       "study": {"id": "S-1", "ordered": "2026-01-05T09:00:00.000000+01:00", "uid": "2.25.1003"}}
+FUNDUS = {"dilation": {"agents": [], "degree_mm": None, "dilated": False}, "field": "macula", "laterality": "R", "picture": 1}
+
+
+def reading(work, act, driver, instrument, seconds):
+    """The record, and its samples or first picture, of an acquisition on a simulated instrument: two files."""
+    os.makedirs(os.path.join(work, "devices.d"))
+    with open(os.path.join(work, "devices.d/d.conf"), "w") as f:
+        f.write(f"[device d]\ndriver = {driver}\nusb-serial = BENCHDEV\n")
+    store = os.path.join(work, "store")
+    os.mkdir(store, 0o700)
+    daemon = Daemon(BUILD, work, store, instruments=[instrument + ",serial=BENCHDEV"])
+    nurse, gp = daemon.accounts("nurse", "gp")
+    nurse.call("PUT", "/v1/patients/P-1", {"family": "F", "given": "G", "birth_date": "1950-01-01", "sex": "F"})
+    study = nurse.post("/v1/orders", {"patient": "P-1", "act": act})["study"]["id"]
+    while not nurse.get("/v1/devices")["items"][0]["present"]:
+        time.sleep(0.01)
+    record = gp.get("/v1/records/" + acquire(nurse, study, seconds, device="d")["records"][-1]["id"])
+    daemon.stop()
+    acquired = record["record"]["acquired"]
+    shas = record["sha256"], acquired["pictures"][0]["sha256"] if act == "fundus" else acquired["data"]["sha256"]
+    return [os.path.join(store, "artefacts", sha[:2], sha) for sha in shas]
+
+
+def timed(argv, descriptors=(), sync=-1):
+    """Milliseconds of a process, with the syncing of one of its descriptors, and its peak resident megabytes."""
+    moved = [fcntl.fcntl(fd, fcntl.F_DUPFD, 100) for fd in descriptors]
+    read, write = os.pipe()
+    actions = [(os.POSIX_SPAWN_DUP2, write, 1)] + [(os.POSIX_SPAWN_DUP2, fd, 3 + i) for i, fd in enumerate(moved)]
+    pid = os.posix_spawn(os.path.join(BUILD, "bench/measure"), ["measure", str(sync), *argv], os.environ, file_actions=actions)
+    os.close(write)
+    with open(read) as f:
+        out = f.read().split()
+    if os.waitpid(pid, 0)[1]:
+        raise RuntimeError(f"{argv[0]} failed")
+    for fd in moved:
+        os.close(fd)
+    return int(out[0]) / 1000, int(out[1]) / 1024
+
+
+def encoded(work, job, record, data, out):
+    """One object as the daemon has it made, down to the disk."""
+    path = os.path.join(work, "job.json")
+    with open(path, "w") as f:
+        json.dump(job, f, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    fds = [os.open(p, os.O_RDONLY) for p in (path, record, data)] + [os.open(out, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)]
+    try:
+        return timed([os.path.join(BUILD, "asaleed-export"), "encode"], fds, 6)
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def bench_encode(work):
+    if not can_simulate(BUILD) or not shutil.which("img2dcm") or not shutil.which("dump2dcm"):
+        return missing("DICOM objects", "missing: no build/tests/sim, or no dcmtk")
+    ours, theirs = os.path.join(work, "ours.dcm"), os.path.join(work, "theirs.dcm")
+    ecg = reading(os.path.join(work, "ecg"), "ecg", "corscience_emi12", "emi12,speed=max", 10)
+    encoded(work, JOB, *ecg, ours)
+    dump = os.path.join(work, "ecg.dump")
+    with open(dump, "w") as f:
+        subprocess.run(["dcmdump", "+L", ours], stdout=f, check=True)
+    picture = reading(os.path.join(work, "fundus"), "fundus", "ptp_camera", "ptp,stored=0,size=6000x4000,auto=300,shots=1", 3)
+    job = {**JOB, "act": "fundus", "fundus": FUNDUS}
+    for what, a, peer, argv in (
+            ("ECG of 12 leads, 10 s", (JOB, *ecg), "dump2dcm", ["dump2dcm", dump, theirs]),
+            ("24 Mpx fundus picture", (job, *picture), "img2dcm", ["img2dcm", "-oph", "--no-checks", picture[1], theirs])):
+        runs = [(encoded(work, *a, ours), timed(argv)) for _ in range(4 * RUNS)]
+        mine, other = (Figure([r[i][0] for r in runs], "ms", 1) for i in (0, 1))
+        row(f"{what} to a DICOM object on the disk", mine, f"{peer}, not synced", other, "a/b", "<= 0.7",
+            ratio_of(mine, other) <= 0.7)
+        mine, other = (Figure([r[i][1] for r in runs], "MB", 1) for i in (0, 1))
+        row("  peak memory", mine, peer, other, "a/b")
+
+
 # ---- 4 and 6: an acquisition, from the wire ----
 
 def stamps(path):
@@ -877,7 +959,7 @@ def bench_rest(work):
 
 
 PARTS = {"writes": bench_writes, "queue": bench_queue, "decode": bench_decode, "apdu": bench_apdu, "usb": bench_usb,
-         "pictures": bench_pictures, "preview": bench_preview, "rest": bench_rest}
+         "pictures": bench_pictures, "encode": bench_encode, "preview": bench_preview, "rest": bench_rest}
 scratch = []
 
 
