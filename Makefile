@@ -194,12 +194,13 @@ $(B)/tests/test_%: $(B)/obj/tests/sim/test_%.o $(B)/libtests.a $(EVERYTHING)
 	@$(CC) $(LDFLAGS_TEST) -o $@ $^ $(LIBS_TEST) -lm
 
 # Fuzz targets: with gcc the corpus and deterministic mutations run in "make check"; with clang "make fuzz" searches.
+LIBS_FUZZ = $(LIBS_MODEL) $(call libs,libjpeg libpng)
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,$(B)/tests/fuzz_%,$(wildcard tests/fuzz/fuzz_*.c))
 $(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(call obj,tests/fuzz/no_io.c tests/fuzz/standalone.c) $(DRIVER) \
-    $(call obj,drivers/worker/crc.c drivers/worker/record_build.c drivers/worker/picture_judge.c daemon/core/conf.c) \
-    $(MODEL) $(BASE)
+    $(call obj,drivers/worker/crc.c drivers/worker/record_build.c drivers/worker/picture_judge.c daemon/core/conf.c \
+    tests/unit/picture_make.c) $(MODEL) $(BASE)
 	@mkdir -p $(@D) && echo "  LINK $@"
-	@$(CC) $(LDFLAGS_TEST) -o $@ $^ $(LIBS_MODEL) $(call libs,libjpeg libpng)
+	@$(CC) $(LDFLAGS_TEST) -o $@ $^ $(LIBS_FUZZ)
 
 # The replay transport against the captures, with faults at every byte, and their mutations.
 $(B)/tests/replay $(B)/tests/mutate: $(B)/tests/%: $(B)/obj/tests/replay/%.o $(call obj,tests/replay/fixture.c) $(EVERYTHING)
@@ -248,13 +249,13 @@ record: $(PROGRAMS) $(SIMULATORS) ## makes the captures anew on the simulated in
 	@tests/captures/record.sh $(B) $(NAMES)
 
 # Coverage-guided search for SECONDS a target; what it finds stays in build/fuzz.
-FUZZ_SOURCES := daemon/core/conf.c drivers/worker/record_build.c drivers/worker/picture_judge.c $(wildcard daemon/base/*.c daemon/model/*.c drivers/table.c drivers/worker/crc.c $(addsuffix /*.c,$(DRIVERS)))
+FUZZ_SOURCES := daemon/core/conf.c drivers/worker/record_build.c drivers/worker/picture_judge.c tests/unit/picture_make.c $(wildcard daemon/base/*.c daemon/model/*.c drivers/table.c drivers/worker/crc.c $(addsuffix /*.c,$(DRIVERS)))
 fuzz: $(FUZZ) build/.packages-fuzz ## searches with libFuzzer (SECONDS=60 a target)
 	@mkdir -p build/fuzz && for target in $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c)); do \
 	  mkdir -p build/fuzz/$$target && $(B)/tests/fuzz_$$target -w build/fuzz/$$target tests/captures >/dev/null && \
 	  clang -std=gnu17 -D_GNU_SOURCE -DASALEED_VERSION='"$(VERSION)"' -g -O1 -fsanitize=fuzzer,address,undefined \
 	    -Iinclude $(INCLUDE_tests) -o build/fuzz/fuzz_$$target tests/fuzz/fuzz_$$target.c tests/fuzz/no_io.c \
-	    $(FUZZ_SOURCES) $(LIBS_MODEL) $(call libs,libjpeg libpng) && \
+	    $(FUZZ_SOURCES) $(LIBS_FUZZ) && \
 	  (cd build/fuzz && ./fuzz_$$target -max_total_time=$(or $(SECONDS),60) -print_final_stats=1 $$target) || exit 1; \
 	done
 
