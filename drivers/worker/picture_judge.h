@@ -3,8 +3,9 @@
  *
  * The figures are technical and exact: the same bytes give the same figures on every machine (integers alone). They are
  * taken over the illuminated disc of a fundus picture: the dark surround that the camera's aperture leaves is not "too
- * dark". A picture without a surround is judged whole. The focus is measured at a fixed size of the disc, so that it means
- * the same at every resolution; below about 600 pixels across, the blocks of a strongly compressed JPEG pass for detail.
+ * dark". A picture without a surround is judged whole. The focus is measured at a fixed size of the disc, so that it
+ * means the same at every resolution; below about 600 pixels across, the blocks of a strongly compressed JPEG pass for
+ * detail.
  *
  * JPEG (8 bits, grey or colour) by libjpeg, PNG (not interlaced, up to 8 bits a sample) by libpng. */
 #ifndef ASALEED_PICTURE_JUDGE_H
