@@ -130,7 +130,7 @@ static int grid_shrink(const struct grid *g, uint32_t x, uint32_t y, uint32_t w,
 #define FOCUS_MARGIN 5             /* cells within the disc's edge, which is detail of no interest */
 #define FOCUS_CELLS_MIN 100        /* at the coarsest level; with less there is nothing to tell */
 #define FINE_FLOOR (3 * 256 * 256) /* of energy: rounding and JPEG alone make that much */
-#define LIT_ENOUGH 50              /* darker, and it is the light that is wrong */
+#define LIT_ENOUGH 50              /* darker, and it is the light that is wrong; too bright likewise */
 #define LIGHT_MARGIN 1
 #define DARK_LUMINANCE 20u
 #define DARK_MEAN 150
@@ -230,7 +230,7 @@ static int disc_find(const struct grid *g, struct disc *ret) {
   *ret = (struct disc){.w = cells.w, .h = cells.h};
   for (uint32_t i = 0; i < n; i++)
     ret->in[i / cells.w][i % cells.w] = cells.at[i] > limit;
-  if (disc_largest(ret) < n / 20) /* next to nothing is lit: then it all is to be judged */
+  if (disc_largest(ret) <= n / 20) /* next to nothing is lit: then it all is to be judged */
     for (uint32_t i = 0; i < n; i++)
       ret->in[i / cells.w][i % cells.w] = true;
   disc_fill(ret);

@@ -63,7 +63,7 @@ bool fuzz_seed(const uint8_t *file, size_t n, unsigned i, struct buf *ret) {
   (void)n;
   if (file || i >= 2 * jpegs + pngs)
     return false;
-  struct pixels p = pixels_fundus(40, 24, 950, i);
+  struct pixels p = i % 3 ? pixels_fundus(40, 24, 950, i) : pixels_fundus(5, 3, 950, i);
   buf_u8(ret, i < jpegs + pngs ? 0 : 200);
   if (i < jpegs)
     jpeg_make(&p, &forms[i], ret);

@@ -320,6 +320,17 @@ TEST(sizes) {
     }
 }
 
+TEST(tiny_and_black) {
+  for (uint32_t w = 1; w <= 9; w++)
+    for (uint32_t h = 1; h <= 9; h++) {
+      struct pixels p = {w, h, calloc(w * h, 3)};
+      struct judged j = judge_pixels(&p, &(struct jpeg_form){0});
+      assert_int_equal(j.is.dark.mantissa, 1000);
+      assert_int_equal(hints(&j.is), DARK);
+      pixels_finish(&p);
+    }
+}
+
 /* Nothing that the file says beside its pixels is in the preview. */
 TEST(preview_says_nothing) {
   static const char secret[] = "\xff\xfe\0\x10MARTIN^JEAN  ";
@@ -590,6 +601,7 @@ int main(void) {
       cmocka_unit_test(forms),
       cmocka_unit_test(palette),
       cmocka_unit_test(sizes),
+      cmocka_unit_test(tiny_and_black),
       cmocka_unit_test(preview_says_nothing),
       cmocka_unit_test(not_supported),
       cmocka_unit_test(twelve_bits_and_too_many_pixels),
