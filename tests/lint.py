@@ -35,6 +35,7 @@ THIRD_PARTY = {
     "libusb.h": ["drivers/worker/transport_usb.c"],
     "libserialport.h": ["drivers/worker/transport_serial.c"],
     "seccomp.h": ["drivers/worker/sandbox.c"],
+    "linux/seccomp.h": ["daemon/export/sandbox.c"],
     "jpeglib.h": ["drivers/worker/picture_judge.c", "daemon/export/pixels_jpeg.c"],
     "jerror.h": ["drivers/worker/picture_judge.c", "daemon/export/pixels_jpeg.c"],
     "png.h": ["drivers/worker/picture_judge.c", "daemon/export/pixels_png.c"],
@@ -93,7 +94,7 @@ def check(path, out):
             if not (is_driver and name in DRIVER_MAY):
                 out.append(f"{path}:{n}: includes {name}, which is not on its floor or below")
         for header, files in THIRD_PARTY.items():
-            if not quoted and (name == header or name.endswith("/" + header) or
+            if not quoted and (name == header or (name.endswith("/" + header) and name not in THIRD_PARTY) or
                                (header.endswith("/") and name.startswith(header))) and path not in files:
                 out.append(f"{path}:{n}: <{name}> belongs to {', '.join(files)}")
     code = strip(text)

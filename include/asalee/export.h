@@ -43,9 +43,9 @@ enum export_exit {
 };
 
 /* Mydriatic agents: X(name in the job, SNOMED CT code, English meaning, French label). DICOM CID 4208. */
-#define EXPORT_AGENTS(X)                                               \
+#define EXPORT_AGENTS(X)                                             \
   X("tropicamide", "9190005", "Tropicamide", "tropicamide")          \
-  X("phenylephrine", "386693003", "Phenylephrine", "phényléphrine")    \
+  X("phenylephrine", "386693003", "Phenylephrine", "phényléphrine")  \
   X("cyclopentolate", "8348002", "Cyclopentolate", "cyclopentolate") \
   X("atropine", "771928002", "Atropine", "atropine")
 
