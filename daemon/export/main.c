@@ -113,6 +113,10 @@ static int deliver(const struct encode_input *in, char reason[static 256]) {
     r = dicom_write(out.object, EXPORT_FD_OUT, out.transfer_syntax, out.pixels.n ? &out.pixels : NULL);
   if (r == -EFBIG)
     snprintf(reason, 256, "larger than an object may be");
+  if (r == -EINVAL) { /* and would not the next time either */
+    snprintf(reason, 256, "the toolkit does not take a value");
+    r = -EPROTO;
+  }
   if (r == 0)
     r = check_written(EXPORT_FD_OUT, reason);
   if (r == 0 && fsync(EXPORT_FD_OUT) < 0)
