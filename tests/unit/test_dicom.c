@@ -86,7 +86,7 @@ struct site {
   struct conf conf;
   struct devices *devices;
   struct dicom *dicom;
-  char program[96], trace[96];
+  char program[512], trace[96];
 };
 
 static const char script[] = "#!/bin/sh\n"
@@ -559,7 +559,81 @@ static void test_damaged(void **state) {
   until(x, OBJECTS, 2);
 }
 
-int main(void) {
+/* ---- the program itself ---- */
+
+#define CAPTURES "tests/captures/ptp_camera/"
+static char real_program[512];
+
+static char *file_text(const char *path, size_t *ret_n) {
+  struct stat st;
+  FILE *f = fopen(path, "re");
+  assert_true(f && fstat(fileno(f), &st) == 0);
+  char *text = calloc(1, (size_t)st.st_size + 1);
+  assert_int_equal(fread(text, 1, (size_t)st.st_size, f), st.st_size);
+  fclose(f);
+  *ret_n = (size_t)st.st_size;
+  return text;
+}
+
+/* What asaleed-export makes of the pictures of a capture: it takes the job as it is told, and shows what it may. */
+static void test_program(void **state) {
+  struct site *x = *state;
+  char reason[256], path[160];
+  size_t n;
+  json_t *golden, *item;
+  if (access(real_program, X_OK) < 0 || access(CAPTURES "normal.json", R_OK) < 0) {
+    print_message("asaleed-export or its captures are not there\n");
+    skip();
+  }
+  snprintf(x->program, sizeof x->program, "%s", real_program);
+  char *text = file_text(CAPTURES "normal.json", &n);
+  text[strcspn(text, "\n")] = 0;
+  assert_int_equal(json_read(text, strlen(text), &golden, reason), 0);
+  int64_t y = study(x, "fundus", "acquired"), r = record(x, y, text, false);
+  run_sql(x, "INSERT INTO pupil(study, dilated, agents, degree_mm, at, by)"
+             " VALUES(1, 1, '[\"tropicamide\",\"phenylephrine\"]', '6.5', 1, 'u')");
+  size_t i, pictures = json_array_size(json_object_get(json_object_get(golden, "acquired"), "pictures"));
+  assert_true(pictures > 1);
+  json_array_foreach(json_object_get(json_object_get(golden, "acquired"), "pictures"), i, item) {
+    char sha[HASH_TEXT];
+    snprintf(path, sizeof path, CAPTURES "blobs/%s", json_text(item, "sha256"));
+    char *bytes = file_text(path, &n);
+    bed_begin(x->bed);
+    assert_int_equal(artefact_put(x->bed->artefacts, x->bed->store, "blob", bytes, n, 1, sha), 0);
+    assert_string_equal(sha, json_text(item, "sha256"));
+    assert_int_equal(store_run(x->bed->store, "INSERT INTO picture VALUES(?,?,?,NULL)", "iit", r, (int64_t)i + 1, sha),
+                     1);
+    assert_int_equal(store_run(x->bed->store,
+                               "INSERT INTO picture_label(record, number, laterality, field, at, by)"
+                               " VALUES(?,?,?,'macula',1,'u')",
+                               "iit", r, (int64_t)i + 1, i % 2 ? "L" : "R"),
+                     1);
+    bed_keep(x->bed);
+    free(bytes);
+  }
+  const char *serial = json_text(json_object_get(golden, "device"), "serial");
+  run_sql(x, "UPDATE study SET state = 'to_interpret'");
+  dicom_wake(x->dicom, y);
+  until(x, OBJECTS, 2 * (int64_t)pictures);
+  for (i = 0; i < 2 * pictures; i++) {
+    struct dicom_key key = {r, (int64_t)i / 2 + 1, i % 2};
+    char sha[HASH_TEXT];
+    uint8_t *bytes;
+    assert_int_equal(dicom_find(x->dicom, &key, sha), P_OK);
+    assert_int_equal(artefact_get(x->bed->artefacts, sha, EXPORT_OBJECT_MAX, &bytes, &n), 0);
+    assert_true(n > 132 && !memcmp(bytes + 128, "DICM", 4));
+    assert_int_equal(memmem(bytes, n, serial, strlen(serial)) != NULL, key.whole);
+    assert_non_null(memmem(bytes, n, "Lefèvre", strlen("Lefèvre")));
+    free(bytes);
+  }
+  json_decref(golden);
+  free(text);
+}
+
+int main(int argc, char **argv) {
+  const char *slash = strrchr(argv[0], '/');
+  snprintf(real_program, sizeof real_program, "%.*s/../asaleed-export", argc && slash ? (int)(slash - argv[0]) : 1,
+           slash ? argv[0] : ".");
 #define WITH_SITE(name) cmocka_unit_test_setup_teardown(name, site_setup, site_teardown)
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_uid_of_uuid),
@@ -575,6 +649,7 @@ int main(void) {
       WITH_SITE(test_no_program),
       WITH_SITE(test_restart),
       WITH_SITE(test_damaged),
+      WITH_SITE(test_program),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
