@@ -35,7 +35,8 @@ struct run {
   int control, capture, record, blobs;
 };
 
-static void start(struct run *r, const struct wire_order *order, const char *capture) {
+static void start_with(struct run *r, const struct wire_order *order, const char *capture, const void *blobs,
+                       size_t n_blobs) {
   int pair[2];
   assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
   r->control = pair[0];
@@ -44,6 +45,7 @@ static void start(struct run *r, const struct wire_order *order, const char *cap
   r->blobs = memfd_create("blobs", 0);
   if (capture)
     assert_int_equal(write(r->capture, capture, strlen(capture)), strlen(capture));
+  assert_int_equal(write(r->blobs, blobs, n_blobs), n_blobs);
   r->pid = fork();
   if (r->pid == 0) {
     int fds[4] = {dup(pair[1]), dup(r->capture), dup(r->record), dup(r->blobs)};
@@ -58,6 +60,10 @@ static void start(struct run *r, const struct wire_order *order, const char *cap
   close(pair[1]);
   if (order)
     assert_int_equal(wire_send(r->control, &(struct wire_message){.type = WIRE_ORDER, .order = *order}), 0);
+}
+
+static void start(struct run *r, const struct wire_order *order, const char *capture) {
+  start_with(r, order, capture, "", 0);
 }
 
 static void hear(struct run *r, enum wire_type expected, struct wire_message *ret) {
@@ -632,7 +638,7 @@ static void test_list(void **state) {
   assert_int_equal(command(run_list, &json, &out), 0);
   json_error_t error;
   json_t *list = json_loads(out, JSON_REJECT_DUPLICATES, &error);
-  assert_int_equal(json_array_size(list), 3);
+  assert_int_equal(json_array_size(list), 4);
   const json_t *row = json_array_get(list, 0);
   assert_string_equal(json_text(row, "name"), "toy");
   assert_int_equal(json_array_size(json_object_get(row, "modalities")), 1);
@@ -711,6 +717,166 @@ static void test_table(void **state) {
   BAD(bad.match = MATCH(.bus = 7), "driver 2 (toy): a match has no such bus");
 }
 
+/* ---- a camera: blobs ---- */
+
+static const char png[] =
+    "\x89\x50\x4e\x47\x0d\x0a\x1a\x0a\x00\x00\x00\x0d\x49\x48\x44\x52\x00\x00\x00\x10\x00\x00\x00\x10"
+    "\x08\x00\x00\x00\x00\x3a\x98\xa0\xbd\x00\x00\x00\x84\x49\x44\x41\x54\x78\xda\x6d\x8f\xb1\x0a\xc4"
+    "\x20\x10\x44\xf3\x39\x31\x28\x44\x41\xd0\x60\xb3\x82\x10\x44\x41\x0b\x0b\x25\x36\xfe\xff\x47\xc4"
+    "\x70\xc7\xc1\xb1\xd9\x6e\xd8\xe1\xcd\xcc\xb2\xbc\xde\xe8\xad\xb6\x3e\x7e\xfa\x2a\x29\x86\x98\xca"
+    "\xf5\xd5\x2d\x7b\x67\xc1\x3a\x9f\xdb\xe7\x9f\x4f\x30\x5a\x69\x03\x67\x7e\x3c\xa3\x78\x38\xa4\xe0"
+    "\x42\x1e\xe0\xcb\xe4\xf4\xe4\x8c\xdc\x19\x65\xbb\x34\x2e\xf5\x49\x88\x56\x0b\xb6\x91\x8d\x09\x6d"
+    "\xe3\xa4\xd4\x00\x8a\x53\xb2\x12\xca\x15\x84\xfa\xe2\x40\x0c\x94\x82\x7a\xe0\xa6\x78\xcb\xdf\xda"
+    "\x1b\xe4\x50\x32\x29\xc0\xc6\x84\xf0\x00\x00\x00\x00\x49\x45\x4e\x44\xae\x42\x60\x82";
+#define PNG_BYTES (sizeof png - 1)
+#define JUNK_BYTES 2500 /* more than one line of the capture */
+
+static void put_picture(FILE *f, char kind, const void *bytes, size_t n) {
+  const uint8_t head[4] = {(uint8_t)kind, (uint8_t)n, (uint8_t)(n >> 8), 0};
+  assert_int_equal(fwrite(head, 1, sizeof head, f), sizeof head);
+  assert_int_equal(fwrite(bytes, 1, n, f), n);
+}
+
+/* A picture, one that is dropped, the first again, and what is none. */
+static struct wire_order make_camera_file(uint16_t pictures) {
+  static uint8_t junk[JUNK_BYTES];
+  memset(junk, 0x5a, sizeof junk);
+  str_copy(path, sizeof path, "/tmp/worker-run-XXXXXX");
+  FILE *f = fdopen(mkstemp(path), "w");
+  assert_non_null(f);
+  fputs("TOY 42\n", f);
+  put_picture(f, 'W', png, PNG_BYTES);
+  put_picture(f, 'D', "waste", 5);
+  put_picture(f, 'W', png, PNG_BYTES);
+  put_picture(f, 'W', junk, sizeof junk);
+  assert_int_equal(fclose(f), 0);
+  struct wire_order o = file_order(5);
+  str_copy(o.driver, sizeof o.driver, "toy_camera");
+  o.order.modality = ACQ_FUNDUS;
+  o.order.pictures = pictures;
+  return o;
+}
+
+static struct wire_record hear_record(struct run *r) {
+  struct wire_message m;
+  do
+    assert_int_equal(wire_receive(r->control, &m), 0);
+  while (m.type == WIRE_PROGRESS || m.type == WIRE_CONTACTS);
+  if (m.type == WIRE_FAIL)
+    fail_msg("the worker failed: %s", m.fail.text);
+  assert_int_equal(m.type, WIRE_RECORD);
+  assert_int_equal(ended(r), 0);
+  return m.record;
+}
+
+static void test_pictures(void **state) {
+  (void)state;
+  struct run r, again;
+  char reason[256];
+  json_t *record;
+  struct wire_order order = make_camera_file(0);
+  start(&r, &order, NULL);
+  up_to_start(&r);
+  struct wire_record made = hear_record(&r);
+  char *text = contents(r.capture), *all = contents(r.record), *blobs = contents(r.blobs);
+  size_t n = strlen(text), n_blobs = (size_t)lseek(r.blobs, 0, SEEK_END);
+  assert_int_equal(n_blobs, 2 * PNG_BYTES + 5 + JUNK_BYTES);
+  assert_memory_equal(blobs, png, PNG_BYTES);
+  assert_memory_equal(blobs + PNG_BYTES, "waste", 5);
+
+  /* Samples, previews, JSON: one after the other. */
+  const size_t previews = made.preview_bytes[WIRE_OWN], json_bytes = made.json_bytes[WIRE_OWN];
+  assert_int_equal(made.data_bytes[WIRE_OWN] + made.json_bytes[WIRE_STRAY] + made.preview_bytes[WIRE_STRAY], 0);
+  assert_true(previews > 0);
+  assert_int_equal(lseek(r.record, 0, SEEK_END), previews + json_bytes);
+  assert_int_equal(record_read(all + previews, json_bytes, NULL, 0, &record, reason), 0);
+  assert_int_equal(record_check_previews(record, all, previews, reason), 0);
+  const json_t *pictures = json_object_get(json_object_get(record, "acquired"), "pictures");
+  assert_int_equal(json_array_size(pictures), 2); /* the repeated one is there once */
+  char sha[HASH_TEXT];
+  hash_sha256_text(png, PNG_BYTES, sha);
+  assert_string_equal(json_text(json_array_get(pictures, 0), "sha256"), sha);
+  assert_string_equal(json_text(json_array_get(pictures, 0), "format"), "png");
+  assert_int_equal(json_integer_value(json_object_get(json_array_get(pictures, 1), "bytes")), JUNK_BYTES);
+  assert_true(json_is_null(json_object_get(json_array_get(pictures, 1), "preview")));
+  assert_non_null(strstr(all + previews, "\"picture_repeated\""));
+  assert_non_null(strstr(all + previews, "\"name\":\"IMG_1.PNG\""));
+  json_decref(record);
+
+  /* The same blobs again: the same record. */
+  struct wire_order redecode = {.driver = "toy_camera"};
+  start_with(&again, &redecode, text, blobs, n_blobs);
+  struct wire_record same = hear_record(&again);
+  assert_memory_equal(&same, &made, sizeof made);
+  char *all_again = contents(again.record);
+  assert_memory_equal(all_again, all, previews + json_bytes);
+  free(all_again);
+  finish(&again);
+
+  /* Others, fewer, more: no record. */
+  unsigned end_line = 0;
+  for (size_t i = 0; i < n; i++)
+    end_line += text[i] == '\n';
+  for (int kind = 0; kind < 4; kind++) {
+    char why[128];
+    size_t bytes = kind == 0 ? n_blobs : kind == 1 ? n_blobs - 1 : kind == 2 ? 0 : n_blobs + 1;
+    blobs[n_blobs - 1] ^= kind == 0;
+    start_with(&again, &redecode, text, blobs, bytes);
+    struct wire_message m;
+    hear(&again, WIRE_FAIL, &m);
+    assert_int_equal(m.fail.step, WIRE_STEP_DECODE);
+    assert_int_equal(m.fail.err, kind == 0 || kind == 3 ? -EBADMSG : -EPROTO);
+    snprintf(why, sizeof why, "line %u of the capture names other blobs than there are", end_line);
+    if (kind == 3)
+      assert_string_equal(m.fail.text, why);
+    assert_int_equal(ended(&again), 1);
+    finish(&again);
+    blobs[n_blobs - 1] ^= kind == 0;
+  }
+  free(text);
+  free(all);
+  free(blobs);
+  finish(&r);
+  unlink(path);
+
+  order = make_camera_file(1); /* no more than were ordered */
+  start(&r, &order, NULL);
+  up_to_start(&r);
+  made = hear_record(&r);
+  assert_int_equal(lseek(r.blobs, 0, SEEK_END), PNG_BYTES);
+  finish(&r);
+  unlink(path);
+}
+
+/* What stops the worker in a blob: its bytes and what was said of them stay. */
+static void test_pictures_cut(void **state) {
+  (void)state;
+  struct run r;
+  struct wire_message m;
+  struct wire_order order = make_camera_file(0);
+  assert_int_equal(truncate(path, (off_t)(7 + 4 + PNG_BYTES + 4 + 5 + 4 + 20)), 0);
+  start(&r, &order, NULL);
+  up_to_start(&r);
+  do
+    assert_int_equal(wire_receive(r.control, &m), 0);
+  while (m.type == WIRE_PROGRESS || m.type == WIRE_CONTACTS);
+  assert_int_equal(m.type, WIRE_FAIL);
+  assert_int_equal(m.fail.err, -ENODATA);
+  assert_int_equal(ended(&r), 1);
+  char *text = contents(r.capture), *blobs = contents(r.blobs);
+  struct acq_capture c;
+  assert_int_equal(capture_parse_with(text, strlen(text), blobs, PNG_BYTES + 5 + 20, &c, NULL), 0);
+  assert_int_equal(c.end, CAPTURE_ERROR);
+  assert_int_equal(c.n_blobs, 3);
+  assert_int_equal(c.events[c.blobs[2].event].kind, ACQ_BLOB_WASTE);
+  assert_int_equal(c.blobs[2].n, 20);
+  capture_finish(&c);
+  free(text);
+  free(blobs);
+  finish(&r);
+  unlink(path);
+}
+
 static int set_up(void **state) {
   (void)state;
   return hash_open();
@@ -722,7 +888,8 @@ int main(void) {
       cmocka_unit_test(test_too_short),  cmocka_unit_test(test_cancel),      cmocka_unit_test(test_daemon_gone),
       cmocka_unit_test(test_bad_orders), cmocka_unit_test(test_redecode),    cmocka_unit_test(test_first_message),
       cmocka_unit_test(test_decode),     cmocka_unit_test(test_decode_raw),  cmocka_unit_test(test_list),
-      cmocka_unit_test(test_udev),       cmocka_unit_test(test_table),
+      cmocka_unit_test(test_udev),       cmocka_unit_test(test_pictures),    cmocka_unit_test(test_pictures_cut),
+      cmocka_unit_test(test_table),
   };
   return cmocka_run_group_tests(tests, set_up, NULL);
 }

@@ -116,6 +116,35 @@ static int memory_decode(const struct acq_capture *capture, struct acq_record *r
   return acq_rec_done(ret);
 }
 
+static int camera_acquire(struct acq_io *io, const struct acq_order *order) {
+  uint8_t head[4]; /* 'W' or 'D', what it is for; its bytes, little endian; 0 */
+  unsigned made = 0;
+  int r = 0;
+  while (r == 0 && !acq_finishing(io) && (!order->pictures || made < order->pictures)) {
+    r = acq_read(io, head, sizeof head, 100);
+    if (r == -ENODATA)
+      return made ? 0 : r;
+    acq_progress(io, 100 * made, 1000);
+    if (r == 0)
+      r = acq_blob(io, head[1] | (uint32_t)head[2] << 8, 100, 100);
+    if (r == 0)
+      r = head[0] == 'D' ? acq_blob_drop(io) : acq_blob_end(io);
+    made += head[0] == 'W';
+  }
+  return r;
+}
+
+static int camera_decode(const struct acq_capture *capture, struct acq_record *ret) {
+  struct acq_event e;
+  for (size_t i = 0; acq_capture_event(capture, i, &e); i++) {
+    if (e.kind != ACQ_BLOB_WHOLE)
+      continue;
+    acq_rec_trial(ret, &(struct acq_trial){0});
+    acq_rec_picture(ret, i, "IMG_1.PNG");
+  }
+  return acq_rec_done(ret);
+}
+
 #define TOY_COMMON                                                                          \
   .abi = ACQ_DRIVER_ABI, .version = "1", .maturity = ACQ_SIMULATED, .integrity = ACQ_CRC16, \
   .limits = {.max_bytes = 4096, .max_seconds = 60, .default_seconds = 2, .idle_ms = 1500, .grace_ms = 2000}
@@ -158,7 +187,19 @@ const struct acq_driver toy_memory = {
     .release = file_release,
 };
 
-const struct acq_driver *const toy_table[] = {&toy, &toy_file, &toy_memory, NULL};
+const struct acq_driver toy_camera = {
+    TOY_COMMON,
+    .modalities = ACQ_MODALITY(ACQ_FUNDUS),
+    .decode = camera_decode,
+    .name = "toy_camera",
+    .label = "Jouet qui photographie",
+    .match = (const struct acq_match[]){{.bus = ACQ_FILE, .pattern = "*.camera"}, {0}},
+    .identify = file_identify,
+    .acquire = camera_acquire,
+    .release = file_release,
+};
+
+const struct acq_driver *const toy_table[] = {&toy, &toy_file, &toy_memory, &toy_camera, NULL};
 
 void toy_frame(unsigned second, uint8_t bytes[static TOY_FRAME]) {
   bytes[0] = 'F';
