@@ -453,6 +453,7 @@ static bool is_size(unsigned width, unsigned height) {
 static bool choose_word(struct ptp_shot *shot, const char *word, bool *view) {
   struct fundus_options *o = &shot->picture;
   bool is_view = true;
+  uint64_t ago_us;
   if (strcmp(word, "right") == 0 || strcmp(word, "left") == 0)
     o->left = *word == 'l';
   else if (strcmp(word, "macula") == 0 || strcmp(word, "disc") == 0)
@@ -474,6 +475,8 @@ static bool choose_word(struct ptp_shot *shot, const char *word, bool *view) {
     shot->raw = true;
   else if (strcmp(word, "card2") == 0)
     shot->card = 1;
+  else if (strncmp(word, "ago=", 4) == 0 && option_seconds(word + 4, &ago_us))
+    shot->ago_us = (int64_t)ago_us;
   else
     return false;
   return true;
@@ -509,8 +512,9 @@ static int command_shoot(struct ptp_camera *c, const char *text, char answer[sta
   if (strncmp(text, "file ", 5) == 0)
     shot.path = text + 5;
   else if (!choose(c, text, &shot)) {
-    snprintf(answer, 256,
-             "shoot [W H] [right|left] [macula|disc] [dark|bright|blurred] [progressive] [raw+jpeg] [card2]");
+    snprintf(
+        answer, 256,
+        "shoot [W H] [right|left] [macula|disc] [dark|bright|blurred] [progressive] [raw+jpeg] [card2] [ago=SECONDS]");
     return -EINVAL;
   }
   int r = c->recording ? -EINVAL : shoot(c, &shot, made);
@@ -775,8 +779,8 @@ const struct sim_engine sim_ptp = {
         "  interrupt=yes|no|8  has the endpoint; its packets have 64 bytes, or 8\n"
         "  ids=VVVV:PPPP    (1209:0003)\n"
         "  recording=FILE   answers as the camera of a umockdev ioctl recording\n"
-        "  commands: shoot [W H] [right|left] [macula|disc] [dark|bright|blurred] [progressive] [raw+jpeg] [card2],\n"
-        "            shoot file PATH, sha N\n"
+        "  commands: shoot [W H] [right|left] [macula|disc] [dark|bright|blurred] [progressive] [raw+jpeg] [card2]\n"
+        "            [ago=SECONDS], shoot file PATH, sha N\n"
         "  faults: busy:N slow:KBPS event-storm:N lost-event[:N] vanish[:N] short-object[:N] long-object:BYTES\n"
         "          wrong-length:V wrong-data-length:V huge wrong-transaction[:N] stall:N no-zlp split-header\n"
         "          no-response[:N] hang[:BYTES]\n",

@@ -66,7 +66,7 @@ static struct ptp_object new_file(struct ptp_store *s, const struct ptp_shot *sh
   return (struct ptp_object){.handle = FOLDER + shot->card * CARD_STEP + s->files * 0x10,
                              .storage = ptp_store_id(shot->card),
                              .parent = FOLDER + shot->card * CARD_STEP,
-                             .taken_us = local_us,
+                             .taken_us = local_us - shot->ago_us,
                              .unlisted = shot->unlisted};
 }
 

@@ -57,6 +57,7 @@ struct ptp_shot {
   bool unlisted;
   const char *path; /* a file's bytes in place of a picture; NULL */
   unsigned card;    /* 0, 1 */
+  int64_t ago_us;   /* it was made so long before it is there */
 };
 
 /* With `stored` old pictures, shared between the cards, taken on the days before. 0, -ENOMEM. */
