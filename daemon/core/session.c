@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define PROGRAM ASALEED_VERSION
 #define PICTURE_US 20000ull
@@ -571,7 +572,11 @@ static const struct worker_calls calls = {.said = on_said, .ended = on_ended};
 
 /* A worker that cannot even start ends like one that crashed. */
 static void session_spawn(struct session *x, uint32_t seconds) {
-  int blobs = artefacts_scratch(x->all->parts.artefacts), r = blobs < 0 ? blobs : 0;
+  /* On a full disk it begins all the same: what comes waits in memory until it can be stored. */
+  int blobs = artefacts_scratch(x->all->parts.artefacts);
+  if (blobs < 0)
+    blobs = memfd_create("blobs", MFD_CLOEXEC);
+  int r = blobs < 0 ? -errno : 0;
   if (r == 0 && x->redecode) {
     r = session_blobs(x);
     if (r == 0)

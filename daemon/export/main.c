@@ -119,8 +119,6 @@ static int deliver(const struct encode_input *in, char reason[static 256]) {
   }
   if (r == 0)
     r = check_written(EXPORT_FD_OUT, reason);
-  if (r == 0 && fsync(EXPORT_FD_OUT) < 0)
-    r = -errno;
   encode_finish(&out);
   return r;
 }

@@ -49,7 +49,6 @@ static const struct sock_filter filter[] = {
 #ifdef __NR_newfstatat /* fstat() of some C libraries; Landlock leaves it no file to open */
     MAY(newfstatat),
 #endif
-    MAY(fsync),
     MAY(ftruncate),
     MAY(close),
     MAY(brk),

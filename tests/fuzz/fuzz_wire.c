@@ -26,7 +26,7 @@ bool fuzz_seed(const uint8_t *file, size_t n, unsigned i, struct buf *ret) {
   switch (m.type) {
   case WIRE_ORDER:
     m.order = (struct wire_order){
-        "corscience_emi12", "/dev/ttyUSB0", ACQ_SERIAL, {10, 1770000000000000, 60, ACQ_SPIROMETRY, ACQ_POST}};
+        "corscience_emi12", "/dev/ttyUSB0", ACQ_SERIAL, {10, 1770000000000000, 60, ACQ_SPIROMETRY, ACQ_POST, 4}};
     break;
   case WIRE_IDENTITY:
     m.identity = (struct acq_identity){"Corscience", "EMI12", "", "1.07", "S 1"};
@@ -41,11 +41,15 @@ bool fuzz_seed(const uint8_t *file, size_t n, unsigned i, struct buf *ret) {
       m.preview.values[c][c] = ACQ_GAP;
     }
     break;
+  case WIRE_PICTURE:
+    m.picture =
+        (struct wire_picture){.number = 1, .width = 320, .height = 213, .n = 4, .jpeg = {0xff, 0xd8, 0xff, 0xd9}};
+    break;
   case WIRE_CONTACTS:
     m.contacts = (struct wire_contacts){0x3ff, 0x3fe};
     break;
   case WIRE_RECORD:
-    m.record = (struct wire_record){{3000, 2000}, {120000, 8}};
+    m.record = (struct wire_record){{3000, 2000}, {120000, 8}, {70000, 0}};
     break;
   case WIRE_FAIL:
     m.fail = (struct wire_fail){-ETIMEDOUT, WIRE_STEP_ACQUIRE, "no answer to the self-test in 3 tries"};
