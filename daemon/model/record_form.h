@@ -1,4 +1,5 @@
-/* What the builder of a record (drivers/worker/record_build.c) keeps to and its strict reader (record_read.c) insists on. */
+/* What the builder of a record (drivers/worker/record_build.c) keeps to and its strict reader (record_read.c) insists
+ * on. */
 #ifndef ASALEED_RECORD_FORM_H
 #define ASALEED_RECORD_FORM_H
 
