@@ -234,7 +234,10 @@ static void take_blob(struct decoding *d, const struct acq_event *e) {
   if (d->state == RESTING || d->broken)
     return;
   const uint32_t handle = d->command.parameters[0];
-  if (d->state != OBJECT || d->have || e->n > d->left)
+  /* A worker that crashed did not say how much of the blob had come with the head; the picture is not whole. */
+  if (d->state == OBJECT && d->have)
+    return;
+  if (d->state != OBJECT || e->n > d->left)
     return break_off(d, "a part of a blob that no picture has");
   if (d->blob_bytes && handle != d->blob_handle)
     return break_off(d, "a blob of two pictures");

@@ -757,6 +757,45 @@ static void test_bad_captures(void **state) {
   buf_finish(&bytes);
 }
 
+/* What the daemon makes of a worker that crashed inside its second picture: the head's line and the blob both have the
+ * bytes that came together with the head. */
+static void test_crashed(void **state) {
+  (void)state;
+  struct buf b = BUF_INIT(1024);
+  struct script s = begin_listed();
+  say_picture(&s, NEW, 100);
+  say_info(&s, NEW + 1, object_info("B.JPG", 0x3801, 5000, ""));
+  say_command(&s, 0x1009, 1, NEW + 1);
+  say_head(&b, 5012, 2, 0x1009, s.transaction);
+  for (unsigned i = 0; i < 500; i++)
+    buf_u8(&b, 7);
+  say_line(&s, '<', b.data, b.len);
+  for (unsigned i = 0; i < 3000; i++)
+    buf_u8(&s.blobs, 7);
+  buf_format(&s.text, "@ %u 3000 0\n", s.ms);
+  say_blob_end(&s, '~');
+  struct result r = run(s, "crash");
+  assert_int_equal(r.decoded, 0);
+  assert_has(&r, "A.JPG");
+  assert_null(strstr(r.json, "B.JPG"));
+  assert_has(&r, "\"complete\":false");
+
+  s = begin_listed(); /* the same as a picture that is whole */
+  say_info(&s, NEW, object_info("B.JPG", 0x3801, 500, ""));
+  say_command(&s, 0x1009, 1, NEW);
+  b.len = 0;
+  say_head(&b, 512, 2, 0x1009, s.transaction);
+  for (unsigned i = 0; i < 500; i++)
+    buf_u8(&b, 7);
+  say_line(&s, '<', b.data, b.len);
+  buf_add(&s.blobs, b.data + 12, 500);
+  buf_format(&s.text, "@ %u 500 0\n", s.ms);
+  say_response(&s, PTP_OK);
+  say_blob_end(&s, '#');
+  assert_refused(s, "not in a blob");
+  buf_finish(&b);
+}
+
 /* The same handle taken twice is one picture; one that vanished is missed. */
 static void test_twice(void **state) {
   (void)state;
@@ -985,29 +1024,18 @@ static void test_powershot(void **state) {
 int main(void) {
   assert_true(hash_open() == 0);
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_device_info),
-      cmocka_unit_test(test_what_a_device_can),
-      cmocka_unit_test(test_object_info),
-      cmocka_unit_test(test_strings),
-      cmocka_unit_test(test_arrays),
-      cmocka_unit_test(test_pictures),
-      cmocka_unit_test(test_dates),
-      cmocka_unit_test(test_heads),
-      cmocka_unit_test(test_eos_events),
-      cmocka_unit_test(test_parts),
-      cmocka_unit_test(test_looking),
-      cmocka_unit_test(test_full_card),
-      cmocka_unit_test(test_second_storage),
-      cmocka_unit_test(test_old_and_announced),
-      cmocka_unit_test(test_always_busy),
-      cmocka_unit_test(test_bad_answers),
-      cmocka_unit_test(test_bad_captures),
-      cmocka_unit_test(test_twice),
-      cmocka_unit_test(test_vanished),
-      cmocka_unit_test(test_normal),
-      cmocka_unit_test(test_eos),
-      cmocka_unit_test(test_other_files),
-      cmocka_unit_test(test_powershot),
+      cmocka_unit_test(test_device_info),    cmocka_unit_test(test_what_a_device_can),
+      cmocka_unit_test(test_object_info),    cmocka_unit_test(test_strings),
+      cmocka_unit_test(test_arrays),         cmocka_unit_test(test_pictures),
+      cmocka_unit_test(test_dates),          cmocka_unit_test(test_heads),
+      cmocka_unit_test(test_eos_events),     cmocka_unit_test(test_parts),
+      cmocka_unit_test(test_looking),        cmocka_unit_test(test_full_card),
+      cmocka_unit_test(test_second_storage), cmocka_unit_test(test_old_and_announced),
+      cmocka_unit_test(test_always_busy),    cmocka_unit_test(test_bad_answers),
+      cmocka_unit_test(test_bad_captures),   cmocka_unit_test(test_crashed),
+      cmocka_unit_test(test_twice),          cmocka_unit_test(test_vanished),
+      cmocka_unit_test(test_normal),         cmocka_unit_test(test_eos),
+      cmocka_unit_test(test_other_files),    cmocka_unit_test(test_powershot),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
