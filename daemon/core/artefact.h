@@ -32,7 +32,8 @@ int artefact_writer_step(struct artefact_writer *w);
 const char *artefact_writer_sha256(const struct artefact_writer *w); /* once it is done */
 void artefact_writer_free(struct artefact_writer *w);                /* takes NULL */
 
-/* A file without a name on the same disk, which ends with its descriptor: for bytes that may become artefacts. */
+/* A file without a name on the same disk, or in memory where the disk takes none, which ends with its descriptor: for
+ * bytes that may become artefacts. */
 int artefacts_scratch(struct artefacts *a);
 
 /* The contents to read from, not checked: for whoever checks them himself. A descriptor; -EINVAL, -ENOENT. */

@@ -10,7 +10,8 @@
 struct blobs;
 
 /* The blobs that the capture's text names; they lie one after the other in `file` (borrowed, -1 when they are artefacts
- * already). 0, -ENOMEM, -EFBIG for more than an acquisition makes, -EUCLEAN when the file does not hold what is named.
+ * already). 0, -ENOMEM, -EFBIG for more than an acquisition makes
+ * (CAPTURE_BLOBS_MAX, ACQ_BLOBS_BYTES_MAX), -EUCLEAN when the file does not hold what is named.
  */
 int blobs_new(struct artefacts *a, const char *capture, size_t n, int file, struct blobs **ret);
 void blobs_free(struct blobs *b); /* takes NULL */
@@ -22,9 +23,10 @@ int blobs_store(struct blobs *b, sd_event *event, void (*done)(void *arg, int re
 bool blobs_stored(const struct blobs *b); /* all of them */
 
 int blobs_add_rows(const struct blobs *b, struct store *s, int64_t at); /* inside an act */
-bool blobs_have(const struct blobs *b, const char *sha256);
+bool blobs_have(const struct blobs *b, const char *sha256, size_t n);   /* such a whole one, of n bytes */
 
-/* Writes all of them from their artefacts into a file, as they lay. */
-int blobs_fill(const struct blobs *b, int file);
+/* Writes all of them from their artefacts into an empty file (borrowed), as they lay; `done` is told likewise. What
+ * they hold is for the reader of the capture to check. Not while blobs_store() works. */
+int blobs_fill(struct blobs *b, int file, sd_event *event, void (*done)(void *arg, int result), void *arg);
 
 #endif

@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <unistd.h>
 
 #define PROGRAM ASALEED_VERSION
 #define PICTURE_US 20000ull
@@ -40,6 +40,7 @@ struct session {
   size_t capture_bytes;
   char capture_sha[HASH_TEXT];
   struct blobs *blobs; /* of the capture; NULL until it is there */
+  int filling;         /* of a redecode: its blobs on their way to the worker; -1 for none */
   sd_event_source *retry;
   char by[PERSON_NAME_MAX], acting_for[PERSON_NAME_MAX];
 };
@@ -59,6 +60,7 @@ static void session_free(struct session *x) {
     x->device->acquisition = 0;
   sd_event_source_disable_unref(x->retry);
   blobs_free(x->blobs);
+  fd_finish(&x->filling);
   worker_free(x->worker);
   free(x->capture);
   free(x);
@@ -70,6 +72,7 @@ static struct session *session_new(struct sessions *s, int64_t study) {
     return NULL;
   x->all = s;
   x->study = study;
+  x->filling = -1;
   x->next = s->list;
   s->list = x;
   return x;
@@ -193,7 +196,8 @@ static enum problem pictures_check(const struct session *x, int part, const json
   json_t *picture;
   int r = record_check_previews(record, made->previews, made->preview_bytes, reason);
   json_array_foreach(pictures, i, picture) {
-    if (r == 0 && !blobs_have(x->blobs, json_text(picture, "sha256")))
+    size_t n = (size_t)json_integer_value(json_object_get(picture, "bytes"));
+    if (r == 0 && !blobs_have(x->blobs, json_text(picture, "sha256"), n))
       r = -EPROTO;
   }
   if (r < 0)
@@ -571,26 +575,29 @@ static void on_ended(void *arg, const struct worker_end *end) {
 static const struct worker_calls calls = {.said = on_said, .ended = on_ended};
 
 /* A worker that cannot even start ends like one that crashed. */
-static void session_spawn(struct session *x, uint32_t seconds) {
-  /* On a full disk it begins all the same: what comes waits in memory until it can be stored. */
-  int blobs = artefacts_scratch(x->all->parts.artefacts);
-  if (blobs < 0)
-    blobs = memfd_create("blobs", MFD_CLOEXEC);
-  int r = blobs < 0 ? -errno : 0;
-  if (r == 0 && x->redecode) {
-    r = session_blobs(x);
-    if (r == 0)
-      r = blobs_fill(x->blobs, blobs);
-    if (r < 0)
-      fd_finish(&blobs);
-  }
-  if (r == 0)
+static void session_not_started(struct session *x, int err) {
+  log_errno(LOG_ERROR, err, "acquisition A-%lld: its worker cannot be started", (long long)x->id);
+  on_ended(x, &(struct worker_end){.outcome = WORKER_CRASH, .blobs = -1});
+}
+
+/* With a file for its blobs, which becomes the worker's. */
+static void session_spawn(struct session *x, int blobs, uint32_t seconds) {
+  int r = blobs;
+  if (r >= 0)
     r = worker_start(x->all->parts.event, x->all->parts.driver_program, &x->order, x->capture, x->capture_bytes, blobs,
                      seconds, &calls, x, &x->worker);
   if (r < 0)
-    log_errno(LOG_ERROR, r, "acquisition A-%lld: its worker cannot be started", (long long)x->id);
-  if (r < 0)
-    on_ended(x, &(struct worker_end){.outcome = WORKER_CRASH, .blobs = -1});
+    session_not_started(x, r);
+}
+
+static void on_filled(void *arg, int result) {
+  struct session *x = arg;
+  int blobs = x->filling;
+  x->filling = -1;
+  if (result == 0)
+    return session_spawn(x, blobs, REDECODE_S);
+  close(blobs);
+  session_not_started(x, result);
 }
 
 static uint32_t cancel_ms(const struct session *x) {
@@ -614,7 +621,8 @@ static void on_start_durable(void *arg, int result) {
     return;
   }
   publish_state(s, &study);
-  session_spawn(x, x->order.order.seconds + x->driver.grace_ms / 1000 + DEADLINE_MARGIN_S);
+  session_spawn(x, artefacts_scratch(s->parts.artefacts),
+                x->order.order.seconds + x->driver.grace_ms / 1000 + DEADLINE_MARGIN_S);
   if (x->cancelled && x->worker && !x->ended)
     worker_cancel(x->worker, cancel_ms(x));
 }
@@ -622,9 +630,14 @@ static void on_start_durable(void *arg, int result) {
 static void on_redecode_durable(void *arg, int result) {
   struct session *x = arg;
   if (result < 0)
-    session_free(x);
-  else
-    session_spawn(x, REDECODE_S);
+    return session_free(x);
+  int r = x->filling = artefacts_scratch(x->all->parts.artefacts);
+  if (r >= 0)
+    r = session_blobs(x);
+  if (r >= 0)
+    r = blobs_fill(x->blobs, x->filling, x->all->parts.event, on_filled, x);
+  if (r < 0)
+    session_not_started(x, r);
 }
 
 /* ---- the beginning ---- */

@@ -9,7 +9,9 @@
 #include "../e2e/store_bed.h"
 #include <dirent.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 #define ROWS "SELECT count(*) FROM artefact"
 
@@ -285,11 +287,150 @@ static void test_cannot_write(void **state) {
   check(b, sha, big, sizeof big);
 }
 
+/* ---- in slices ---- */
+
+static unsigned incoming(const struct store_bed *b) {
+  unsigned n = 0;
+  DIR *d = opendir(bed_path(b, "artefacts/incoming"));
+  assert_non_null(d);
+  for (const struct dirent *e; (e = readdir(d));)
+    n += e->d_name[0] != '.';
+  closedir(d);
+  return n;
+}
+
+static int source_of(const void *bytes, size_t n) {
+  int fd = memfd_create("source", MFD_CLOEXEC);
+  assert_int_equal(write(fd, bytes, n), n);
+  return fd;
+}
+
+static void test_slices(void **state) {
+  struct store_bed *b = *state;
+  static const size_t sizes[] = {0, 1, 65536, 65537, (1u << 20) - 1, 1u << 20, (1u << 20) + 1, 3u << 20};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    size_t n = sizes[i];
+    uint8_t *bytes = malloc(n + 7);
+    for (size_t k = 0; k < n + 7; k++)
+      bytes[k] = (uint8_t)(k * 5 + k / 253 + i);
+    int source = source_of(bytes, n + 7);
+    struct artefact_writer *w;
+    char sha[HASH_TEXT];
+    struct stat st;
+    unsigned slices = 1;
+    int r;
+    hash_sha256_text(bytes + 4, n, sha);
+    assert_int_equal(artefact_writer_start(b->artefacts, source, 4, n, &w), 0);
+    while ((r = artefact_writer_step(w)) == 1) {
+      slices++;
+      assert_int_equal(incoming(b), 1);
+      assert_int_equal(get(b, sha), -ENOENT); /* not there before it is whole */
+    }
+    assert_int_equal(r, 0);
+    assert_int_equal(slices, n ? (n + (1u << 20) - 1) >> 20 : 1);
+    assert_string_equal(artefact_writer_sha256(w), sha);
+    artefact_writer_free(w);
+    assert_int_equal(incoming(b), 0);
+    check(b, sha, bytes + 4, n);
+    assert_int_equal(stat(file_of(b, sha), &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0400);
+    close(source);
+    free(bytes);
+  }
+  assert_int_equal(bed_int(b, ROWS), 0);
+}
+
+/* The same bytes are there already, as they were or damaged: afterwards they are whole. */
+static void test_slices_again(void **state) {
+  struct store_bed *b = *state;
+  char sha[HASH_TEXT];
+  put(b, text, TEXT_N, sha);
+  int source = source_of(text, TEXT_N);
+  for (int damaged = 0; damaged < 2; damaged++) {
+    struct artefact_writer *w;
+    if (damaged)
+      overwrite(file_of(b, sha), "x", 1);
+    assert_int_equal(artefact_writer_start(b->artefacts, source, 0, TEXT_N, &w), 0);
+    assert_int_equal(artefact_writer_step(w), 0);
+    artefact_writer_free(w);
+    check(b, sha, text, TEXT_N);
+    assert_int_equal(files_beside(b, sha), 1);
+  }
+  close(source);
+}
+
+static void test_slices_fail(void **state) {
+  struct store_bed *b = *state;
+  struct artefact_writer *w;
+  int source = source_of(text, TEXT_N), full = open("/dev/null", O_WRONLY | O_CLOEXEC);
+  assert_int_equal(artefact_writer_start(b->artefacts, source, 0, TEXT_N + 1, &w), 0);
+  assert_int_equal(artefact_writer_step(w), -EUCLEAN); /* the source is shorter */
+  artefact_writer_free(w);
+  assert_int_equal(artefact_writer_start(b->artefacts, full, 0, TEXT_N, &w), 0);
+  assert_true(artefact_writer_step(w) < 0);
+  artefact_writer_free(w);
+  artefact_writer_free(NULL);
+  assert_int_equal(incoming(b), 0);
+  close(source);
+  close(full);
+}
+
+/* Killed between two slices: at the next start nothing of it is left, and a scratch file never has a name. */
+static void test_slices_killed(void **state) {
+  struct store_bed *b = *state;
+  size_t n = 3u << 20;
+  uint8_t *bytes = calloc(1, n);
+  int source = source_of(bytes, n);
+  free(bytes);
+  pid_t child = fork();
+  if (child == 0) {
+    struct artefact_writer *w;
+    if (artefact_writer_start(b->artefacts, source, 0, n, &w) < 0 || artefact_writer_step(w) != 1 ||
+        artefacts_scratch(b->artefacts) < 0)
+      _exit(1);
+    _exit(0);
+  }
+  int status;
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_int_equal(status, 0);
+  assert_int_equal(incoming(b), 1);
+  bed_down(b);
+  /* A folder that somebody put there is not ours to empty, and stands in nobody's way. */
+  assert_int_equal(mkdir(bed_path(b, "artefacts/incoming/folder"), 0700), 0);
+  bed_up(b);
+  assert_int_equal(incoming(b), 1);
+  int scratch = artefacts_scratch(b->artefacts), other = artefacts_scratch(b->artefacts);
+  assert_true(scratch >= 0 && other >= 0);
+  assert_int_equal(incoming(b), 1);
+  assert_int_equal(pwrite(scratch, "abc", 3, 0), 3);
+  assert_int_equal(lseek(other, 0, SEEK_END), 0);
+  close(scratch);
+  close(other);
+  close(source);
+}
+
+static void test_open(void **state) {
+  struct store_bed *b = *state;
+  char sha[HASH_TEXT], read_back[TEXT_N];
+  put(b, text, TEXT_N, sha);
+  int fd = artefact_open(b->artefacts, sha);
+  assert_true(fd >= 0);
+  assert_int_equal(read(fd, read_back, TEXT_N), TEXT_N);
+  assert_memory_equal(read_back, text, TEXT_N);
+  close(fd);
+  assert_int_equal(artefact_open(b->artefacts, "../../etc/passwd"), -EINVAL);
+  unlink(file_of(b, sha));
+  assert_int_equal(artefact_open(b->artefacts, sha), -ENOENT);
+  assert_int_equal(symlink("/etc/passwd", file_of(b, sha)), 0);
+  assert_true(artefact_open(b->artefacts, sha) < 0);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, bed_setup, bed_teardown)
   const struct CMUnitTest tests[] = {
-      TEST(put_get), TEST(large), TEST(every_shelf), TEST(same_again), TEST(undone),       TEST(damaged),
-      TEST(missing), TEST(links), TEST(left_over),   TEST(names),      TEST(cannot_write),
+      TEST(put_get),      TEST(large),       TEST(every_shelf),   TEST(same_again), TEST(undone),       TEST(damaged),
+      TEST(missing),      TEST(links),       TEST(left_over),     TEST(names),      TEST(cannot_write), TEST(slices),
+      TEST(slices_again), TEST(slices_fail), TEST(slices_killed), TEST(open),
   };
   return cmocka_run_group_tests_name("artefact", tests, NULL, NULL);
 }
