@@ -234,8 +234,9 @@ CHECKS = $(foreach t,$(UNIT_PLAIN),$(notdir $t)=$t) $(foreach t,$(UNIT_WRAPPED),
   'fault-sweep!=$(B)/tests/replay --sweep $(CAPTURES)' 'mutation!=$(B)/tests/mutate $(CAPTURES)' \
   $(foreach f,$(FUZZ),'$(notdir $f)!=$f -n $(FUZZ_MUTATIONS) tests/captures') \
   'simulators=python3 tests/sim/program.py $(B)' 'api=python3 tests/e2e/api.py $(B)' \
-  'instrument=python3 tests/e2e/instrument.py $(B)' 'dicom=python3 tests/e2e/dicom.py $(B)' \
-  'crash=python3 tests/e2e/crash.py $(B)' 'units=tests/system/units.sh'
+  'instrument=python3 tests/e2e/instrument.py $(B)' 'spirometry=python3 tests/e2e/spirometry.py $(B)' \
+  'retinography=python3 tests/e2e/retinography.py $(B)' \
+  'dicom=python3 tests/e2e/dicom.py $(B)' 'crash=python3 tests/e2e/crash.py $(B)' 'units=tests/system/units.sh'
 
 .PHONY: check check-build
 check-build: $(PROGRAMS) $(SIMULATORS) $(UNIT) $(FUZZ) $(B)/tests/replay $(B)/tests/mutate $(B)/locale/fr_FR.UTF-8
@@ -328,7 +329,8 @@ uninstall: ## removes what install put there; the store, the configuration and t
 system: build/.packages-system $(PROGRAMS) $(SIMULATORS) ## root: real systemd in a container, power cut, unplug at every byte
 	@TEST_SECONDS=1800 tests/run.sh $(B)/log 'nspawn=tests/system/nspawn.sh $(B)' \
 	  'power-cut=tests/system/power_cut.sh $(B)' 'unplug-at-every-byte=python3 tests/e2e/instrument.py $(B) --every' \
-	  'spirometers-unplugged=python3 tests/e2e/spirometry.py $(B) --every unplug'
+	  'spirometers-unplugged=python3 tests/e2e/spirometry.py $(B) --every unplug' \
+	  'cameras=python3 tests/e2e/retinography.py $(B) --every'
 
 BENCH := $(addprefix $(B)/bench/,load bare_store bare_pictures decode_rate measure usb_rate stamp.so)
 $(B)/obj/tests/bench/%.o: INCLUDES = $(INCLUDE_tests)
