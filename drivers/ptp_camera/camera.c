@@ -229,8 +229,8 @@ static bool is_lost(int r) {
   return r < 0 && r != -EPIPE && r != -EPROTO && r != -ETIMEDOUT && r != -EOPNOTSUPP;
 }
 
-/* 0 when it says that it is busy; 1 when it says something else (OK; or that it has given up what was cancelled or
- * stalled, which some say until the next command); -EPIPE when it says nothing. */
+/* 1 when it says that it is ready, 0 when it says something else, -EPIPE when it says nothing. "Cancelled" is what a
+ * device says of a transaction that it ended itself by halting its endpoints: there is nothing to wait for. */
 static int ask_status(struct ptp_camera *camera) {
   uint8_t bytes[STATUS_MAX];
   int r = acq_usb_control(camera->io, FROM_INTERFACE, STATUS, 0, 0, bytes, sizeof bytes, CONTROL_MS);
@@ -239,7 +239,7 @@ static int ask_status(struct ptp_camera *camera) {
   struct acq_cur c = acq_cur(bytes, (size_t)r);
   acq_u16le(&c); /* its length */
   uint16_t code = acq_u16le(&c);
-  return c.err ? -EPIPE : code != PTP_DEVICE_BUSY;
+  return c.err ? -EPIPE : code == PTP_OK || code == PTP_TRANSACTION_CANCELLED;
 }
 
 /* Takes what the device still sends, until it is silent. */
