@@ -61,7 +61,7 @@ bool encode_decimal(struct dicom_item at, dicom_tag tag, struct dec value) {
 
 bool encode_decimal_text(struct dicom_item at, dicom_tag tag, const char *decimal) {
   struct dec value;
-  return decimal && dec_parse(decimal, &value) == 0 && encode_decimal(at, tag, value);
+  return dec_parse(decimal, &value) == 0 && encode_decimal(at, tag, value);
 }
 
 void encode_count(struct dicom_item at, dicom_tag tag, int64_t value) {
@@ -161,21 +161,19 @@ static void put_common(const struct encode_input *in, struct dicom_item root) {
     dicom_tag tag;
     const char *key;
   } says[] = {{MODEL_NAME, "model"}, {DEVICE_SERIAL_NUMBER, "serial"}, {SOFTWARE_VERSIONS, "firmware"}};
-  const char *make = json_text(device, "make");
-  encode_text(root, MANUFACTURER, job->device && make ? make : "", 64);
+  encode_text(root, MANUFACTURER, job->device ? json_text(device, "make") : "", 64);
   for (size_t i = 0; i < sizeof says / sizeof *says; i++) {
     const char *text = json_text(device, says[i].key);
-    if (job->device && text && *text)
+    if (job->device && *text)
       encode_text(root, says[i].tag, text, 64);
   }
 }
 
 int encode(const struct encode_input *in, struct encode_output *out, char reason[static 256]) {
   *out = (struct encode_output){.transfer_syntax = DICOM_EXPLICIT};
-  const char *modality = json_text(in->record, "modality");
-  if (!modality || acq_modality_find(modality) != in->job->act)
+  if (acq_modality_find(json_text(in->record, "modality")) != in->job->act)
     return encode_refuse(reason, "the record is not of the job's act");
-  if (!json_is_false(json_object_get(in->record, "stray")))
+  if (json_is_true(json_object_get(in->record, "stray")))
     return encode_refuse(reason, "the record belongs to no patient");
   out->object = dicom_create();
   if (!out->object)

@@ -8,8 +8,8 @@
 
 struct encode_input {
   const struct job *job;
-  const json_t *record;
-  const uint8_t *data; /* its samples, or the picture */
+  const json_t *record; /* as record_read() gave it: in its form */
+  const uint8_t *data;  /* its samples, or the picture */
   size_t bytes;
 };
 
@@ -46,8 +46,8 @@ void encode_code(struct dicom_item at, dicom_tag sequence, struct code code);
 void encode_text(struct dicom_item at, dicom_tag tag, const char *text, size_t max);
 /* DS: at most 16 characters, exactly; false (and nothing put) when it has more. */
 bool encode_decimal(struct dicom_item at, dicom_tag tag, struct dec value);
-bool encode_decimal_text(struct dicom_item at, dicom_tag tag, const char *decimal);
-void encode_count(struct dicom_item at, dicom_tag tag, int64_t value); /* IS */
+bool encode_decimal_text(struct dicom_item at, dicom_tag tag, const char *decimal); /* as in a record */
+void encode_count(struct dicom_item at, dicom_tag tag, int64_t value);              /* IS */
 
 /* All times of an object are in one offset from UTC: that of the record's start. */
 void encode_datetime(struct dicom_item at, dicom_tag tag, struct wall when);

@@ -226,25 +226,21 @@ static void put_eye(const struct job *job, struct dicom_item root) {
                 (struct code){job->fundus.agents[i].code, "SCT", job->fundus.agents[i].meaning});
 }
 
-/* The record's picture of that number, if the data can be it. */
+/* The record's picture of that number, if the data can be it: its hash would take longer than all the rest, and is
+ * what the artefact is named by. */
 static int find_picture(const struct encode_input *in, const struct picture *seen, const json_t **ret,
                         char reason[static 256]) {
-  const char *name = picture_format_name(seen->format);
-  size_t i;
-  json_t *p;
-  json_array_foreach(json_object_get(json_object_get(in->record, "acquired"), "pictures"), i, p) {
-    int64_t number, bytes, width, height;
-    const char *format = json_text(p, "format");
-    if (json_int(p, "number", in->job->fundus.picture, in->job->fundus.picture, &number) < 0)
-      continue;
-    if (json_int(p, "bytes", 1, INT64_MAX, &bytes) < 0 || (uint64_t)bytes != in->bytes || !format || !name ||
-        strcmp(format, name) || json_int(p, "width", seen->width, seen->width, &width) < 0 ||
-        json_int(p, "height", seen->height, seen->height, &height) < 0)
-      return encode_refuse(reason, "the data is not the record's picture");
-    *ret = p;
-    return 0;
-  }
-  return encode_refuse(reason, "the record has no such picture");
+  const json_t *pictures = json_object_get(json_object_get(in->record, "acquired"), "pictures");
+  const json_t *p = json_array_get(pictures, (size_t)in->job->fundus.picture - 1); /* numbers count from 1 */
+  if (!p)
+    return encode_refuse(reason, "the record has no such picture");
+  if ((uint64_t)json_integer_value(json_object_get(p, "bytes")) != in->bytes ||
+      strcmp(json_text(p, "format"), picture_format_name(seen->format)) ||
+      json_integer_value(json_object_get(p, "width")) != seen->width ||
+      json_integer_value(json_object_get(p, "height")) != seen->height)
+    return encode_refuse(reason, "the data is not the record's picture");
+  *ret = p;
+  return 0;
 }
 
 int encode_fundus(const struct encode_input *in, struct dicom_item root, struct encode_output *out,
@@ -252,15 +248,12 @@ int encode_fundus(const struct encode_input *in, struct dicom_item root, struct 
   struct picture seen;
   struct image image = {0};
   const json_t *picture = NULL;
-  int64_t trial;
   picture_read(in->data, in->bytes, &seen);
   int r = find_picture(in, &seen, &picture, reason);
   if (r < 0)
     return r;
   if (!seen.whole)
-    return encode_refuse(reason, "a damaged picture: %s", seen.why ? seen.why : "not whole");
-  if (json_int(picture, "trial", 0, ACQ_TRIALS_MAX, &trial) < 0)
-    return encode_refuse(reason, "a picture is not in its form");
+    return encode_refuse(reason, "a damaged picture: %s", seen.why);
   out->pixels.pieces = out->pieces;
   switch (seen.format) {
   case PICTURE_JPEG:
@@ -279,7 +272,7 @@ int encode_fundus(const struct encode_input *in, struct dicom_item root, struct 
   if (!image.width || !image.height || image.width > UINT16_MAX || image.height > UINT16_MAX)
     return encode_refuse(reason, "a picture without a size that an object may have");
 
-  struct wall when = encode_when(in, trial);
+  struct wall when = encode_when(in, json_integer_value(json_object_get(picture, "trial")));
   char frame_uid[JOB_UID_MAX + 3];
   snprintf(frame_uid, sizeof frame_uid, "%s.1", in->job->series_uid);
   dicom_text(root, SOP_CLASS_UID, OPHTHALMIC_PHOTOGRAPHY_8);

@@ -30,17 +30,20 @@ static bool put_number(struct dicom_item at, struct code name, struct dec value,
 }
 
 static int put_measure(struct dicom_item at, const json_t *m, char reason[static 256]) {
-  const char *code = json_text(m, "code"), *unit = json_text(m, "unit"), *value_text = json_text(m, "value");
-  const struct nomenclature *row = code ? nomenclature_find(code) : NULL;
-  struct dec value;
+  const struct nomenclature *row = nomenclature_find(json_text(m, "code"));
+  struct dec value = {0};
   char mdc[16];
-  if (!row || row->kind != 'M' || !unit || !unit_find(unit) || !value_text || dec_parse(value_text, &value) < 0)
-    return encode_refuse(reason, "a measure is not in its form");
   snprintf(mdc, sizeof mdc, "%u:%u", row->mdc >> 16, row->mdc & 0xFFFF);
   struct code name = *row->loinc ? (struct code){row->loinc, "LN", row->label}
                      : row->mdc  ? (struct code){mdc, "MDC", row->label}
                                  : (struct code){row->code, OURS, row->label};
-  return put_number(at, name, value, unit) ? 0 : encode_refuse(reason, "a value has more digits than DICOM takes");
+  if (dec_parse(json_text(m, "value"), &value) < 0 || !put_number(at, name, value, json_text(m, "unit")))
+    return encode_refuse(reason, "a value has more digits than DICOM takes");
+  return 0;
+}
+
+static bool is_of(const json_t *item, int64_t trial) {
+  return json_integer_value(json_object_get(item, "trial")) == trial;
 }
 
 /* What the record says of one trial, or with 0 of the whole. */
@@ -54,8 +57,7 @@ static int put_trial(const struct encode_input *in, int64_t number, struct dicom
   size_t i;
   json_t *item;
   json_array_foreach(json_object_get(json_object_get(in->record, "acquired"), "measures"), i, item) {
-    const json_t *trial = json_object_get(item, "trial");
-    int r = json_is_integer(trial) && json_integer_value(trial) == number ? put_measure(at, item, reason) : 0;
+    int r = is_of(item, number) ? put_measure(at, item, reason) : 0;
     if (r < 0)
       return r;
   }
@@ -63,10 +65,8 @@ static int put_trial(const struct encode_input *in, int64_t number, struct dicom
     if (texts[k].reader && !in->job->statements)
       continue;
     json_array_foreach(json_object_get(in->record, texts[k].list), i, item) {
-      const char *text = json_text(item, "text");
-      const json_t *trial = json_object_get(item, "trial");
-      if (text && *text && json_is_integer(trial) && json_integer_value(trial) == number)
-        put_text(at, texts[k].name, text);
+      if (is_of(item, number) && *json_text(item, "text"))
+        put_text(at, texts[k].name, json_text(item, "text"));
     }
   }
   return 0;
@@ -78,19 +78,15 @@ static int put_trials(const struct encode_input *in, struct dicom_item root, cha
   } phases[] = {{"baseline", "phase_baseline", "Baseline"},
                 {"pre", "phase_pre", "Before bronchodilator"},
                 {"post", "phase_post", "After bronchodilator"}};
-  int64_t number, last = 0;
   size_t i;
   json_t *t;
   json_array_foreach(json_object_get(json_object_get(in->record, "acquired"), "trials"), i, t) {
     const char *phase = json_text(t, "phase");
-    struct wall ignored;
-    if (json_int(t, "number", last + 1, ACQ_TRIALS_MAX, &number) < 0)
-      return encode_refuse(reason, "a trial is not in its form");
-    last = number;
+    const int64_t number = json_integer_value(json_object_get(t, "number"));
     struct dicom_item trial = put_content(root, "CONTAINS", "CONTAINER", (struct code){"trial", OURS, "Trial"});
     dicom_text(trial, CONTINUITY, "SEPARATE");
     put_number(trial, (struct code){"trial_number", OURS, "Trial number"}, (struct dec){(int32_t)number, 0}, "1");
-    if (json_text(t, "time") && wall_parse(json_text(t, "time"), &ignored) == 0)
+    if (json_text(t, "time"))
       encode_datetime(
           put_content(trial, "HAS OBS CONTEXT", "DATETIME", (struct code){"111526", "DCM", "DateTime Started"}),
           CONTENT_DATETIME, encode_when(in, number));

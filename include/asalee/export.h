@@ -2,29 +2,32 @@
  * that can be mapped. asaleed-export encode makes one DICOM object of one record (of one picture of it, where the
  * record holds pictures).
  *
- *   EXPORT_FD_JOB     the job: canonical JSON, at most EXPORT_JOB_MAX bytes
+ *   EXPORT_FD_JOB     the job: JSON, at most EXPORT_JOB_MAX bytes
  *   EXPORT_FD_RECORD  the record's JSON (record.h)
- *   EXPORT_FD_DATA    its samples, or the picture as the camera gave it; /dev/null where there is neither
- *   EXPORT_FD_OUT     empty; takes the object (DICOM PS3.10 file)
+ *   EXPORT_FD_DATA    its samples, or the picture as the camera gave it (the artefact of the picture's hash: only its
+ *                     length, format and size are compared with the record); /dev/null where there is neither
+ *   EXPORT_FD_OUT     an empty file, open for reading and writing; takes the object (DICOM PS3.10 file)
  *
  * The same job, record and data give the same bytes, whatever the time and the place. The process sees none of them
  * before it has shut its sandbox, writes one English line to standard error when it fails (no patient, no device
- * bytes), and exits with one of enum export_exit.
+ * bytes), and exits with one of enum export_exit. On any failure EXPORT_FD_OUT is empty;
+ * an object in it is written, not synced.
  *
- * The job: {"accepted":"<RFC 3339>",                  when the nurse accepted the study
- *           "act":"ecg|spirometry|fundus|measurement",
- *           "fundus":{"dilation":{"agents":["tropicamide"...],"degree_mm":"6.5"|null,"dilated":bool},
- *                     "field":"macula|disc|other","laterality":"L|R","picture":N}|null,
- *           "height_cm":"168.5"|null,                 of the patient, measured for this study
- *           "instance":{"number":N,"uid":".."},
- *           "order":"O-5",                            becomes the Accession Number
- *           "parts":{"device":bool,"statements":bool} what whoever gets the object may see (masking); what is withheld
- * is not in it "patient":{"birth_date":"YYYY-MM-DD","family":"..","given":"..","id":"..","sex":"F|M|U"},
- *           "schema":"asaleed-export-1",
- *           "series":{"number":N,"uid":".."},
- *           "station":"..",                           the site's name of the instrument
- *           "study":{"id":"S-12","ordered":"<RFC 3339>","uid":".."}}
- * agents: EXPORT_AGENTS.
+ * The job, no member more or less:
+ *   {"accepted":"<RFC 3339>",                   when the nurse accepted the study
+ *    "act":"ecg|spirometry|fundus|measurement", the record's modality
+ *    "fundus":{"dilation":{"agents":["tropicamide"...],"degree_mm":"6.5"|null,"dilated":bool},
+ *              "field":"macula|disc|other","laterality":"L|R","picture":N}|null,
+ *    "height_cm":"168.5"|null,                  of the patient, measured for this study
+ *    "instance":{"number":N,"uid":".."},        UIDs: at most 62 characters
+ *    "order":"O-5",                             becomes the Accession Number; at most 16 bytes, as "study" "id"
+ *    "parts":{"device":bool,"statements":bool}, what whoever gets the object may see; what is withheld is not in it
+ *    "patient":{"birth_date":"YYYY-MM-DD","family":"..","given":"..","id":"..","sex":"F|M|U"}, id: at most 64 bytes
+ *    "schema":"asaleed-export-1",
+ *    "series":{"number":N,"uid":".."},
+ *    "station":"..",                            the site's name of the instrument
+ *    "study":{"id":"S-12","ordered":"<RFC 3339>","uid":".."}}
+ * agents: EXPORT_AGENTS; none, and no degree, unless dilated.
  */
 #ifndef ASALEE_EXPORT_H
 #define ASALEE_EXPORT_H
