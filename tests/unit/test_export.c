@@ -800,6 +800,93 @@ static void every_golden_record(void **state) {
   assert_true(made > 30);
 }
 
+/* The file of that name; at = NULL when it is not there. */
+static struct bytes file_at(const char *path) {
+  int fd = open(path, O_RDONLY);
+  if (fd < 0)
+    return (struct bytes){NULL, 0};
+  struct bytes b = slurp(fd);
+  close(fd);
+  return b;
+}
+
+/* Each picture of the camera's golden records, and what stands in the object of its file. */
+static void every_golden_picture(void **state) {
+  (void)state;
+  static const char *const names[] = {"normal", "eos", "repeated", "left-open"};
+  size_t made = 0, i;
+  for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+    char path[256];
+    json_t *p;
+    snprintf(path, sizeof path, "tests/captures/ptp_camera/%s.json", names[k]);
+    json_t *record = golden(path);
+    assert_non_null(record);
+    char *text = json_canonical(record, NULL);
+    json_array_foreach(json_object_get(acquired_of(record), "pictures"), i, p) {
+      snprintf(path, sizeof path, "tests/captures/ptp_camera/blobs/%s", json_text(p, "sha256"));
+      struct bytes file = file_at(path);
+      assert_non_null(file.at);
+      json_t *j = job_json("fundus");
+      json_object_set(json_object_get(j, "fundus"), "picture", json_object_get(p, "number"));
+      char *job_text = canonical(j);
+      struct result r = run(job_text, text, file.at, file.n);
+      good(&r);
+      struct bytes got = fragment(&r), pixels = decoded(file.at, file.n), again = decoded(got.at, got.n);
+      assert_int_equal(pixels.n, again.n);
+      assert_memory_equal(pixels.at, again.at, pixels.n);
+      if (!strcmp(json_text(p, "format"), "jpeg")) {
+        struct bytes want = less_beside(file);
+        assert_in_range(got.n, want.n, want.n + 1);
+        assert_memory_equal(got.at, want.at, want.n);
+        free(want.at);
+      }
+      made++;
+      free(job_text), free(file.at), free(pixels.at), free(again.at), free(r.object.at);
+    }
+    free(text);
+    json_decref(record);
+  }
+  print_message("# %zu golden pictures became objects\n", made);
+  assert_true(made > 4);
+}
+
+/* Pictures of real cameras. */
+static void real_pictures(void **state) {
+  (void)state;
+  static const char *const names[] = {"fundus/fundus_normal_right_eye_600px_CC0.jpg",
+                                      "umockdev_powershot/IMG_0001.jpg"};
+  const char *samples = getenv("ASALEED_SAMPLES");
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", samples ? samples : "", names[i]);
+    struct bytes file = file_at(path);
+    if (!file.at) {
+      print_message("# skipped: %s\n", names[i]);
+      skip();
+    }
+    struct jpeg_decompress_struct d;
+    struct jpeg_error_mgr e;
+    d.err = jpeg_std_error(&e);
+    jpeg_create_decompress(&d);
+    jpeg_mem_src(&d, file.at, file.n);
+    jpeg_read_header(&d, TRUE);
+    unsigned width = d.image_width, height = d.image_height;
+    bool progressive = d.progressive_mode;
+    jpeg_destroy_decompress(&d);
+    struct result r = run_fundus(file, progressive ? "jpeg-progressive" : "jpeg", width, height);
+    good(&r);
+    struct bytes got = fragment(&r), want = less_beside(file), pixels = decoded(file.at, file.n),
+                 again = decoded(got.at, got.n);
+    if (!progressive) {
+      assert_in_range(got.n, want.n, want.n + 1);
+      assert_memory_equal(got.at, want.at, want.n);
+    }
+    assert_int_equal(pixels.n, again.n);
+    assert_memory_equal(pixels.at, again.at, pixels.n);
+    free(file.at), free(want.at), free(pixels.at), free(again.at), free(r.object.at);
+  }
+}
+
 static void measured_values(void **state) {
   (void)state;
   json_t *record = golden("tests/captures/contec_sp80b/two-blows.json");
@@ -1346,6 +1433,8 @@ int main(void) {
                                      cmocka_unit_test(picture_that_is_not_the_records),
                                      cmocka_unit_test(dilation),
                                      cmocka_unit_test(every_golden_record),
+                                     cmocka_unit_test(every_golden_picture),
+                                     cmocka_unit_test(real_pictures),
                                      cmocka_unit_test(measured_values),
                                      cmocka_unit_test(parts),
                                      cmocka_unit_test(long_statements_are_whole),
