@@ -180,6 +180,8 @@ static int usb_read(struct transport *t, void *bytes, size_t max, size_t want, u
       u->pending = status; /* an interrupt is still there for the next call, and so is the deadline */
     else if (status < 0 || r < 0)
       return status < 0 ? status : r;
+    else if (monotonic_us() >= deadline_us) /* a device that sends nothing but empty packets */
+      return -ETIMEDOUT;
   }
   size_t n = u->n - u->at < max ? u->n - u->at : max;
   memcpy(bytes, u->received + u->at, n);
@@ -253,7 +255,8 @@ static int usb_pour(struct transport *t, uint64_t n, transport_take take, void *
     const size_t taken = moved < n ? moved : (size_t)n;
     const uint8_t *bytes = u->poured[slot];
     n -= taken;
-    r = status ? status : waited == -ETIMEDOUT && moved ? 0 : waited;
+    const bool is_slow = waited == -ETIMEDOUT && moved && monotonic_us() < deadline_us; /* not silent */
+    r = status ? status : is_slow ? 0 : waited;
     /* A short packet ends the device's transfer; an empty one at the beginning ended the one before. */
     if (r == 0 && waited == 0 && n && moved < asked && (moved || !first))
       r = transport_fail(t, -EPROTO, "usb: the device ended its transfer early");
@@ -294,6 +297,8 @@ static int usb_interrupt_packet(struct transport *t, void *bytes, size_t max, ui
       memcpy(bytes, u->poured[0], n);
     if (n || status < 0)
       return n ? (int)n : status;
+    if (monotonic_us() >= deadline_us)
+      return -ETIMEDOUT;
   }
 }
 

@@ -40,7 +40,7 @@ struct fixture {
   struct transport *transport;
   struct capture_writer writer;
   struct acq_io io;
-  int daemon, worker, capture;
+  int daemon, worker, capture, blobs;
 };
 
 static int set_up(void **state) {
@@ -58,9 +58,11 @@ static int set_up(void **state) {
   f.daemon = pair[0];
   f.worker = pair[1];
   f.capture = memfd_create("capture", 0);
+  f.blobs = memfd_create("blobs", 0);
   capture_writer_init(&f.writer, f.capture, 1 << 24);
+  f.writer.blobs = f.blobs;
   capture_write_header(&f.writer, &header);
-  io_init(&f.io, f.transport, &f.writer, f.worker, 1 << 20);
+  io_init(&f.io, f.transport, &f.writer, f.worker, 1 << 24);
   *state = &f;
   return 0;
 }
@@ -72,6 +74,7 @@ static int tear_down(void **state) {
   close(f->daemon);
   close(f->worker);
   close(f->capture);
+  close(f->blobs);
   return 0;
 }
 
@@ -313,6 +316,216 @@ static void test_unplug(void **state) {
   assert_int_equal(transport_write(f->transport, "x", 1, monotonic_us() + 100000), -ENODEV);
 }
 
+/* ---- blobs and interrupts ---- */
+
+#define POUR 524288 /* bytes of one transfer of a blob */
+#define MOST (2 * POUR + 1000)
+
+static uint8_t sent[MOST];
+
+static void make_sent(void) {
+  for (size_t i = 0; i < sizeof sent; i++)
+    sent[i] = (uint8_t)(i * 7 + i / 251);
+}
+
+/* The blobs' file is what was sent, from there on. */
+static void expect_blobs(struct fixture *f, size_t from, size_t n) {
+  static uint8_t got[MOST];
+  assert_int_equal(lseek(f->blobs, 0, SEEK_END), n);
+  assert_int_equal(pread(f->blobs, got, n, 0), n);
+  assert_memory_equal(got, sent + from, n);
+  assert_int_equal(usb_echo_bed_state(f->bed).in_flight, 0);
+}
+
+/* Around every border of packets and transfers; the bytes before and after it are read. */
+static void test_blob(void **state) {
+  struct fixture *f = *state;
+  static const size_t sizes[] = {1,    52,       53,        116,       117,      POUR - 1,
+                                 POUR, POUR + 1, POUR + 51, POUR + 52, 2 * POUR, 2 * POUR + 1};
+  uint8_t head[12], tail[3];
+  make_sent();
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    size_t n = sizes[i];
+    assert_int_equal(ftruncate(f->blobs, 0), 0);
+    assert_int_equal(lseek(f->blobs, 0, SEEK_SET), 0);
+    f->io.received = 0;
+    usb_echo_bed_send(f->bed, sent, n + sizeof head + sizeof tail);
+    assert_int_equal(acq_read(&f->io, head, sizeof head, 1000), 0);
+    assert_int_equal(acq_blob(&f->io, n, 0, 1000), 0);
+    assert_int_equal(acq_read(&f->io, tail, sizeof tail, 1000), 0);
+    assert_memory_equal(tail, sent + sizeof head + n, sizeof tail);
+    expect_blobs(f, sizeof head, n);
+    assert_int_equal(acq_blob_end(&f->io), 0);
+    assert_int_equal(f->io.received, n + sizeof head + sizeof tail);
+  }
+}
+
+/* The device ends its transfer early: by a short packet, or by an empty one after full ones. */
+static void test_blob_ends_early(void **state) {
+  struct fixture *f = *state;
+  make_sent();
+  usb_echo_bed_send(f->bed, sent, 1000);
+  assert_int_equal(acq_blob(&f->io, 2000, 0, 1000), -EPROTO);
+  expect_blobs(f, 0, 1000);
+  usb_echo_bed_send(f->bed, sent + 1000, 128);
+  usb_echo_bed_send_empty(f->bed);
+  assert_int_equal(acq_blob(&f->io, 1000, 0, 1000), -EPROTO);
+  expect_blobs(f, 0, 1128);
+  usb_echo_bed_send_empty(f->bed); /* that of the transfer before: nothing has ended */
+  usb_echo_bed_send(f->bed, sent + 1128, 872);
+  assert_int_equal(acq_blob(&f->io, 872, 0, 1000), 0);
+  expect_blobs(f, 0, 2000);
+  assert_int_equal(acq_blob_end(&f->io), 0);
+  /* A transfer of whole buffers that the device ends there. */
+  assert_int_equal(ftruncate(f->blobs, 0), 0);
+  assert_int_equal(lseek(f->blobs, 0, SEEK_SET), 0);
+  usb_echo_bed_send(f->bed, sent, POUR);
+  usb_echo_bed_send_empty(f->bed);
+  assert_int_equal(acq_blob(&f->io, POUR + 100, 0, 1000), -EPROTO);
+  expect_blobs(f, 0, POUR);
+}
+
+static void act_finish(struct fixture *f) {
+  wire_send(f->daemon, &(struct wire_message){.type = WIRE_FINISH});
+}
+
+static void act_send_rest(struct fixture *f) {
+  act_finish(f);
+  usleep(20000);
+  usb_echo_bed_send(f->bed, sent + 640, 100);
+}
+
+/* What stops it, in the middle: what came is there. A word of the nurse's is no such thing. */
+static void test_blob_stopped(void **state) {
+  struct fixture *f = *state;
+  struct later l;
+  make_sent();
+  usb_echo_bed_send(f->bed, sent, 640);
+  later(&l, f, act_send_rest);
+  assert_int_equal(acq_blob(&f->io, 740, 0, 2000), 0);
+  joined(&l);
+  expect_blobs(f, 0, 740);
+  assert_true(acq_finishing(&f->io));
+
+  usb_echo_bed_send(f->bed, sent + 740, 64);
+  uint64_t before = monotonic_us();
+  assert_int_equal(acq_blob(&f->io, 100, 0, 50), -ETIMEDOUT);
+  assert_in_range(monotonic_us() - before, 50000, (2 * 50 + LATE_MS) * 1000); /* from the last byte on */
+  expect_blobs(f, 0, 804);
+
+  usb_echo_bed_send(f->bed, sent + 804, 64);
+  later(&l, f, act_stall);
+  assert_int_equal(acq_blob(&f->io, 100, 0, 2000), -EPIPE);
+  joined(&l);
+  expect_blobs(f, 0, 868);
+
+  usb_echo_bed_damage(f->bed);
+  assert_int_equal(acq_blob(&f->io, 100, 0, 1000), -EPROTO);
+  expect_blobs(f, 0, 868);
+
+  usb_echo_bed_send(f->bed, sent + 868, 128);
+  later(&l, f, act_cancel);
+  assert_int_equal(acq_blob(&f->io, 1000, 0, 5000), -ECANCELED);
+  assert_in_range(joined(&l), 0, 50);
+  expect_blobs(f, 0, 996);
+}
+
+/* A deadline of the conversation is one, however willing the device is. */
+static void test_blob_deadline(void **state) {
+  struct fixture *f = *state;
+  make_sent();
+  assert_int_equal(io_begin(&f->io, NULL, 60), 0);
+  usb_echo_bed_send(f->bed, sent, 6400);
+  uint64_t before = monotonic_us();
+  assert_int_equal(acq_blob(&f->io, 100000, 0, 10000), -ETIMEDOUT);
+  assert_in_range(monotonic_us() - before, 60000, (60 + LATE_MS) * 1000);
+  expect_blobs(f, 0, 6400);
+}
+
+/* Unplugged at every packet and in between. */
+static void test_blob_unplugged(void **state) {
+  make_sent();
+  for (size_t n = 0; n <= 1024; n += 32) {
+    struct fixture *f = *state;
+    usb_echo_bed_unplug_after(f->bed, n);
+    usb_echo_bed_send(f->bed, sent, 1024 + 64);
+    assert_int_equal(acq_blob(&f->io, 1025, 0, 2000), -ENODEV);
+    assert_true(f->io.unplugged);
+    expect_blobs(f, 0, f->io.received);
+    assert_true(f->io.received <= n);
+    assert_int_equal(acq_blob(&f->io, 1, 0, 100), -ENODEV);
+    assert_int_equal(tear_down(state), 0);
+    assert_int_equal(set_up(state), 0);
+  }
+}
+
+/* Nobody takes the bytes: the transfer that is under way is called back. */
+static void test_blob_not_written(void **state) {
+  struct fixture *f = *state;
+  int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+  make_sent();
+  f->writer.blobs = full;
+  usb_echo_bed_send(f->bed, sent, POUR);
+  assert_int_equal(acq_blob(&f->io, 2 * POUR, 0, 5000), -ENOSPC);
+  assert_int_equal(usb_echo_bed_state(f->bed).in_flight, 0);
+  close(full);
+}
+
+static void act_interrupt(struct fixture *f) {
+  usb_echo_bed_interrupt(f->bed, "late", 4);
+}
+
+static void test_interrupt_packets(void **state) {
+  struct fixture *f = *state;
+  struct later l;
+  char b[16];
+  usb_echo_bed_interrupt(f->bed, "one", 3);
+  usb_echo_bed_interrupt(f->bed, NULL, 0);
+  usb_echo_bed_interrupt(f->bed, "fullsize", 8);
+  assert_int_equal(acq_usb_interrupt(&f->io, b, sizeof b, 500), 3);
+  assert_memory_equal(b, "one", 3);
+  assert_int_equal(acq_usb_interrupt(&f->io, b, sizeof b, 500), 8); /* an empty one says nothing */
+  assert_memory_equal(b, "fullsize", 8);
+  later(&l, f, act_interrupt);
+  assert_int_equal(acq_usb_interrupt(&f->io, b, sizeof b, 2000), 4);
+  assert_in_range(joined(&l), 0, LATE_MS);
+  uint64_t before = monotonic_us();
+  assert_int_equal(acq_usb_interrupt(&f->io, b, sizeof b, 50), -ETIMEDOUT);
+  assert_in_range(monotonic_us() - before, 50000, (50 + LATE_MS) * 1000);
+  usb_echo_bed_interrupt(f->bed, "long", 4);
+  assert_int_equal(acq_usb_interrupt(&f->io, b, 3, 500), -EPROTO);
+  /* The other endpoint has its own bytes. */
+  usb_echo_bed_send(f->bed, "bulk", 4);
+  usb_echo_bed_interrupt(f->bed, "int", 3);
+  assert_int_equal(acq_usb_interrupt(&f->io, b, sizeof b, 500), 3);
+  assert_int_equal(acq_read(&f->io, b, 4, 500), 0);
+  assert_memory_equal(b, "bulk", 4);
+  later(&l, f, act_cancel);
+  assert_int_equal(acq_usb_interrupt(&f->io, b, sizeof b, 5000), -ECANCELED);
+  assert_in_range(joined(&l), 0, 50);
+  assert_int_equal(usb_echo_bed_state(f->bed).in_flight, 0);
+  io_release(&f->io);
+  later(&l, f, act_unplug);
+  assert_int_equal(acq_usb_interrupt(&f->io, b, sizeof b, 5000), -ENODEV);
+  assert_in_range(joined(&l), 0, 50);
+}
+
+/* A device that has only empty packets to give: they are no answer. */
+static void test_empty_packets(void **state) {
+  struct fixture *f = *state;
+  char b[8];
+  for (int kind = 0; kind < 2; kind++) {
+    for (int i = 0; i < 2000; i++) {
+      usb_echo_bed_send_empty(f->bed);
+      usb_echo_bed_interrupt(f->bed, NULL, 0);
+    }
+    uint64_t before = monotonic_us();
+    int r = kind ? acq_usb_interrupt(&f->io, b, sizeof b, 10) : acq_read_some(&f->io, b, sizeof b, 10);
+    assert_int_equal(r, -ETIMEDOUT);
+    assert_in_range(monotonic_us() - before, 10000, (10 + LATE_MS) * 1000);
+  }
+}
+
 /* The inner half of a test, in this program started again: a fork alone would carry the locks of umockdev's threads. */
 #define READY_FD 10
 
@@ -394,9 +607,26 @@ int main(int argc, char **argv) {
     return 77;
   }
   const struct CMUnitTest tests[] = {
-      BED_TEST(test_open),     BED_TEST(test_echo),    BED_TEST(test_small_reads), BED_TEST(test_full_last_packet),
-      BED_TEST(test_deadline), BED_TEST(test_control), BED_TEST(test_stall),       BED_TEST(test_bytes_before_trouble),
-      BED_TEST(test_damage),   BED_TEST(test_cancel),  BED_TEST(test_unplug),      BED_TEST(test_inside_the_sandbox),
+      BED_TEST(test_open),
+      BED_TEST(test_echo),
+      BED_TEST(test_small_reads),
+      BED_TEST(test_full_last_packet),
+      BED_TEST(test_deadline),
+      BED_TEST(test_control),
+      BED_TEST(test_stall),
+      BED_TEST(test_bytes_before_trouble),
+      BED_TEST(test_damage),
+      BED_TEST(test_cancel),
+      BED_TEST(test_unplug),
+      BED_TEST(test_inside_the_sandbox),
+      BED_TEST(test_blob),
+      BED_TEST(test_blob_ends_early),
+      BED_TEST(test_blob_stopped),
+      BED_TEST(test_blob_deadline),
+      BED_TEST(test_blob_unplugged),
+      BED_TEST(test_blob_not_written),
+      BED_TEST(test_interrupt_packets),
+      BED_TEST(test_empty_packets),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
