@@ -46,6 +46,7 @@ enum ptp_response {
   PTP_STORE_NOT_AVAILABLE = 0x2013,
   PTP_DEVICE_BUSY = 0x2019,
   PTP_ALREADY_OPEN = 0x201e,
+  PTP_TRANSACTION_CANCELLED = 0x201f,
 };
 const char *ptp_response_name(uint16_t code); /* English; "a response of its own" for a code that the text has not */
 
