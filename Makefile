@@ -224,7 +224,7 @@ ifdef SAN
   export ASAN_OPTIONS := detect_leaks=1:verify_asan_link_order=0:abort_on_error=0
   export UBSAN_OPTIONS := print_stacktrace=1
 endif
-UNIT_WRAPPED := $(filter $(addprefix %/test_,serial_bed usb_bed phdc_usb ptp_usb worker_serial usb_seam),$(UNIT))
+UNIT_WRAPPED := $(filter $(addprefix %/test_,serial_bed usb_bed phdc_usb ptp_usb ptp_powershot worker_serial usb_seam),$(UNIT))
 UNIT_PLAIN := $(filter-out $(UNIT_WRAPPED),$(UNIT))
 FUZZ_MUTATIONS ?= 40
 
