@@ -45,6 +45,19 @@ int acq_fail(struct acq_io *io, int err, const char *format, ...) {
   return err;
 }
 
+/* A reason that holds until then. */
+static int io_pass(struct acq_io *io, int err, const char *why) {
+  io->passing |= !io->reason[0];
+  return acq_fail(io, err, "%s", why);
+}
+
+/* Bytes move: a fault that the driver survived is not what it fails of later. */
+static void io_went_on(struct acq_io *io) {
+  if (io->passing)
+    io->reason[0] = 0;
+  io->passing = false;
+}
+
 /* ---- what stops a conversation ---- */
 
 /* One message, if there is one: 1 when it is the expected one, 0 when there was none, -ECANCELED. */
@@ -94,7 +107,7 @@ static int io_fault(struct acq_io *io, int err) {
     io->unplugged = true;
   if (err == -ECANCELED)
     io->cancelled = true;
-  return io->transport->why[0] ? acq_fail(io, err, "%s", io->transport->why) : err;
+  return io->transport->why[0] ? io_pass(io, err, io->transport->why) : err;
 }
 
 static int io_check(struct acq_io *io) {
@@ -108,6 +121,7 @@ static int io_check(struct acq_io *io) {
 }
 
 static int io_record(struct acq_io *io, enum acq_event_kind kind, const void *bytes, size_t n) {
+  io_went_on(io);
   int r = io->capture && n ? capture_write_event(io->capture, kind, io_ms(io), bytes, n) : 0;
   return r < 0 && !io->releasing ? acq_fail(io, r, "the capture cannot be written") : 0;
 }
@@ -119,6 +133,7 @@ static uint64_t io_deadline(struct acq_io *io, unsigned ms) {
 
 int io_begin(struct acq_io *io, const char *phase, uint64_t ms) {
   io->reason[0] = 0;
+  io->passing = false;
   int r = phase ? transport_phase(io->transport, phase) : 0;
   if (r < 0)
     return io_fault(io, r);
@@ -245,7 +260,7 @@ int acq_usb_interrupt(struct acq_io *io, void *bytes, size_t max, unsigned ms) {
   uint64_t deadline = io_deadline(io, ms);
   int r;
   if (!io->transport->ops->interrupt_packet)
-    return acq_fail(io, -EOPNOTSUPP, "no interrupt endpoint here");
+    return io_pass(io, -EOPNOTSUPP, "no interrupt endpoint here");
   if (!max)
     return acq_fail(io, -EINVAL, "a read of no bytes");
   if (max > io_room(io)) /* a packet cannot be taken in part */
@@ -290,6 +305,7 @@ struct pouring {
 static int io_take_part(void *arg, const void *bytes, size_t n) {
   struct pouring *p = arg;
   struct acq_io *io = p->io;
+  io_went_on(io);
   int r = io->capture ? capture_add_to_blob(io->capture, bytes, n) : 0;
   if (r < 0)
     return acq_fail(io, r, "the blob cannot be written");

@@ -30,6 +30,7 @@ struct acq_io {
   uint8_t buffer[IO_BUFFER]; /* [at, n) was received and not read */
   bool overlaid;             /* since then a control transfer was answered: the last line is no longer that of these */
   char reason[IO_REASON_MAX];
+  bool passing; /* the reason is a fault of the transport, which is over once bytes move again */
   struct wire_progress progress;
   struct wire_contacts contacts;
   bool progress_due, contacts_due, contacts_said, preview_refused;
