@@ -15,26 +15,6 @@ static int no(char reason[static 256], const char *why) {
   return -EPROTO;
 }
 
-/* The object has exactly these members ("a b c"). */
-static bool has_only(const json_t *object, const char *keys) {
-  if (!json_is_object(object))
-    return false;
-  size_t n = 0;
-  for (const char *p = keys; *p;) {
-    char key[32];
-    size_t width = strcspn(p, " ");
-    if (width >= sizeof key)
-      return false;
-    memcpy(key, p, width);
-    key[width] = 0;
-    if (!json_object_get(object, key))
-      return false;
-    n++;
-    p += width + (p[width] == ' ');
-  }
-  return json_object_size(object) == n;
-}
-
 static bool same_text(const json_t *object, const char *key, const char *text) {
   const char *value = json_text(object, key);
   return value && !strcmp(value, text);
@@ -108,7 +88,8 @@ static int read_trials(const json_t *trials, char reason[static 256]) {
   json_array_foreach(trials, i, t) {
     const json_t *phase = json_object_get(t, "phase"), *clock = json_object_get(t, "device_time"),
                  *time = json_object_get(t, "time");
-    if (!has_only(t, "device_time number phase time") || json_int(t, "number", last + 1, ACQ_TRIALS_MAX, &number) < 0 ||
+    if (!json_has_only(t, "device_time number phase time") ||
+        json_int(t, "number", last + 1, ACQ_TRIALS_MAX, &number) < 0 ||
         !(json_is_null(phase) || (json_is_string(phase) && acq_phase_find(json_string_value(phase)))) ||
         !(json_is_null(clock) || (json_is_string(clock) && is_clock(json_string_value(clock)))) ||
         !(json_is_null(time) || (json_is_string(time) && json_is_string(clock) && is_time(json_string_value(time)))))
@@ -123,10 +104,10 @@ static int read_measure(const json_t *m, const json_t *trials, char reason[stati
   const struct nomenclature *row = code ? nomenclature_find(code) : NULL;
   const struct unit *unit = unit_text ? unit_find(unit_text) : NULL, *as = unit;
   struct dec value, again;
-  if (!has_only(m, "code flags label loinc mdc trial unit value") || !row || row->kind != 'M' || !same_row(m, row) ||
-      !has_trial(m, trials) || !same_text(m, "loinc", row->loinc) || !unit || !unit_fits(unit, unit_find(row->unit)) ||
-      !is_dec(m, "value", &value) || (again = value, measure_normalise(row, &again, &as), as != unit) ||
-      !measure_is_possible(row, value, unit))
+  if (!json_has_only(m, "code flags label loinc mdc trial unit value") || !row || row->kind != 'M' ||
+      !same_row(m, row) || !has_trial(m, trials) || !same_text(m, "loinc", row->loinc) || !unit ||
+      !unit_fits(unit, unit_find(row->unit)) || !is_dec(m, "value", &value) ||
+      (again = value, measure_normalise(row, &again, &as), as != unit) || !measure_is_possible(row, value, unit))
     return no(reason, "a measure is not in the form of a measure");
   const char *flag = measure_flag(row, value, unit);
   const json_t *flags = json_object_get(m, "flags");
@@ -154,10 +135,10 @@ static int read_channel(const json_t *c, const json_t *acquired, const int16_t *
   struct dec rate, scale;
   const char *code = json_text(c, "code");
   const struct nomenclature *row = code ? nomenclature_find(code) : NULL;
-  if (!has_only(c, "code derived first gaps label mdc rate samples scale trial unit") || !row || row->kind != 'C' ||
-      !same_row(c, row) || !same_text(c, "unit", row->unit) || !has_trial(c, json_object_get(acquired, "trials")) ||
-      !json_is_boolean(json_object_get(c, "derived")) || !is_dec(c, "rate", &rate) || !is_dec(c, "scale", &scale) ||
-      rate.mantissa < 0 || scale.mantissa <= 0 ||
+  if (!json_has_only(c, "code derived first gaps label mdc rate samples scale trial unit") || !row ||
+      row->kind != 'C' || !same_row(c, row) || !same_text(c, "unit", row->unit) ||
+      !has_trial(c, json_object_get(acquired, "trials")) || !json_is_boolean(json_object_get(c, "derived")) ||
+      !is_dec(c, "rate", &rate) || !is_dec(c, "scale", &scale) || rate.mantissa < 0 || scale.mantissa <= 0 ||
       (rate.mantissa == 0 && !has_instants(c, json_object_get(acquired, "channels"))) ||
       json_int(c, "first", *next, *next, &first) < 0 ||
       json_int(c, "samples", 0, RECORD_DATA_MAX / sizeof(int16_t), &samples) < 0)
@@ -219,18 +200,18 @@ static int read_picture(const json_t *p, const json_t *trials, int64_t number, c
   bool known = false;
   for (enum picture_format f = PICTURE_UNKNOWN; picture_format_name(f); f++)
     known |= same_text(p, "format", picture_format_name(f));
-  if (!has_only(p, "bits bytes components format height number preview quality sha256 trial width") || !known ||
+  if (!json_has_only(p, "bits bytes components format height number preview quality sha256 trial width") || !known ||
       !has_trial(p, trials) || !is_sha256(p) || !is_count(p, "number", number, number) || !is_count(p, "bits", 0, 64) ||
       !is_count(p, "components", 0, 255) || !is_count(p, "bytes", 1, ACQ_BLOB_MAX) ||
       !is_count(p, "width", 0, PICTURE_EDGE_MAX) || !is_count(p, "height", 0, PICTURE_EDGE_MAX))
     return no(reason, "a picture is not in the form of a picture");
   if (!json_is_null(preview) &&
-      (!has_only(preview, "bytes height sha256 width") || !is_sha256(preview) ||
+      (!json_has_only(preview, "bytes height sha256 width") || !is_sha256(preview) ||
        !is_count(preview, "bytes", 1, RECORD_PREVIEW_MAX) || !is_count(preview, "width", 1, PICTURE_EDGE_MAX) ||
        !is_count(preview, "height", 1, PICTURE_EDGE_MAX)))
     return no(reason, "a picture's preview is not in its form");
   if (!json_is_null(quality) &&
-      (!has_only(quality, "bright brightness dark focus") || !is_share(quality, "bright") ||
+      (!json_has_only(quality, "bright brightness dark focus") || !is_share(quality, "bright") ||
        !is_share(quality, "brightness") || !is_share(quality, "dark") || !is_share(quality, "focus")))
     return no(reason, "a picture's figures are not in their form");
   return 0;
@@ -256,7 +237,7 @@ static int read_sources(const json_t *sources, size_t n_pictures, char reason[st
     return no(reason, "the sources are not those of the pictures");
   json_array_foreach(sources, i, s) {
     const json_t *taken = json_object_get(s, "taken");
-    if (!has_only(s, "make model name picture taken") || !short_text(s, "make", ACQ_TEXT_MAX) ||
+    if (!json_has_only(s, "make model name picture taken") || !short_text(s, "make", ACQ_TEXT_MAX) ||
         !short_text(s, "model", ACQ_TEXT_MAX) || !short_text(s, "name", SOURCE_BYTES_MAX) ||
         !is_count(s, "picture", (int64_t)i + 1, (int64_t)i + 1) ||
         !(json_is_null(taken) || (json_is_string(taken) && is_clock(json_string_value(taken)))))
@@ -293,9 +274,9 @@ static int read_acquired(const json_t *acquired, const void *data, size_t data_b
   int64_t values, total = 0, gap;
   size_t i;
   json_t *item;
-  if (!has_only(acquired, "channels data measures pictures trials") || !json_is_array(channels) ||
+  if (!json_has_only(acquired, "channels data measures pictures trials") || !json_is_array(channels) ||
       !json_is_array(measures) || json_array_size(channels) > RECORD_CHANNELS_MAX ||
-      json_array_size(measures) > MEASURES_MAX || !has_only(about, "encoding gap sha256 values") ||
+      json_array_size(measures) > MEASURES_MAX || !json_has_only(about, "encoding gap sha256 values") ||
       !same_text(about, "encoding", "int16-le") || json_int(about, "gap", ACQ_GAP, ACQ_GAP, &gap) < 0 ||
       json_int(about, "values", 0, RECORD_DATA_MAX / sizeof(int16_t), &values) < 0)
     return no(reason, "the acquired part is not in the form of a record");
@@ -341,7 +322,7 @@ static int read_quality(const json_t *quality, const json_t *trials, char reason
   json_array_foreach(quality, i, item) {
     const char *code = json_text(item, "code");
     const struct quality *q = code ? quality_find(code) : NULL;
-    if (!q || !has_only(item, "code count severity subject text trial") || !has_trial(item, trials) ||
+    if (!q || !json_has_only(item, "code count severity subject text trial") || !has_trial(item, trials) ||
         !short_text(item, "subject", ACQ_TEXT_MAX) || !quality_subject_ok(json_text(item, "subject")) ||
         json_int(item, "count", 0, INT32_MAX, &count) < 0 || !same_text(item, "severity", q->severity))
       return no(reason, "a quality item is not in its form");
@@ -358,8 +339,8 @@ static int read_statements(const json_t *statements, const json_t *trials, char 
   if (!json_is_array(statements) || json_array_size(statements) > STATEMENTS_MAX)
     return no(reason, "statements are not a list");
   json_array_foreach(statements, i, item) {
-    if (!has_only(item, "code text trial") || !has_trial(item, trials) || !short_text(item, "code", ACQ_TEXT_MAX) ||
-        !json_is_string(json_object_get(item, "text")) ||
+    if (!json_has_only(item, "code text trial") || !has_trial(item, trials) ||
+        !short_text(item, "code", ACQ_TEXT_MAX) || !json_is_string(json_object_get(item, "text")) ||
         json_string_length(json_object_get(item, "text")) > STATEMENT_BYTES_MAX)
       return no(reason, "a statement is not in its form");
   }
@@ -388,16 +369,16 @@ static const char *end_at(int i) {
 static int read_form(const json_t *r, char reason[static 256]) {
   const json_t *device = json_object_get(r, "device"), *driver = json_object_get(r, "driver"),
                *started = json_object_get(r, "started"), *complete = json_object_get(r, "complete");
-  if (!has_only(r, "acquired complete derived device driver end integrity modality quality schema sources started"
-                   " statements stray") ||
+  if (!json_has_only(r, "acquired complete derived device driver end integrity modality quality schema sources started"
+                        " statements stray") ||
       !same_text(r, "schema", RECORD_SCHEMA) || !json_is_boolean(json_object_get(r, "stray")) ||
       !json_is_array(json_object_get(r, "derived")) || json_array_size(json_object_get(r, "derived")) ||
       !is_one_of(r, "modality", modality_at, ACQ_MEASUREMENT) || !is_one_of(r, "integrity", integrity_at, ACQ_CRC32) ||
       !is_one_of(r, "end", end_at, CAPTURE_CRASH + 1) || !json_is_boolean(complete) ||
-      !has_only(device, "firmware make model sensor serial") || !short_text(device, "sensor", ACQ_TEXT_MAX) ||
+      !json_has_only(device, "firmware make model sensor serial") || !short_text(device, "sensor", ACQ_TEXT_MAX) ||
       !short_text(device, "firmware", ACQ_TEXT_MAX) || !short_text(device, "make", ACQ_TEXT_MAX) ||
       !short_text(device, "model", ACQ_TEXT_MAX) || !short_text(device, "serial", ACQ_TEXT_MAX) ||
-      !has_only(driver, "name version") || !short_text(driver, "name", ACQ_TEXT_MAX) ||
+      !json_has_only(driver, "name version") || !short_text(driver, "name", ACQ_TEXT_MAX) ||
       !short_text(driver, "version", ACQ_TEXT_MAX))
     return no(reason, "not in the form of a record");
   if (json_is_null(started))
