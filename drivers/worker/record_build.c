@@ -296,6 +296,16 @@ static void judge_picture(struct acq_record *r, struct picture_item *p, const ui
     acq_rec_quality(r, "picture_blurred", subject, 1);
 }
 
+/* However often, it is one item beside the picture that was kept: no camera fills a record by repeating itself. */
+static void repeat_picture(struct acq_record *r, const struct picture_item *kept) {
+  const unsigned trial = r->trial;
+  char subject[16];
+  snprintf(subject, sizeof subject, "%u", kept->number);
+  r->trial = kept->trial;
+  acq_rec_quality(r, "picture_repeated", subject, 1);
+  r->trial = trial;
+}
+
 void acq_rec_picture(struct acq_record *r, size_t i, const char *name) {
   const struct acq_capture *c = r->capture;
   const struct capture_blob *blob = NULL;
@@ -312,11 +322,8 @@ void acq_rec_picture(struct acq_record *r, size_t i, const char *name) {
     const struct picture_item *other = &r->pictures[k];
     if (is_spared(r, other->trial) != spared)
       continue;
-    if (!strcmp(other->blob->sha256, blob->sha256)) {
-      char subject[16];
-      snprintf(subject, sizeof subject, "%u", other->number);
-      return acq_rec_quality(r, "picture_repeated", subject, 1);
-    }
+    if (!strcmp(other->blob->sha256, blob->sha256))
+      return repeat_picture(r, other);
     number++;
   }
   if (number > ACQ_PICTURES_MAX) {
@@ -449,10 +456,12 @@ static unsigned divide(struct acq_record *r, int part) {
   for (i = 0; i < r->n_channels; i++)
     if (r->channels[i].trial && !r->channels[i].left_out)
       r->trials[r->channels[i].trial - 1].measured = true;
+  unsigned n[WIRE_RECORDS] = {0};
   for (i = 0; i < r->n_pictures; i++)
     if (r->pictures[i].trial)
       r->trials[r->pictures[i].trial - 1].measured = true;
-  unsigned n[WIRE_RECORDS] = {0};
+    else
+      n[WIRE_OWN] = 1; /* it has its number among this patient's */
   for (i = 0; i < r->n_trials; i++)
     n[r->trials[i].stray ? WIRE_STRAY : WIRE_OWN] += r->trials[i].measured;
   r->has_own = n[WIRE_OWN] || !n[WIRE_STRAY];
