@@ -1,5 +1,5 @@
-/* Decoding. The first byte selects: 0 a capture, whose header names the driver; else bare bytes for the driver of that
- * number. */
+/* Decoding. The first byte selects: 0 a capture, whose header names the driver, up to a NUL, and its blobs; else bare
+ * bytes for the driver of that number. */
 #include "fuzz.h"
 
 #include "capture.h"
@@ -36,6 +36,9 @@ static void check_record(const struct record_result *first, const struct record_
   if (read < 0)
     fprintf(stderr, "%s\n%s\n", reason, first->json);
   FUZZ_CHECK(read == 0);
+  FUZZ_CHECK(first->preview_bytes == second->preview_bytes);
+  FUZZ_CHECK(!first->preview_bytes || !memcmp(first->previews, second->previews, first->preview_bytes));
+  FUZZ_CHECK(record_check_previews(record, first->previews, first->preview_bytes, reason) == 0);
   json_decref(record);
 }
 
@@ -69,7 +72,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     if (capture_from_raw(data + 1, n - 1, &capture) < 0)
       return 0;
   } else {
-    if (capture_parse((const char *)data + 1, n - 1, &capture, NULL) < 0)
+    const uint8_t *text = data + 1, *nul = n > 1 ? memchr(text, 0, n - 1) : NULL;
+    const size_t n_text = nul ? (size_t)(nul - text) : n - 1;
+    if (capture_parse_with((const char *)text, n_text, text + n_text + !!nul, n - 1 - n_text - !!nul, &capture, NULL) <
+        0)
       return 0;
     driver = driver_named(capture.header.driver);
   }

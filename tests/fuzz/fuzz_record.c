@@ -1,4 +1,4 @@
-/* The strict reader of records: JSON up to the first NUL, then the samples. */
+/* The strict reader of records: JSON up to the first NUL, then the samples; the same bytes as its previews. */
 #include "fuzz.h"
 
 #include "capture.h"
@@ -28,6 +28,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     json_t *again = NULL;
     FUZZ_CHECK(text && record_read(text, bytes, samples, data_bytes, &again, reason) == 0);
     FUZZ_CHECK(json_equal(record, again) && record_is_clean(record) == record_is_clean(again));
+    err = record_check_previews(record, samples, data_bytes, reason);
+    FUZZ_CHECK(err == 0 || err == -EPROTO);
     json_decref(again);
     json_decref(record);
     free(text);

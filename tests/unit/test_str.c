@@ -255,6 +255,35 @@ TEST(unhex_refuses) {
   }
 }
 
+TEST(base64) { /* RFC 4648, 10, and every remainder */
+  static const char *const rows[][2] = {{"", ""},
+                                        {"f", "Zg=="},
+                                        {"fo", "Zm8="},
+                                        {"foo", "Zm9v"},
+                                        {"foob", "Zm9vYg=="},
+                                        {"fooba", "Zm9vYmE="},
+                                        {"foobar", "Zm9vYmFy"}};
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    size_t n = strlen(rows[i][0]);
+    char *text = malloc(STR_BASE64(n)), *bytes = malloc(n + !n); /* exactly as much as it needs */
+    assert_non_null(text);
+    assert_non_null(bytes);
+    memcpy(bytes, rows[i][0], n);
+    str_base64(bytes, n, text);
+    assert_string_equal(text, rows[i][1]);
+    assert_int_equal(strlen(text) + 1, STR_BASE64(n));
+    free(text);
+    free(bytes);
+  }
+  static const uint8_t all[] = {0x00, 0x10, 0x83, 0x10, 0x51, 0x87, 0x20, 0x92, 0x8b, 0x30, 0xd3, 0x8f,
+                                0x41, 0x14, 0x93, 0x51, 0x55, 0x97, 0x61, 0x96, 0x9b, 0x71, 0xd7, 0x9f,
+                                0x82, 0x18, 0xa3, 0x92, 0x59, 0xa7, 0xa2, 0x9a, 0xab, 0xb2, 0xdb, 0xaf,
+                                0xc3, 0x1c, 0xb3, 0xd3, 0x5d, 0xb7, 0xe3, 0x9e, 0xbb, 0xf3, 0xdf, 0xbf};
+  char text[STR_BASE64(sizeof all)];
+  str_base64(all, sizeof all, text);
+  assert_string_equal(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
+}
+
 TEST(fd) {
   int fd = open("/dev/null", O_RDONLY | O_CLOEXEC), was = fd;
   assert_true(fd >= 0);
@@ -290,6 +319,7 @@ int main(void) {
       cmocka_unit_test(utf8_named),
       cmocka_unit_test(hex),
       cmocka_unit_test(unhex_refuses),
+      cmocka_unit_test(base64),
       cmocka_unit_test(fd),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
