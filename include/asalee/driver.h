@@ -125,7 +125,10 @@ int acq_usb_interrupt(struct acq_io *io, void *bytes, size_t max, unsigned ms);
  * progress (acq_progress) goes from `done` to `done + share`.
  * acq_blob_end() says that the blob is whole: the capture then names it by its SHA-256. What acq_blob() failed in stays
  * in the blob, and the driver decides: a file may go on in another part, or acq_blob_drop() says that what there is of
- * it is waste (the capture keeps the bytes all the same). */
+ * it is waste (the capture keeps the bytes all the same). A blob of no bytes is none: its end is no event.
+ * More than fits (max_bytes, and the bounds below) is refused before a byte of it is received: -EFBIG. What was
+ * received together with what the driver has read begins the blob; not after a control transfer that brought an answer
+ * in between (-EINVAL). */
 int acq_blob(struct acq_io *io, uint64_t n, uint32_t share, unsigned ms);
 int acq_blob_end(struct acq_io *io);
 int acq_blob_drop(struct acq_io *io);

@@ -3,9 +3,10 @@
  * blobs an unlinked file on the store's disk, which the daemon made and passed on, so that what a worker wrote survives
  * the worker.
  *
- *   daemon -> worker   ORDER (once, first), START (after IDENTITY), FINISH (the nurse has made all there will be),
- * CANCEL (any time) worker -> daemon   OPENED, IDENTITY, then PROGRESS, PREVIEW, PICTURE, CONTACTS as they come, and
- * last one of RECORD, FAIL
+ *   daemon -> worker   ORDER (once, first), START (after IDENTITY), CANCEL (any time),
+ *                      FINISH (the nurse has made all there will be)
+ *   worker -> daemon   OPENED, IDENTITY, then PROGRESS, PREVIEW, PICTURE, CONTACTS as they come,
+ *                      and last one of RECORD, FAIL
  *
  * Both sides treat the other's bytes as hostile: wire_read() refuses what does not fit exactly.
  */
