@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -877,6 +878,40 @@ static void test_pictures_cut(void **state) {
   unlink(path);
 }
 
+/* Killed anywhere: mended, its capture can be read and names every byte that came. */
+static void test_pictures_killed(void **state) {
+  (void)state;
+  unsigned crashed = 0;
+  for (unsigned i = 0; i < 60; i++) {
+    struct run r;
+    struct acq_capture c;
+    int status;
+    struct wire_order order = make_camera_file(0);
+    start(&r, &order, NULL);
+    up_to_start(&r);
+    usleep(i * 20);
+    kill(r.pid, SIGKILL);
+    assert_int_equal(waitpid(r.pid, &status, 0), r.pid);
+    assert_int_equal(capture_mend(r.capture, r.blobs), 0);
+    char *text = contents(r.capture), *blobs = contents(r.blobs);
+    size_t n_blobs = (size_t)lseek(r.blobs, 0, SEEK_END), named = 0;
+    unsigned line = 0;
+    if (capture_parse_with(text, strlen(text), blobs, n_blobs, &c, &line) < 0)
+      fail_msg("line %u of\n%s", line, text);
+    for (size_t k = 0; k < c.n_blobs; k++)
+      named += c.blobs[k].n;
+    assert_int_equal(named, n_blobs);
+    assert_true(n_blobs < PNG_BYTES || !memcmp(blobs, png, PNG_BYTES));
+    crashed += c.end == CAPTURE_CRASH;
+    capture_finish(&c);
+    free(text);
+    free(blobs);
+    finish(&r);
+    unlink(path);
+  }
+  assert_true(crashed > 0);
+}
+
 static int set_up(void **state) {
   (void)state;
   return hash_open();
@@ -884,11 +919,14 @@ static int set_up(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_whole),      cmocka_unit_test(test_two_records), cmocka_unit_test(test_one_record),
-      cmocka_unit_test(test_too_short),  cmocka_unit_test(test_cancel),      cmocka_unit_test(test_daemon_gone),
-      cmocka_unit_test(test_bad_orders), cmocka_unit_test(test_redecode),    cmocka_unit_test(test_first_message),
-      cmocka_unit_test(test_decode),     cmocka_unit_test(test_decode_raw),  cmocka_unit_test(test_list),
-      cmocka_unit_test(test_udev),       cmocka_unit_test(test_pictures),    cmocka_unit_test(test_pictures_cut),
+      cmocka_unit_test(test_whole),         cmocka_unit_test(test_two_records),
+      cmocka_unit_test(test_one_record),    cmocka_unit_test(test_too_short),
+      cmocka_unit_test(test_cancel),        cmocka_unit_test(test_daemon_gone),
+      cmocka_unit_test(test_bad_orders),    cmocka_unit_test(test_redecode),
+      cmocka_unit_test(test_first_message), cmocka_unit_test(test_decode),
+      cmocka_unit_test(test_decode_raw),    cmocka_unit_test(test_list),
+      cmocka_unit_test(test_udev),          cmocka_unit_test(test_pictures),
+      cmocka_unit_test(test_pictures_cut),  cmocka_unit_test(test_pictures_killed),
       cmocka_unit_test(test_table),
   };
   return cmocka_run_group_tests(tests, set_up, NULL);
