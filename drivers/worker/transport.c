@@ -75,8 +75,8 @@ static const struct {
   int err;
   const char *text;
 } notes[] = {
-    {-ETIMEDOUT, "timeout"}, {-ENODEV, "unplugged"}, {-ECANCELED, "cancelled"},
-    {-EPIPE, "stalled"},     {-EPROTO, "damaged"},   {-ENODATA, "end of file"},
+    {-ETIMEDOUT, "timeout"}, {-ENODEV, "unplugged"},    {-ECANCELED, "cancelled"},    {-EPIPE, "stalled"},
+    {-EPROTO, "damaged"},    {-ENODATA, "end of file"}, {-EOPNOTSUPP, "no endpoint"},
 };
 
 const char *transport_note(int err) {
