@@ -21,8 +21,8 @@ instrument() {
   mkdir -p "$out"
 }
 
-# session NAME SECONDS CANCEL_AFTER CONTROL KEYS: one acquisition, its capture under NAME; KEYS are the simulated
-# instrument's ("speed=4,fault=bad-crc").
+# session NAME SECONDS CANCEL_AFTER CONTROL KEYS [PICTURES]: one acquisition, its capture under NAME; KEYS are the
+# simulated instrument's ("speed=4,fault=bad-crc").
 session() {
   local name=$1 seconds=$2 cancel=$3 control=$4 keys=${5:+,$5}
   if [ "$only" != "  " ] && [[ $only != *" $name "* && $only != *" $driver "* ]]; then return; fi
@@ -41,7 +41,7 @@ session() {
   "${ctl[@]}" order CAPTURE "$act" >/dev/null
   if [ -n "$control" ]; then python3 tests/captures/say.py "$D/sim.sock" "$control"; fi
   if [ -n "$cancel" ]; then (sleep "$cancel"; "${ctl[@]}" cancel S-1 >/dev/null) & fi
-  "${ctl[@]}" acquire S-1 --device d1 --seconds "$seconds" >"$D/out" 2>&1 || true
+  "${ctl[@]}" acquire S-1 --device d1 --seconds "$seconds" ${6:+--pictures "$6"} >"$D/out" 2>&1 || true
   wait %2 2>/dev/null || true
   stop
   local sha
@@ -49,8 +49,15 @@ session() {
   if [ -z "$sha" ]; then echo "$name: nothing was captured" >&2; cat "$D/out" "$D/log" >&2; exit 1; fi
   # One start for all where that can be, so that a capture made anew differs only where the conversation does.
   sed "s/^start .*/start ${start:-&}/; s/^start start /start /" "$D/store/artefacts/${sha:0:2}/$sha" >"$out/$name.capture"
+  local blob
+  for blob in $(blobs_of "$out/$name.capture"); do
+    mkdir -p "$out/blobs"
+    cp "$D/store/artefacts/${blob:0:2}/$blob" "$out/blobs/"
+    chmod 644 "$out/blobs/$blob"
+  done
   tail -n 1 "$out/$name.capture" | sed "s/^/$name: /"
 }
+blobs_of() { sed -n 's/^[#~] [0-9]* [0-9]* \([0-9a-f]*\)$/\1/p' "$@"; }
 
 instrument corscience_emi12 emi12 ecg 2026-01-05T09:30:00.000000+01:00
 session normal 2 '' '' speed=4
@@ -90,5 +97,27 @@ instrument ieee11073_phdc phdc measurement ''
 session simulated-bp 20 '' '' profile=bp,auto=300
 instrument ieee11073_phdc phdc ecg ''
 session simulated-ecg 2 '' '' profile=ecg,auto=300
+
+small="size=32x32,auto=300"
+instrument ptp_camera ptp fundus ''
+session simulated-normal 20 '' '' "$small" 2
+session simulated-two-cards 20 '' '' "$small,storages=2,stored=3" 1
+session simulated-eos 20 '' '' "$small,eos=yes" 1
+session simulated-eos-host 20 '' '' "$small,eos=host" 1
+session simulated-deaf 20 '' '' "$small,interrupt=no" 1
+session simulated-busy 20 '' '' "$small,fault=busy:3" 1
+session simulated-stall 20 '' '' "$small,fault=stall:1" 1
+session simulated-cut-object 20 '' '' "$small,fault=short-object:1" 1
+session simulated-long-object 20 '' '' "$small,fault=long-object:700" 1
+session simulated-vanished 20 '' '' "$small,fault=vanish:1" 1
+session simulated-wrong-transaction 20 '' '' "$small,fault=wrong-transaction:1" 1
+session simulated-time-over 3 '' '' "$small,shots=1"
+session simulated-none 1 '' '' ''
+session simulated-cancelled 20 4 '' "$small,fault=slow:2"
+session simulated-unplugged 20 '' 'unplug-after 12000' "$small" 2
+# Blobs that no capture names any more.
+for blob in tests/captures/ptp_camera/blobs/*; do
+  if ! blobs_of tests/captures/ptp_camera/*.capture | grep -q "${blob##*/}"; then rm "$blob"; fi
+done
 
 tests/captures/golden.sh "$B" --write
