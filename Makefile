@@ -329,7 +329,7 @@ uninstall: ## removes what install put there; the store, the configuration and t
 system: build/.packages-system $(PROGRAMS) $(SIMULATORS) ## root: real systemd in a container, power cut, unplug at every byte
 	@TEST_SECONDS=1800 tests/run.sh $(B)/log 'nspawn=tests/system/nspawn.sh $(B)' \
 	  'power-cut=tests/system/power_cut.sh $(B)' 'unplug-at-every-byte=python3 tests/e2e/instrument.py $(B) --every' \
-	  'spirometers-unplugged=python3 tests/e2e/spirometry.py $(B) --every unplug' \
+	  'spirometers-unplugged=python3 tests/e2e/spirometry.py $(B) --every unplug_serial unplug_usb' \
 	  'cameras=python3 tests/e2e/retinography.py $(B) --every'
 
 BENCH := $(addprefix $(B)/bench/,load bare_store bare_pictures decode_rate measure usb_rate stamp.so)
