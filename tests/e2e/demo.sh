@@ -32,9 +32,11 @@ else
   device ecg1 corscience_emi12 "ECG salle 1 (simulé)" "usb-serial = EMI12SIM"
   device souffle1 vitalograph_lungmonitor "Spiromètre de poche (simulé)" "usb-serial = LUNGSIM"
   device spiro1 ieee11073_phdc "Spiromètre USB (simulé)" "usb-serial = PHDCSIM"
+  device retino1 ptp_camera "Rétinographe (simulé)" "usb-serial = RETINSIM"
   start umockdev-wrapper "$B/tests/sim" --control "$D/sim.sock" --instrument emi12,serial=EMI12SIM \
     --instrument vitalograph,serial=LUNGSIM,model=b,auto=1500 \
-    --instrument phdc,serial=PHDCSIM,profile=spirometer,auto=500 -- "$B/asaleed" "${daemon_args[@]}"
+    --instrument phdc,serial=PHDCSIM,profile=spirometer,auto=500 \
+    --instrument ptp,serial=RETINSIM,auto=700 -- "$B/asaleed" "${daemon_args[@]}"
 fi
 stop() {
   local status=$?
@@ -59,13 +61,15 @@ done
 as ines patient put DEMO-1 --family Exemple --given Camille --birth-date 1958-04-12 --sex F
 # order ACT: the study's id
 order() { as ines order DEMO-1 "$1" --json | sed -n 's/.*"study":{"id":"\(S-[0-9]*\)".*/\1/p'; }
+# record_of STUDY: its newest record's id
+record_of() { as martin show "$1" --json | grep -o '"R-[0-9]*"' | tail -1 | tr -d '"'; }
 step "3. The nurse orders an ECG and records it"
 study=$(order ecg)
 as ines acquire "$study" --device ecg1 --seconds "${SECONDS_OF_ECG:-10}"
 step "4. She looks at its technical quality and sends it to the GP"
 as ines show "$study"
 as ines accept "$study" --confirm
-spirometries=""
+others=""
 if [ -z "${REAL:-}" ]; then
   step "5. A spirometry with curves over USB: the syringe, then three blows, each judged"
   as ines calibrate spiro1 --measured 2.98,3.01,2.97
@@ -78,30 +82,56 @@ if [ -z "${REAL:-}" ]; then
   as ines acquire "$pocket" --device souffle1 --seconds 30
   as ines show "$pocket"
   as ines accept "$pocket" --confirm
-  spirometries="$blown $pocket"
+  step "7. A retinography: the camera shoots both fields of both eyes, the pictures come over USB as they are made"
+  eyes=$(order fundus)
+  as ines acquire "$eyes" --device retino1 --seconds 60
+  fundus=$(record_of "$eyes")
+  as ines picture "$fundus" 1 --preview --out "$D/preview.jpg"
+  step "8. The nurse says which eye and field each one shows, and that the pupil was not dilated; she sees previews alone"
+  n=0
+  for view in "droit macula" "droit disc" "gauche macula" "gauche disc"; do
+    # shellcheck disable=SC2086
+    as ines label "$eyes" "$fundus/$((n += 1))" $view >/dev/null
+  done
+  as ines pupil "$eyes" --undilated >/dev/null
+  as ines show "$eyes"
+  as ines accept "$eyes" --confirm
+  others="$blown $pocket $eyes"
 fi
-step "7. The GP's queue"
+step "9. The GP's queue"
 as martin queue
-step "8. The GP claims the ECG, reads it, signs; likewise the spirometries"
-for s in $study $spirometries; do
+step "10. The GP claims the ECG, reads it, signs; likewise the others"
+for s in $study $others; do
   as martin claim "$s" --claim-file "$D/claim"
+  text="Spirométrie sans particularité."
   if [ "$s" = "$study" ]; then
-    as martin sign "$s" --claim-file "$D/claim" --conclusion normal \
-      --text "Rythme sinusal régulier, pas d'anomalie de repolarisation."
+    text="Rythme sinusal régulier, pas d'anomalie de repolarisation."
+  elif [ "$s" = "${eyes:-}" ]; then
+    as martin show "$s"
+    as martin picture "$fundus" 1 --out "$D/picture.jpg"
+    text="Pas de rétinopathie diabétique visible."
   else
     as martin show "$s"
-    as martin sign "$s" --claim-file "$D/claim" --conclusion normal --text "Spirométrie sans particularité."
   fi
+  as martin sign "$s" --claim-file "$D/claim" --conclusion normal --text "$text"
 done
 as martin show "$study"
-step "9. What the nurse sees now: the state, not the interpretation"
+step "11. What the nurse sees now: the state, not the interpretation"
 as ines show "$study"
-step "10. The proof"
+step "12. The readings as DICOM objects"
+# dicom STUDY NAME [PICTURE]
+dicom() { as martin dicom "$(record_of "$1")" ${3:+"$3"} --out "$D/$2.dcm"; }
+dicom "$study" ecg
+if [ -z "${REAL:-}" ]; then
+  dicom "$blown" spirometry
+  dicom "$eyes" fundus 1
+fi
+step "13. The proof"
 ctl audit verify
-record=$(as martin show "$study" --json | grep -o '"R-[0-9]*"' | head -1 | tr -d '"')
-as martin show "$record" --channels "$D/channels.bin"
+as martin show "$(record_of "$study")" --channels "$D/channels.bin"
 echo
-echo "Kept in $D: store/ (database and artefacts), asaleed.log, channels.bin; tokens/ines and tokens/martin are the accounts."
+echo "Kept in $D: store/ (database and artefacts), asaleed.log; tokens/ines and tokens/martin are the accounts. To look at:"
+(cd "$D" && ls -s --block-size=1 channels.bin ./*.jpg ./*.dcm 2>/dev/null) | sed 's/^/  /'
 if [ -n "${ONCE:-}" ]; then exit 0; fi
 echo "The daemon is up at $(sed -n 's/.*listening on //p' "$D/asaleed.log"), socket $D/api.sock. Try:"
 echo "  $B/asaleectl --socket $D/api.sock --token-file $D/tokens/martin show $study"
