@@ -131,7 +131,7 @@ ctl audit verify
 as martin show "$(record_of "$study")" --channels "$D/channels.bin"
 echo
 echo "Kept in $D: store/ (database and artefacts), asaleed.log; tokens/ines and tokens/martin are the accounts. To look at:"
-(cd "$D" && ls -s --block-size=1 channels.bin ./*.jpg ./*.dcm 2>/dev/null) | sed 's/^/  /'
+(cd "$D" && stat -c '  %9s bytes  %n' ./*.bin ./*.jpg ./*.dcm 2>/dev/null) || true
 if [ -n "${ONCE:-}" ]; then exit 0; fi
 echo "The daemon is up at $(sed -n 's/.*listening on //p' "$D/asaleed.log"), socket $D/api.sock. Try:"
 echo "  $B/asaleectl --socket $D/api.sock --token-file $D/tokens/martin show $study"
