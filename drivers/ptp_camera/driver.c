@@ -65,6 +65,12 @@ static bool may_repeat(int r) {
   return r > 0 || r == -EPROTO || r == -ETIMEDOUT || r == -EPIPE;
 }
 
+/* What the camera did wrong costs what it did not give, not what it gave before: the record says what is missing. A
+ * pulled cable and the nurse's cancel end everything. */
+static bool is_camera_fault(int r) {
+  return r == -EPROTO || r == -EIO || r == -ETIMEDOUT;
+}
+
 /* ---- identify ------------------------------------------------------------------------------------------------ */
 
 static int identify(struct acq_io *io, struct acq_identity *ret) {
@@ -440,7 +446,7 @@ static int acquire(struct acq_io *io, const struct acq_order *order) {
       r = take_pending(h);
   }
   if (r < 0)
-    return r;
+    return h->taken && is_camera_fault(r) ? 0 : r;
   if (!h->taken && h->refused)
     return acq_fail(io, -ENODATA, "%u pictures, all of them too large", h->refused);
   return h->taken ? 0 : acq_fail(io, -ENODATA, "no picture came");
