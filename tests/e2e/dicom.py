@@ -29,7 +29,7 @@ PATIENT = "Zqx-P1"
 
 
 class Bed:
-    """A daemon beside a simulated ECG and two spirometers, with an account a role."""
+    """A daemon beside a simulated ECG, two spirometers and a camera, with an account a role."""
 
     def __init__(self):
         self.work = tempfile.mkdtemp(prefix="asaleed-e2e-")
@@ -38,7 +38,8 @@ class Bed:
         os.mkdir(self.store, 0o700)
         os.mkdir(devices)
         for name, driver, serial in (("ecg1", "corscience_emi12", "EMI12SIM"), ("sp80b", "contec_sp80b", "SP80B"),
-                                     ("vitalograph", "vitalograph_lungmonitor", "VITALOGRAPH")):
+                                     ("vitalograph", "vitalograph_lungmonitor", "VITALOGRAPH"),
+                                     ("camera", "ptp_camera", "CAMERA")):
             with open(os.path.join(devices, f"{name}.conf"), "w") as f:
                 f.write(f"[device {name}]\ndriver = {driver}\nusb-serial = {serial}\nlabel = Salle 2, {name}\n"
                         + ("" if name == "ecg1" else "calibration = off\n"))
@@ -55,7 +56,7 @@ class Bed:
         self.daemon = Daemon(BUILD, self.work, self.store,
                              instruments=(EMI12, "sp80b,serial=SP80B,records=1,auto=yes",
                                           "vitalograph,serial=VITALOGRAPH,model=b,records=1,auto=1500,fev1-best=777,"
-                                          "pef-best=888"))
+                                          "pef-best=888", "ptp,serial=CAMERA,auto=200,shots=4,size=1200x800"))
 
     def client(self, role):
         return Client(self.daemon.socket, self.tokens[role])
@@ -113,14 +114,15 @@ def refused(client, path, status, code):
     raise AssertionError(f"{path} was given")
 
 
-def fetch(client, record, seconds=30):
+def fetch(client, record, seconds=30, picture=None):
     """The object, asked for until it is there."""
     end = time.monotonic() + seconds
     while True:
         try:
-            body = client.get(f"/v1/records/{record}/dicom")
+            body = client.get(f"/v1/records/{record}/dicom" + (f"?n={picture}" if picture else ""))
             must(client.headers["Content-Type"] == "application/dicom", client.headers)
-            must(client.headers["Content-Disposition"] == f'attachment; filename="{record}.dcm"', client.headers)
+            name = f"{record}-{picture}" if picture else record
+            must(client.headers["Content-Disposition"] == f'attachment; filename="{name}.dcm"', client.headers)
             must(int(client.headers["Content-Length"]) == len(body), client.headers)
             return body
         except Refused as e:
@@ -144,7 +146,8 @@ def texts(value):
     """Every text of the instrument's own in a part of a record."""
     if isinstance(value, str):
         return {value} if len(value) > 3 else set()
-    return set().union(*map(texts, value.values() if isinstance(value, dict) else value or []), set())
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return set().union(*map(texts, parts))
 
 
 def roles(bed, act, device):
@@ -177,6 +180,56 @@ def roles(bed, act, device):
     must(all(text.encode() in whole for text in stated), "not in the GP's:", stated)
     serial = got["device"]["serial"]
     must(not serial or serial.encode() in whole, serial)
+
+
+def less_application_segments(jpeg):
+    """A JPEG without its APPn segments and comments, up to its EOI."""
+    out, at = jpeg[:2], 2
+    while jpeg[at + 1] != 0xda:
+        end = at + 2 + int.from_bytes(jpeg[at + 2:at + 4], "big")
+        if not (0xe0 <= jpeg[at + 1] <= 0xef or jpeg[at + 1] == 0xfe):
+            out += jpeg[at:end]
+        at = end
+    return out + jpeg[at:jpeg.rindex(b"\xff\xd9") + 2]
+
+
+def fragment(body):
+    """The one fragment of an encapsulated object: after the pixel data's tag an empty offset table, then it."""
+    at = body.index(bytes.fromhex("e07f10004f420000ffffffff") + bytes.fromhex("feff00e0") + bytes(4)) + 20
+    must(body[at:at + 4] == bytes.fromhex("feff00e0"), body[at:at + 8])
+    n = int.from_bytes(body[at + 4:at + 8], "little")
+    must(body[at + 8 + n:] == bytes.fromhex("feffdde0") + bytes(4), "more than one fragment")
+    return body[at + 8:at + 8 + n].rstrip(b"\0")
+
+
+def test_fundus(bed):
+    """Four pictures from the wire: an object each, the camera's own JPEG in it, for each role what it may see."""
+    study, record = bed.acquired("fundus", "camera", pictures=4)
+    views = [("R", "macula"), ("R", "disc"), ("L", "macula"), ("L", "disc")]
+    bed.nurse.call("PUT", f"/v1/studies/{study}/pictures", {"pictures": [
+        {"record": record, "picture": i + 1, "laterality": eye, "field": field} for i, (eye, field) in enumerate(views)]})
+    bed.nurse.call("PUT", f"/v1/studies/{study}/pupil", {"dilated": True, "agents": ["tropicamide"], "degree_mm": "6.5"})
+    refused(bed.gp, f"/v1/records/{record}/dicom?n=1", 409, "not_accepted")
+    bed.accept(study)
+    got = bed.gp.get(f"/v1/records/{record}")["record"]
+    device_texts = texts(got["device"]) | {t for source in got["sources"] for t in texts(source)}
+    must(len(got["acquired"]["pictures"]) == 4 and len(device_texts) >= 6, got["sources"])
+    for number, (eye, field) in enumerate(views, 1):
+        whole, part = fetch(bed.gp, record, picture=number), fetch(bed.nurse, record, picture=number)
+        camera = bed.gp.get(f"/v1/records/{record}/picture?n={number}")
+        must(hashlib.sha256(camera).hexdigest() == got["acquired"]["pictures"][number - 1]["sha256"])
+        for body in (whole, part):
+            valid(bed.work, body)
+            must(fragment(body) == less_application_segments(camera), f"picture {number}: another JPEG")
+            must(subprocess.run([PROGRAM, "check", os.path.join(bed.work, "object.dcm")], check=False).returncode == 0)
+            dump = subprocess.run(["dcmdump", "-q", os.path.join(bed.work, "object.dcm")], capture_output=True, text=True,
+                                  check=True).stdout
+            must(f"(0020,0062) CS [{eye}]" in dump and "(0022,000d) CS [YES]" in dump and "9190005" in dump, dump)
+            must(("111900" if field == "macula" else "111901") in dump, dump)
+        must(whole != part and all(t.encode() not in part for t in device_texts), "the camera's texts are the GP's")
+        must(got["device"]["model"].encode() in whole)
+    listed = bed.nurse.get(f"/v1/studies/{study}")["dicom"]
+    must([o["picture"] for o in listed] == [1, 2, 3, 4], listed)
 
 
 def test_client(bed):
@@ -261,6 +314,7 @@ def main():
         tap.run("an ECG: by role, valid, listed", roles, bed, "ecg", "ecg1")
         tap.run("a spirometry with curves and statements", roles, bed, "spirometry", "sp80b")
         tap.run("a spirometry of values", roles, bed, "spirometry", "vitalograph")
+        tap.run("fundus pictures, from the wire", test_fundus, bed)
         tap.run("asaleectl dicom", test_client, bed)
         tap.run("kill -9 after acceptance", test_killed, bed)
         tap.run("a record that was decoded again", test_redecoded, bed)
