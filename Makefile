@@ -256,8 +256,8 @@ record: $(PROGRAMS) $(SIMULATORS) ## makes the captures anew on the simulated in
 
 # Coverage-guided search for SECONDS a target; what it finds stays in build/fuzz.
 FUZZ_SOURCES := daemon/core/conf.c drivers/worker/record_build.c drivers/worker/picture_judge.c tests/unit/picture_make.c $(wildcard daemon/base/*.c daemon/model/*.c drivers/table.c drivers/worker/crc.c $(addsuffix /*.c,$(DRIVERS)))
-fuzz: $(FUZZ) build/.packages-fuzz ## searches with libFuzzer (SECONDS=60 a target)
-	@mkdir -p build/fuzz && for target in $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c)); do \
+fuzz: $(FUZZ) build/.packages-fuzz ## searches with libFuzzer (SECONDS=60 a target, NAMES="ptp ..." for some)
+	@mkdir -p build/fuzz && for target in $(or $(NAMES),$(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))); do \
 	  mkdir -p build/fuzz/$$target && $(B)/tests/fuzz_$$target -w build/fuzz/$$target tests/captures >/dev/null && \
 	  clang -std=gnu17 -D_GNU_SOURCE -DASALEED_VERSION='"$(VERSION)"' -g -O1 -fsanitize=fuzzer,address,undefined \
 	    -Iinclude $(INCLUDE_tests) -o build/fuzz/fuzz_$$target tests/fuzz/fuzz_$$target.c tests/fuzz/no_io.c \
