@@ -68,7 +68,7 @@ static const struct route {
     {"POST", "/v1/studies/{}/redecode", api_study_redecode, GP | ADMIN, WRITE, "",
      "Decodes the newest capture again with the installed driver, into a new record."},
     {"GET", "/v1/studies/{}/events", api_study_events, NURSE | GP | ADMIN | LGC, READ, NULL,
-     "Server-sent events: state, identity, progress, contacts, preview, failure. Resumes by Last-Event-ID."},
+     "Server-sent events: state, identity, progress, contacts, preview, picture, failure. Resumes by Last-Event-ID."},
     {"GET", "/v1/queue", api_queue, NURSE | GP, READ, NULL,
      "The reading queue, oldest due first (?state=to_interpret|interpreting, ?act=)."},
     {"GET", "/v1/records/{}", api_record_get, NURSE | GP | ADMIN | LGC, READ, NULL,

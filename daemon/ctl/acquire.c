@@ -40,6 +40,13 @@ static void on_identity(struct follow *f, const json_t *data) {
   live_print(&f->live, "Appareil : %s", label ? label : "reconnu");
 }
 
+/* The camera's thumbnail has come; the picture itself follows. */
+static void on_picture(struct follow *f, const json_t *data) {
+  int64_t number;
+  if (json_int(data, "number", 1, UINT16_MAX, &number) == 0)
+    live_print(&f->live, "Image %lld : prise, elle arrive.", (long long)number);
+}
+
 static void on_failure(struct follow *f, const json_t *data) {
   const char *detail = json_text(data, "detail"), *code = json_text(data, "code");
   if (detail && code)
@@ -72,6 +79,8 @@ static int on_event(void *userdata, const char *name, const char *text, size_t n
     on_identity(f, data);
   else if (!strcmp(name, "progress"))
     live_progress(&f->live, data);
+  else if (!strcmp(name, "picture"))
+    on_picture(f, data);
   else if (!strcmp(name, "contacts"))
     live_contacts(&f->live, data);
   else if (!strcmp(name, "preview"))
