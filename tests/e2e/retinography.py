@@ -20,7 +20,7 @@ import zlib
 
 sys.dont_write_bytecode = True
 from client import Client, Refused, sha256_file  # noqa: E402
-from simulated import PULLED, Bed, end, events_of, result, run_parts, skip, within_reach  # noqa: E402
+from simulated import Bed, end, events_of, result, run_parts, skip, unplug, within_reach  # noqa: E402
 
 EVERY = "--every" in sys.argv
 SMALL = "size=384x256"
@@ -369,45 +369,14 @@ def slow_fault(fault, wanted, within):
     return part
 
 
-def pull(bed, name, points, order):
-    """The cable pulled after each of these numbers of bytes; what was bad, and the codes."""
-    bad, codes, slowest = [], collections.Counter(), 0.0
-    study = bed.order("fundus")
-    for n in points:
-        bed.say(f"unplug-after {n}", name)
-        start = time.monotonic()
-        code = bed.acquire(study, name, **order)
-        slowest = max(slowest, time.monotonic() - start)
-        codes[code] += 1
-        if code == "ok":
-            study = bed.order("fundus")
-        elif code not in PULLED:
-            bad.append((n, code))
-        bed.say("reset", name)
-        if bed.stats(name)["plugged"] == "0":
-            bed.say("replug", name)
-        if not bed.present(name, True):
-            bad.append((n, "did not come back"))
-    return bad, codes, slowest
+def pulled():
+    """At every transfer: before the first picture they are short, each one with something else in it."""
+    def points(total):
+        return sorted({*range(1, 1200, 1 if EVERY else 48), *range(1200, total, 512 if EVERY else total // 8)})
 
-
-def unplug():
     with Cameras({"ptp": f"auto=120,shots=9999,stored=2,{SMALL}", "ptp_eos": f"auto=120,shots=9999,eos=yes,{SMALL}"}) as bed:
-        order = {"seconds": 15, "pictures": 2}
         for name in ("ptp", "ptp_eos"):
-            before = int(bed.stats(name)["bytes"])
-            if bed.acquire(bed.order("fundus"), name, **order) != "ok":
-                return result(False, f"{name}: a session without a fault works", bed.log()[-2000:])
-            total = int(bed.stats(name)["bytes"]) - before
-            # Before the first picture transfers are short, each one with something else in it.
-            points = sorted({*range(1, 1200, 1 if EVERY else 48 if name == "ptp" else 130),
-                             *range(1200, total, 512 if EVERY else total // 8)})
-            bad, codes, slowest = pull(bed, name, points, order)
-            study = bed.order("fundus")
-            code = bed.acquire(study, name, **order)
-            result(not bad and code == "ok" and len(kept(bed, study)) == 2 and codes["device_unplugged"] > 5,
-                   f"{name}: unplug at {len(points)} of {total} bytes: a clear error each time ({dict(codes)}), slowest"
-                   f" {slowest:.2f} s, the next one works", f"{bad[:10]} then {code}: {bed.log()[-1500:]}")
+            unplug(bed, name, "fundus", points, seconds=15, pictures=2)
 
 
 def labels():
@@ -501,7 +470,7 @@ def main():
         return end()
     only = [a for a in sys.argv[2:] if not a.startswith("-")]
     slow = SLOW | (SLOWEST if EVERY else {})
-    run_parts([unplug, faults, *(slow_fault(f, *v) for f, v in slow.items()), lost_event, late_fault, formats, bodies, labels, ends,
+    run_parts([pulled, faults, *(slow_fault(f, *v) for f, v in slow.items()), lost_event, late_fault, formats, bodies, labels, ends,
                clocks, session], only, at_once=6)
     return end()
 

@@ -184,35 +184,35 @@ def within_reach(bed, client, ids):
     return texts
 
 
-def unplug(name, keys, limit, act, every):
-    """The cable pulled at many bytes of a session: a clear error each time, and the next session works."""
-    with Bed({name: keys}) as bed:
-        study = bed.order(act)
-        if bed.acquire(study, name, seconds=20) != "ok":
-            return result(False, f"{name}: a session without a fault works", bed.log()[-2000:])
-        total = int(bed.stats()["sent"])
-        points = range(1, total + 1) if every else range(1, total + 1, max(1, total // limit))
-        bad, slowest, codes = [], 0.0, collections.Counter()
-        study = bed.order(act)
-        for n in points:
-            bed.say(f"unplug-after {n}")
-            start = time.monotonic()
-            code = bed.acquire(study, name, seconds=20)
-            slowest = max(slowest, time.monotonic() - start)
-            codes[code] += 1
-            if code == "ok":
-                study = bed.order(act)
-            elif code not in PULLED:
-                bad.append((n, code))
-            bed.say("reset")
-            if bed.stats()["plugged"] == "0":
-                bed.say("replug")
-            if not bed.present(name, True):
-                bad.append((n, "did not come back"))
-        code = bed.acquire(bed.order(act), name, seconds=20)
-        result(not bad and code == "ok" and codes["device_unplugged"] > 0,
-               f"{name}: unplug at {len(points)} of {total} bytes: a clear error each time ({dict(codes)}), slowest"
-               f" {slowest:.2f} s, the next one works", f"{bad[:10]} then {code}: {bed.log()[-1500:]}")
+def unplug(bed, name, act, points_of, **order):
+    """The cable pulled at many bytes of a session, those that points_of(how many a whole one has) gives: a clear error
+    each time, and the next session works."""
+    before = int(bed.stats(name)["bytes_out"])
+    if bed.acquire(bed.order(act), name, **order) != "ok":
+        return result(False, f"{name}: a session without a fault works", bed.log()[-2000:])
+    total = int(bed.stats(name)["bytes_out"]) - before
+    points = points_of(total)
+    bad, slowest, codes = [], 0.0, collections.Counter()
+    study = bed.order(act)
+    for n in points:
+        bed.say(f"unplug-after {n}", name)
+        start = time.monotonic()
+        code = bed.acquire(study, name, **order)
+        slowest = max(slowest, time.monotonic() - start)
+        codes[code] += 1
+        if code == "ok":
+            study = bed.order(act)
+        elif code not in PULLED:
+            bad.append((n, code))
+        bed.say("reset", name)
+        if bed.stats(name)["plugged"] == "0":
+            bed.say("replug", name)
+        if not bed.present(name, True):
+            bad.append((n, "did not come back"))
+    code = bed.acquire(bed.order(act), name, **order)
+    result(not bad and code == "ok" and codes["device_unplugged"] > 0,
+           f"{name}: unplug at {len(points)} of {total} bytes: a clear error each time ({dict(codes)}), slowest"
+           f" {slowest:.2f} s, the next one works", f"{bad[:10]} then {code}: {bed.log()[-1500:]}")
 
 
 def run_parts(parts, only, at_once=1):

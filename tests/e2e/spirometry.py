@@ -241,12 +241,18 @@ def glucose_meter():
     measuring("glucose", "glucose_capillary")
 
 
+def points(total):
+    return range(1, total + 1, 1 if EVERY else max(1, total // 40))
+
+
 def unplug_serial():
-    unplug("vitalograph", "model=b,auto=100,speed=8", 40, "spirometry", EVERY)
+    with Bed({"vitalograph": "model=b,auto=100,speed=8"}) as bed:
+        unplug(bed, "vitalograph", "spirometry", points, seconds=20)
 
 
 def unplug_usb():
-    unplug("phdc", "profile=pefm,auto=100,speed=8", 40, "spirometry", EVERY)
+    with Bed({"phdc": "profile=pefm,auto=100,speed=8"}) as bed:
+        unplug(bed, "phdc", "spirometry", points, seconds=20)
 
 
 def sample_session():
