@@ -122,7 +122,10 @@ int cmd_label(struct ctl *c) {
   } else {
     const bool right = !strcmp(eye, "right") || !strcmp(eye, "droit") || !strcmp(eye, "R");
     json_object_set_new(label, "laterality", json_string(right ? "R" : "L"));
-    json_object_set_new(label, "field", json_string(field));
+    json_object_set_new(label, "field",
+                        json_string(!strcmp(field, "papille") ? "disc"
+                                    : !strcmp(field, "autre") ? "other"
+                                                              : field));
   }
   return put_study(c, json_pack("{s:[o]}", "pictures", label), "pictures");
 }

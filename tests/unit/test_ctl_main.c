@@ -516,7 +516,7 @@ static void test_usage(void **state) {
       {{"label", "S-1", "R-3/1"}, "--leave-out"},
       {{"label", "S-1", "R-3/1", "right"}, "il manque FIELD"},
       {{"label", "S-1", "R-3/1", "both", "macula"}, "right|left|droit|gauche|R|L"},
-      {{"label", "S-1", "R-3/1", "R", "papille"}, "macula|disc|other"},
+      {{"label", "S-1", "R-3/1", "R", "pupille"}, "macula|disc|other"},
       {{"label", "S-1", "R-3/1", "R", "disc", "x"}, "argument en trop"},
       {{"label", "S-1", "R-3/1", "R", "disc", "--leave-out", "x"}, "--leave-out"},
       {{"label", "S-1", "R-3/1", "--leave-out", ""}, "vide"},
@@ -993,7 +993,7 @@ static void test_fundus(void **state) {
   has(out_text, "Pupille          : dilatée par tropicamide, phényléphrine, 6,5 mm\n");
   has(out_text, "Vues manquantes  : Œil gauche, macula ; Œil gauche, papille\n");
   has(out_text, "Vues en double   : Œil droit, papille : R-3/1, R-4/1\n");
-  assert_int_equal(RUN("label", "S-1", "R-3/2", "gauche", "disc"), CTL_OK);
+  assert_int_equal(RUN("label", "S-1", "R-3/2", "gauche", "papille"), CTL_OK);
   has(out_text, "Œil gauche, macula  MANQUE\n");
   assert_int_equal(RUN("label", "S-1", "R-12/3", "--leave-out", "trop floue"), CTL_OK);
   assert_int_equal(RUN("pupil", "S-1", "--dilated", "tropicamide,atropine", "--degree", "6.5"), CTL_OK);
