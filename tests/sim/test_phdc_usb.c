@@ -2,6 +2,7 @@
  * The simulated health device as a program sees it: this program again, started by `sim` beside it, as a host on the
  * real libusb. Run under umockdev-wrapper.
  */
+#include "host.h"
 #include "usb_bed.h"
 
 #include <setjmp.h>
@@ -38,36 +39,6 @@ struct host {
   uint64_t total; /* since it was opened */
   FILE *control;
 };
-
-#define NEED(condition)                                             \
-  do {                                                              \
-    if (!(condition)) {                                             \
-      fprintf(stderr, "host: line %d: %s\n", __LINE__, #condition); \
-      exit(1);                                                      \
-    }                                                               \
-  } while (0)
-
-static void tell(struct host *h, const char *command, char answer[static 512]) {
-  fprintf(h->control, "%s\n", command);
-  fflush(h->control);
-  NEED(fgets(answer, 512, h->control));
-}
-
-static void order(struct host *h, const char *command) {
-  char answer[512];
-  tell(h, command, answer);
-  NEED(strncmp(answer, "ok", 2) == 0);
-}
-
-static void connect_control(struct host *h, const char *path) {
-  struct sockaddr_un address = {.sun_family = AF_UNIX};
-  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  NEED(strlen(path) < sizeof address.sun_path);
-  memcpy(address.sun_path, path, strlen(path) + 1);
-  NEED(connect(fd, (const struct sockaddr *)&address, sizeof address) == 0);
-  h->control = fdopen(fd, "r+");
-  NEED(h->control);
-}
 
 /* Is this device one of class 0F that speaks 11073-20601? Then its endpoints. */
 static bool is_health(libusb_device *dev, struct host *h) {
@@ -202,7 +173,7 @@ static void case_talk(struct host *h) {
   NEED(libusb_control_transfer(h->handle, 0x21, 3, 0x0101, 0, NULL, 0, PATIENCE_MS) == LIBUSB_ERROR_PIPE);
   associate(h);
   NEED(read_apdu(h, SHORT_MS) == LIBUSB_ERROR_TIMEOUT);
-  tell(h, "blow obstructive", answer);
+  host_tell(h->control, "blow obstructive", answer);
   NEED(strncmp(answer, "ok pef=", 7) == 0);
   NEED(read_apdu(h, PATIENCE_MS) == 0xE700);
   NEED(h->apdu[18] == 0x0D && h->apdu[19] == 0x1D);
@@ -213,7 +184,7 @@ static void case_talk(struct host *h) {
   NEED(send_bytes(h, "\xE4\0\0\2\0\0", 6) == 0);
   NEED(read_apdu(h, PATIENCE_MS) == 0xE500);
   drop(h);
-  tell(h, "stats", answer);
+  host_tell(h->control, "stats", answer);
   NEED(strstr(answer, "open=1") && strstr(answer, "state=unassociated") && strstr(answer, "reports=1"));
   NEED(libusb_reset_device(h->handle) == 0);
   associate(h);
@@ -224,11 +195,11 @@ static void case_unplug(struct host *h) {
   for (int i = 0; i < 5; i++) {
     open_device(h);
     associate(h);
-    order(h, "unplug");
+    host_order(h->control, "unplug");
     NEED(read_apdu(h, PATIENCE_MS) == LIBUSB_ERROR_NO_DEVICE);
     close_device(h);
     NEED(!find_device(h));
-    order(h, "replug");
+    host_order(h->control, "replug");
   }
 }
 
@@ -238,7 +209,7 @@ static void case_cut(struct host *h) {
     char command[32];
     int r = 0;
     snprintf(command, sizeof command, "unplug-after %u", cut);
-    order(h, command);
+    host_order(h->control, command);
     open_device(h);
     while (r >= 0) {
       r = read_apdu(h, PATIENCE_MS);
@@ -255,7 +226,7 @@ static void case_cut(struct host *h) {
     close_device(h);
     char answer[512];
     do
-      tell(h, "replug", answer);
+      host_tell(h->control, "replug", answer);
     while (strstr(answer, "plugged"));
   }
 }
@@ -263,7 +234,7 @@ static void case_cut(struct host *h) {
 static void case_stream(struct host *h) {
   open_device(h);
   associate(h);
-  order(h, "measure 10");
+  host_order(h->control, "measure 10");
   unsigned reports = 0, bytes = 0;
   for (int r; (r = read_apdu(h, SHORT_MS)) == 0xE700; reports++) {
     bytes += (unsigned)length(h);
@@ -303,8 +274,8 @@ static void case_both(struct host *h) {
   int fd = open("/dev/ttyUSB0", O_RDWR | O_NOCTTY | O_NONBLOCK);
   NEED(fd >= 0);
   open_device(h);
-  order(h, "phdc unplug");
-  order(h, "emi12 stats");
+  host_order(h->control, "phdc unplug");
+  host_order(h->control, "emi12 stats");
   NEED(read_apdu(h, PATIENCE_MS) == LIBUSB_ERROR_NO_DEVICE);
   close_device(h);
   close(fd);
@@ -326,7 +297,7 @@ static const struct {
 
 static int host(const char *name, const char *control) {
   static struct host h;
-  connect_control(&h, control);
+  h.control = host_control(control);
   /* One for all: who stops listening to uevents at the very moment of one makes umockdev abort. */
   NEED(libusb_init(&h.context) == 0);
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)

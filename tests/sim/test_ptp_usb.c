@@ -4,6 +4,7 @@
  * pictures.
  */
 #include "hash.h"
+#include "host.h"
 #include "usb_bed.h"
 
 #include <setjmp.h>
@@ -45,36 +46,6 @@ struct host {
   uint64_t total; /* bulk bytes since it was opened */
   FILE *control;
 };
-
-#define NEED(condition)                                             \
-  do {                                                              \
-    if (!(condition)) {                                             \
-      fprintf(stderr, "host: line %d: %s\n", __LINE__, #condition); \
-      exit(1);                                                      \
-    }                                                               \
-  } while (0)
-
-static void tell(struct host *h, const char *command, char answer[static 512]) {
-  fprintf(h->control, "%s\n", command);
-  fflush(h->control);
-  NEED(fgets(answer, 512, h->control));
-}
-
-static void order(struct host *h, const char *command) {
-  char answer[512];
-  tell(h, command, answer);
-  NEED(strncmp(answer, "ok", 2) == 0);
-}
-
-static void connect_control(struct host *h, const char *path) {
-  struct sockaddr_un address = {.sun_family = AF_UNIX};
-  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  NEED(strlen(path) < sizeof address.sun_path);
-  memcpy(address.sun_path, path, strlen(path) + 1);
-  NEED(connect(fd, (const struct sockaddr *)&address, sizeof address) == 0);
-  h->control = fdopen(fd, "r+");
-  NEED(h->control);
-}
 
 static bool is_camera(libusb_device *dev, struct host *h) {
   struct libusb_config_descriptor *c;
@@ -207,7 +178,7 @@ static void case_talk(struct host *h) {
   NEED(ask(h, 0x1001, 0, NULL) == 0x2001 && h->n == get(h->data, 4));
   open_session(h);
   NEED(libusb_interrupt_transfer(h->handle, h->interrupt, event, sizeof event, &n, SHORT_MS) == LIBUSB_ERROR_TIMEOUT);
-  tell(h, "shoot left disc", answer);
+  host_tell(h->control, "shoot left disc", answer);
   NEED(libusb_interrupt_transfer(h->handle, h->interrupt, event, sizeof event, &n, PATIENCE_MS) == 0);
   NEED(n == 16 && memcmp(event, "\x10\0\0\0\4\0\2\x40\xFF\xFF\xFF\xFF", 12) == 0);
   NEED(get(event + 12, 4) == handle_of(answer));
@@ -215,7 +186,7 @@ static void case_talk(struct host *h) {
   NEED(get(event + 6, 2) == 0x400D);
   NEED(ask(h, 0x1009, P(handle_of(answer))) == 0x2001);
   NEED(has_sha(h, answer));
-  tell(h, "stats", answer);
+  host_tell(h->control, "stats", answer);
   NEED(strstr(answer, "objects=1 ") && strstr(answer, "deletes=0 ") && strstr(answer, "bad=0 "));
   NEED(libusb_reset_device(h->handle) == 0);
   NEED(ask(h, 0x1004, 0, NULL) == 0x2003);
@@ -257,7 +228,7 @@ static void case_pipelined(struct host *h) {
   NEED(rooms);
   open_device(h);
   open_session(h);
-  tell(h, "shoot", answer);
+  host_tell(h->control, "shoot", answer);
   for (unsigned i = 0; i < WAITING; i++) {
     NEED(t[i] = libusb_alloc_transfer(0));
     libusb_fill_bulk_transfer(t[i], h->handle, h->in, rooms + i * EACH, EACH, on_event, h, 0);
@@ -293,12 +264,12 @@ static void case_unplug(struct host *h) {
   char answer[512], command[32];
   open_device(h);
   open_session(h);
-  order(h, "shoot 600 400");
+  host_order(h->control, "shoot 600 400");
   close_device(h);
   for (unsigned cut = 0; cut < 60000; cut += cut < 600 ? 97 : 9973) {
-    order(h, "reset");
+    host_order(h->control, "reset");
     snprintf(command, sizeof command, "unplug-after %u", cut);
-    order(h, command);
+    host_order(h->control, command);
     open_device(h);
     h->next = 0;
     int r = ask(h, 0x1002, P(1));
@@ -308,7 +279,7 @@ static void case_unplug(struct host *h) {
     NEED(h->total == cut);
     close_device(h);
     do
-      tell(h, "replug", answer);
+      host_tell(h->control, "replug", answer);
     while (strstr(answer, "plugged"));
   }
 }
@@ -319,9 +290,9 @@ static void case_trouble(struct host *h) {
   int n;
   open_device(h);
   open_session(h);
-  tell(h, "shoot", answer);
+  host_tell(h->control, "shoot", answer);
   uint32_t picture = handle_of(answer);
-  order(h, "fault stall");
+  host_order(h->control, "fault stall");
   NEED(ask(h, 0x1009, P(picture)) == LIBUSB_ERROR_PIPE);
   NEED(control(h, 0xA1, 0x67, status, sizeof status) == 8 && get(status + 2, 2) == 0x201F && status[4] == h->in);
   NEED(libusb_clear_halt(h->handle, h->in) == 0);
@@ -342,7 +313,7 @@ static void case_trouble(struct host *h) {
   NEED(send_command(h, 0x1004, 0, NULL) == 0);
   NEED(libusb_bulk_transfer(h->handle, h->in, h->data, 19, &n, PATIENCE_MS) == LIBUSB_ERROR_OVERFLOW);
   NEED(read_answer(h, PATIENCE_MS) == 0x2001 && h->n == 0);
-  order(h, "fault hang:100000");
+  host_order(h->control, "fault hang:100000");
   NEED(send_command(h, 0x1009, P(picture)) == 0);
   NEED(read_answer(h, SHORT_MS) == LIBUSB_ERROR_TIMEOUT);
   NEED(control(h, 0x21, 0x66, NULL, 0) == 0);
@@ -356,8 +327,8 @@ static void case_slow(struct host *h) {
   char answer[512];
   open_device(h);
   open_session(h);
-  tell(h, "shoot", answer);
-  order(h, "fault slow:500");
+  host_tell(h->control, "shoot", answer);
+  host_order(h->control, "fault slow:500");
   NEED(ask(h, 0x1009, P(handle_of(answer))) == 0x2001 && has_sha(h, answer));
   close_device(h);
 }
@@ -367,7 +338,7 @@ static void case_eos(struct host *h) {
   open_device(h);
   open_session(h);
   NEED(ask(h, 0x9114, P(1)) == 0x2001 && ask(h, 0x9115, P(1)) == 0x2001);
-  tell(h, "shoot", answer);
+  host_tell(h->control, "shoot", answer);
   NEED(ask(h, 0x9116, 0, NULL) == 0x2001 && get(h->data + 16, 4) == 0xC181);
   NEED(ask(h, 0x9107, P(handle_of(answer), 0, 0xFFFFFFFF)) == 0x2001 && has_sha(h, answer));
   close_device(h);
@@ -402,7 +373,7 @@ static void case_large(struct host *h) {
   open_device(h);
   open_session(h);
   double from = seconds();
-  tell(h, "shoot 6000 4000", answer);
+  host_tell(h->control, "shoot 6000 4000", answer);
   double made = seconds() - from, took = 0, best = 1e9;
   for (unsigned i = 0; i < BENCH_PICTURES; i++) {
     from = seconds();
@@ -436,7 +407,7 @@ static const struct {
 
 static int host(const char *name, const char *control_path) {
   static struct host h;
-  connect_control(&h, control_path);
+  h.control = host_control(control_path);
   h.data = malloc(OBJECT_MAX);
   NEED(h.data && hash_open() == 0);
   /* One for all: who stops listening to uevents at the very moment of one makes umockdev abort. */

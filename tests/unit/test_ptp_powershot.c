@@ -12,8 +12,8 @@
  * where the transport asks for whole packets, as the kernel drops what does not fit. */
 #include "../../drivers/ptp_camera/camera.h"
 #include "capture.h"
+#include "host.h"
 #include "io.h"
-#include "record.h"
 #include "record_build.h"
 #include "transport.h"
 #include "usb_bed.h"
@@ -44,14 +44,6 @@
 #define MAX_BYTES (1u << 20)
 
 extern const struct acq_driver ptp_camera;
-
-#define NEED(condition)                                             \
-  do {                                                              \
-    if (!(condition)) {                                             \
-      fprintf(stderr, "host: line %d: %s\n", __LINE__, #condition); \
-      exit(1);                                                      \
-    }                                                               \
-  } while (0)
 
 static struct transport *open_camera(const char *node) {
   struct transport *t;
