@@ -14,8 +14,10 @@
 #define EOS_TICK_MS 250u /* the same of a body that is asked for its events each time */
 #define STALE_MS 50u     /* events of an earlier time come at once */
 #define STALE_MAX 256u
-#define LIST_TICKS 20u     /* between two looks at all handles, */
-#define DEAF_LIST_TICKS 4u /*   where nothing tells of a new one */
+#define LIST_TICKS 20u      /* between two looks at all handles, at least; */
+#define DEAF_LIST_TICKS 4u  /*   where nothing tells of a new one; */
+#define HANDLES_A_TICK 512u /*   and a tick for so many: an hour of lists has to fit into a capture */
+#define EOS_HANDLES_A_TICK 256u
 #define KEEP_ON_TICKS 120u
 #define PENDING_MAX 256u
 #define STORAGES_MAX 16u
@@ -43,7 +45,8 @@ static struct hunt {
   bool compared;
   int64_t slow_us;
   bool look;              /* at all handles: something changed */
-  unsigned ticks, looked; /* so many; when it last looked */
+  unsigned ticks, looked; /* so many; when it last looked, */
+  uint32_t listed;        /*   and how many handles it was told then */
   unsigned n_storages, n_pending, n_requested;
   uint32_t storages[STORAGES_MAX], pending[PENDING_MAX], requested[REQUESTED_MAX];
   struct ptp_handles old;  /* there when their storage was first looked at */
@@ -119,7 +122,9 @@ static int add_known(struct hunt *h, struct ptp_handles *set, uint32_t handle) {
 static int take_handles(struct hunt *h, bool old) {
   struct acq_cur c = acq_cur(h->camera->data, h->camera->n_data);
   int r = 0;
-  for (uint32_t n = ptp_count(&c, 4); n && r == 0; n--) {
+  uint32_t n = ptp_count(&c, 4);
+  h->listed += n;
+  for (; n && r == 0; n--) {
     uint32_t handle = acq_u32le(&c);
     if (old)
       r = add_known(h, &h->old, handle);
@@ -155,6 +160,7 @@ static int look_around(struct hunt *h) {
   unsigned n = 0, kept = 0;
   h->look = false;
   h->looked = h->ticks;
+  h->listed = 0;
   int r = list_storages(h, now, &n);
   for (unsigned i = 0; i < n && r == 0; i++) {
     const uint32_t all[] = {now[i], 0, 0};
@@ -398,6 +404,12 @@ static int prepare(struct hunt *h) {
   return r == 0 ? look_around(h) : r;
 }
 
+static bool is_time_to_look(const struct hunt *h, bool eos) {
+  const unsigned least = h->camera->deaf && !eos ? DEAF_LIST_TICKS : LIST_TICKS;
+  const unsigned long_list = h->listed / (eos ? EOS_HANDLES_A_TICK : HANDLES_A_TICK);
+  return h->look || h->ticks - h->looked >= (least > long_list ? least : long_list);
+}
+
 /* A tick: waits, hears what is new, looks around when there is a reason to. */
 static int wait_for_news(struct hunt *h) {
   struct ptp_camera *camera = h->camera;
@@ -413,7 +425,7 @@ static int wait_for_news(struct hunt *h) {
     r = ptp_ask(camera, EOS_KEEP_DEVICE_ON, NULL, 0, PTP_ANSWER_MS);
     r = r < 0 ? fail(camera, r) : 0;
   }
-  if (r >= 0 && (h->look || h->ticks - h->looked >= (camera->deaf && !eos ? DEAF_LIST_TICKS : LIST_TICKS)))
+  if (r >= 0 && is_time_to_look(h, eos))
     r = look_around(h);
   return r < 0 ? r : 0;
 }

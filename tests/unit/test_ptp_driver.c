@@ -595,6 +595,20 @@ static void test_looking(void **state) {
   assert_well(&r);
 }
 
+/* What an hour of looking costs a capture is bounded: the longer the list, the rarer it is asked for. */
+static void test_long_list(void **state) {
+  (void)state;
+  struct script s = begin(60, 1, device_info(BROWSE, "", 0));
+  say_list(&s, 1000, 40000);
+  for (unsigned i = 0; i < 40000 / 512; i++)
+    say_silence(&s, 500);
+  say_list(&s, 1000, 40001);
+  say_picture(&s, 41000, 100);
+  say_close(&s);
+  struct result r = run(s, "ok");
+  assert_well(&r);
+}
+
 static void test_full_card(void **state) {
   (void)state;
   struct script s = begin(60, 1, device_info(BROWSE, "", 0));
@@ -1024,18 +1038,31 @@ static void test_powershot(void **state) {
 int main(void) {
   assert_true(hash_open() == 0);
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_device_info),    cmocka_unit_test(test_what_a_device_can),
-      cmocka_unit_test(test_object_info),    cmocka_unit_test(test_strings),
-      cmocka_unit_test(test_arrays),         cmocka_unit_test(test_pictures),
-      cmocka_unit_test(test_dates),          cmocka_unit_test(test_heads),
-      cmocka_unit_test(test_eos_events),     cmocka_unit_test(test_parts),
-      cmocka_unit_test(test_looking),        cmocka_unit_test(test_full_card),
-      cmocka_unit_test(test_second_storage), cmocka_unit_test(test_old_and_announced),
-      cmocka_unit_test(test_always_busy),    cmocka_unit_test(test_bad_answers),
-      cmocka_unit_test(test_bad_captures),   cmocka_unit_test(test_crashed),
-      cmocka_unit_test(test_twice),          cmocka_unit_test(test_vanished),
-      cmocka_unit_test(test_normal),         cmocka_unit_test(test_eos),
-      cmocka_unit_test(test_other_files),    cmocka_unit_test(test_powershot),
+      cmocka_unit_test(test_device_info),
+      cmocka_unit_test(test_what_a_device_can),
+      cmocka_unit_test(test_object_info),
+      cmocka_unit_test(test_strings),
+      cmocka_unit_test(test_arrays),
+      cmocka_unit_test(test_pictures),
+      cmocka_unit_test(test_dates),
+      cmocka_unit_test(test_heads),
+      cmocka_unit_test(test_eos_events),
+      cmocka_unit_test(test_parts),
+      cmocka_unit_test(test_looking),
+      cmocka_unit_test(test_long_list),
+      cmocka_unit_test(test_full_card),
+      cmocka_unit_test(test_second_storage),
+      cmocka_unit_test(test_old_and_announced),
+      cmocka_unit_test(test_always_busy),
+      cmocka_unit_test(test_bad_answers),
+      cmocka_unit_test(test_bad_captures),
+      cmocka_unit_test(test_crashed),
+      cmocka_unit_test(test_twice),
+      cmocka_unit_test(test_vanished),
+      cmocka_unit_test(test_normal),
+      cmocka_unit_test(test_eos),
+      cmocka_unit_test(test_other_files),
+      cmocka_unit_test(test_powershot),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
