@@ -307,17 +307,23 @@ static int complete(struct hunt *h, uint32_t handle) {
 }
 
 /* What became of a handle. */
-enum outcome { LATER, SETTLED, PICTURE };
+enum outcome {
+  GONE,    /* nothing yet: where it is listed or announced again, it is asked for again */
+  LATER,   /* being written */
+  SETTLED, /* none of ours */
+  PICTURE
+};
 
 /* The outcome, or what stopped it: a response code, negated errno. */
 static int try_picture(struct hunt *h, uint32_t handle, bool first, enum outcome *ret) {
   struct ptp_camera *camera = h->camera;
   struct ptp_object_info info;
   const char *why;
-  *ret = SETTLED;
+  *ret = GONE;
   int r = ptp_ask(camera, PTP_GET_OBJECT_INFO, &handle, 1, PTP_ANSWER_MS);
   if (r)
     return r == PTP_INVALID_HANDLE ? 0 : r;
+  *ret = SETTLED;
   if (ptp_object_info_read(acq_cur(camera->data, camera->n_data), &info, &why) < 0) {
     snprintf(camera->why, sizeof camera->why, "%s", why);
     return -EPROTO;
@@ -371,10 +377,10 @@ static int take_picture(struct hunt *h, uint32_t handle) {
   }
   if (r)
     return fail(h->camera, r);
-  if (outcome == LATER) {
+  if (outcome == LATER)
     put_among(h->pending, &h->n_pending, PENDING_MAX, handle, &h->look);
+  if (outcome == LATER || outcome == GONE)
     return 0;
-  }
   h->taken += outcome == PICTURE;
   show_progress(h);
   r = add_known(h, &h->done, handle);

@@ -840,6 +840,22 @@ static void test_vanished(void **state) {
   assert_has(&r, "\"pictures_missing\"");
 }
 
+/* Announced before the camera knows it, and listed later. */
+static void test_announced_early(void **state) {
+  (void)state;
+  struct script s = begin_listed();
+  say_event(&s, 0x4002, NEW);
+  say_command(&s, 0x1008, 1, NEW);
+  say_response(&s, PTP_INVALID_HANDLE);
+  for (unsigned i = 0; i < 19; i++)
+    say_silence(&s, 500);
+  say_list(&s, NEW, 1);
+  say_picture(&s, NEW, 100);
+  say_close(&s);
+  struct result r = run(s, "ok");
+  assert_well(&r);
+}
+
 /* ---- the captures beside the tests --------------------------------------------------------------------------- */
 
 static struct result run_file(const char *name) {
@@ -1059,6 +1075,7 @@ int main(void) {
       cmocka_unit_test(test_crashed),
       cmocka_unit_test(test_twice),
       cmocka_unit_test(test_vanished),
+      cmocka_unit_test(test_announced_early),
       cmocka_unit_test(test_normal),
       cmocka_unit_test(test_eos),
       cmocka_unit_test(test_other_files),
