@@ -19,6 +19,7 @@
 #define HANDLES_A_TICK 512u /*   and a tick for so many: an hour of lists has to fit into a capture */
 #define EOS_HANDLES_A_TICK 256u
 #define KEEP_ON_TICKS 120u
+#define LAST_TICKS 20u /* for a picture that is still being written when all else is over */
 #define PENDING_MAX 256u
 #define STORAGES_MAX 16u
 #define REQUESTED_MAX 64u
@@ -441,6 +442,19 @@ static bool is_over(const struct hunt *h) {
          acq_finishing(h->camera->io);
 }
 
+/* What is still to be taken when no more is to come. */
+static int take_last(struct hunt *h) {
+  int r = look_around(h);
+  if (r == 0)
+    r = take_pending(h);
+  for (unsigned i = 0; r == 0 && h->n_pending && h->taken < h->wanted && i < LAST_TICKS; i++) {
+    r = wait_for_news(h);
+    if (r == 0)
+      r = take_pending(h);
+  }
+  return r;
+}
+
 static int acquire(struct acq_io *io, const struct acq_order *order) {
   struct hunt *h = &hunt;
   memset(h, 0, sizeof *h);
@@ -458,11 +472,8 @@ static int acquire(struct acq_io *io, const struct acq_order *order) {
     if (r == 0)
       r = take_pending(h);
   }
-  if (r == 0 && h->taken < h->wanted) { /* what is still to be taken */
-    r = look_around(h);
-    if (r == 0)
-      r = take_pending(h);
-  }
+  if (r == 0 && h->taken < h->wanted)
+    r = take_last(h);
   if (r < 0)
     return h->taken && is_camera_fault(r) ? 0 : r;
   if (!h->taken && h->refused)

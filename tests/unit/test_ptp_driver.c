@@ -856,6 +856,26 @@ static void test_announced_early(void **state) {
   assert_well(&r);
 }
 
+/* The nurse has finished while the camera still writes her last picture. */
+static void test_written_late(void **state) {
+  (void)state;
+  struct script s = begin(60, 2, device_info(BROWSE, "", 0));
+  say_list(&s, OLD, 2);
+  say_event(&s, 0x4002, NEW);
+  say_picture(&s, NEW, 100);
+  say_note(&s, "finish");
+  say_list(&s, NEW, 2);
+  for (unsigned i = 0; i < 3; i++) {
+    say_info(&s, NEW + 1, object_info("B.JPG", 0x3801, 0, ""));
+    say_silence(&s, 500);
+  }
+  say_picture(&s, NEW + 1, 99);
+  say_close(&s);
+  struct result r = run(s, "ok");
+  assert_well(&r);
+  assert_has(&r, "\"number\":2");
+}
+
 /* ---- the captures beside the tests --------------------------------------------------------------------------- */
 
 static struct result run_file(const char *name) {
@@ -1076,6 +1096,7 @@ int main(void) {
       cmocka_unit_test(test_twice),
       cmocka_unit_test(test_vanished),
       cmocka_unit_test(test_announced_early),
+      cmocka_unit_test(test_written_late),
       cmocka_unit_test(test_normal),
       cmocka_unit_test(test_eos),
       cmocka_unit_test(test_other_files),
