@@ -167,9 +167,9 @@ static int look_around(struct hunt *h) {
     const uint32_t all[] = {now[i], 0, 0};
     r = ptp_ask(h->camera, PTP_GET_OBJECT_HANDLES, all, 3, PTP_LIST_MS);
     const bool known = is_among(h->storages, h->n_storages, now[i]);
-    const bool away = r == PTP_INVALID_STORAGE || r == PTP_STORE_NOT_AVAILABLE; /* pulled, or written to */
+    const bool gone = r == PTP_INVALID_STORAGE, away = gone || r == PTP_STORE_NOT_AVAILABLE; /* perhaps written to */
     r = away ? 0 : r ? fail(h->camera, r) : take_handles(h, !known);
-    if (known || !away)
+    if (known ? !gone : !away)
       now[kept++] = now[i];
   }
   if (r < 0)
@@ -187,6 +187,15 @@ static void announce(struct hunt *h, uint32_t handle) {
     put_among(h->pending, &h->n_pending, PENDING_MAX, handle, &h->look);
 }
 
+/* A card was pulled. The one that is put in its place may have the same id: what is on that is old. */
+static void forget_storage(struct hunt *h, uint32_t id) {
+  unsigned kept = 0;
+  for (unsigned i = 0; i < h->n_storages; i++)
+    if (h->storages[i] >> 16 != id >> 16) /* the slot */
+      h->storages[kept++] = h->storages[i];
+  h->n_storages = kept;
+}
+
 static void take_events(struct hunt *h) {
   struct ptp_event event;
   h->look |= h->camera->lost;
@@ -194,7 +203,9 @@ static void take_events(struct hunt *h) {
   while (ptp_take_event(h->camera, &event)) {
     if (event.code == PTP_OBJECT_ADDED)
       announce(h, event.parameter);
-    else if (event.code == PTP_STORE_ADDED || event.code == PTP_STORE_REMOVED)
+    if (event.code == PTP_STORE_REMOVED)
+      forget_storage(h, event.parameter);
+    if (event.code == PTP_STORE_ADDED || event.code == PTP_STORE_REMOVED)
       h->look = true;
   }
 }

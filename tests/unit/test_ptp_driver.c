@@ -634,6 +634,21 @@ static void test_second_storage(void **state) {
   assert_well(&r);
 }
 
+/* Another card in the same slot, with the same id. */
+static void test_changed_card(void **state) {
+  (void)state;
+  struct script s = begin(60, 1, device_info(BROWSE, "", 0));
+  say_list(&s, OLD, 2);
+  say_event(&s, 0x4005, 0x10001);
+  say_list(&s, NEW, 5);
+  say_event(&s, 0x4004, 0x10001);
+  say_list(&s, NEW, 6);
+  say_picture(&s, NEW + 5, 100);
+  say_close(&s);
+  struct result r = run(s, "ok");
+  assert_well(&r);
+}
+
 /* A handle that was there when its card was looked at is announced behind that: its date decides. */
 static void test_old_and_announced(void **state) {
   (void)state;
@@ -1074,33 +1089,20 @@ static void test_powershot(void **state) {
 int main(void) {
   assert_true(hash_open() == 0);
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_device_info),
-      cmocka_unit_test(test_what_a_device_can),
-      cmocka_unit_test(test_object_info),
-      cmocka_unit_test(test_strings),
-      cmocka_unit_test(test_arrays),
-      cmocka_unit_test(test_pictures),
-      cmocka_unit_test(test_dates),
-      cmocka_unit_test(test_heads),
-      cmocka_unit_test(test_eos_events),
-      cmocka_unit_test(test_parts),
-      cmocka_unit_test(test_looking),
-      cmocka_unit_test(test_long_list),
-      cmocka_unit_test(test_full_card),
-      cmocka_unit_test(test_second_storage),
-      cmocka_unit_test(test_old_and_announced),
-      cmocka_unit_test(test_always_busy),
-      cmocka_unit_test(test_bad_answers),
-      cmocka_unit_test(test_bad_captures),
-      cmocka_unit_test(test_crashed),
-      cmocka_unit_test(test_twice),
-      cmocka_unit_test(test_vanished),
-      cmocka_unit_test(test_announced_early),
-      cmocka_unit_test(test_written_late),
-      cmocka_unit_test(test_normal),
-      cmocka_unit_test(test_eos),
-      cmocka_unit_test(test_other_files),
-      cmocka_unit_test(test_powershot),
+      cmocka_unit_test(test_device_info),     cmocka_unit_test(test_what_a_device_can),
+      cmocka_unit_test(test_object_info),     cmocka_unit_test(test_strings),
+      cmocka_unit_test(test_arrays),          cmocka_unit_test(test_pictures),
+      cmocka_unit_test(test_dates),           cmocka_unit_test(test_heads),
+      cmocka_unit_test(test_eos_events),      cmocka_unit_test(test_parts),
+      cmocka_unit_test(test_looking),         cmocka_unit_test(test_long_list),
+      cmocka_unit_test(test_full_card),       cmocka_unit_test(test_second_storage),
+      cmocka_unit_test(test_changed_card),    cmocka_unit_test(test_old_and_announced),
+      cmocka_unit_test(test_always_busy),     cmocka_unit_test(test_bad_answers),
+      cmocka_unit_test(test_bad_captures),    cmocka_unit_test(test_crashed),
+      cmocka_unit_test(test_twice),           cmocka_unit_test(test_vanished),
+      cmocka_unit_test(test_announced_early), cmocka_unit_test(test_written_late),
+      cmocka_unit_test(test_normal),          cmocka_unit_test(test_eos),
+      cmocka_unit_test(test_other_files),     cmocka_unit_test(test_powershot),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
