@@ -273,6 +273,8 @@ static void add_picture(struct decoding *d, const struct told *told, size_t even
     trial =
         (struct acq_trial){.timed = true, .clock_us = told->clock_us, .compared = d->compared, .slow_us = d->slow_us};
   acq_rec_trial(d->record, &trial);
+  if (!told->timed) /* only its handle says that it is new */
+    acq_rec_quality(d->record, "reading_time_unverified", "", 1);
   acq_rec_picture(d->record, event, told->name);
 }
 
