@@ -51,6 +51,7 @@ struct decoding {
   uint32_t next;      /* transaction */
   struct ptp_container command;
   bool had_data, ok;
+  bool pursued;  /* a picture was asked for, and has not become one */
   uint32_t left; /* of the data container */
   unsigned n_told;
   struct told told[TOLD_MAX];
@@ -114,6 +115,7 @@ static void take_sent(struct decoding *d, const struct acq_event *e) {
   d->next = command.transaction + 1;
   d->command = command;
   d->had_data = false;
+  d->pursued |= is_object(d);
   d->state = ANSWER;
 }
 
@@ -162,7 +164,10 @@ static void take_data(struct decoding *d, struct acq_cur data, uint32_t ms) {
 static void take_response(struct decoding *d, uint16_t code) {
   d->state = IDLE;
   d->ok = code == PTP_OK;
-  d->vanished += is_object(d) && code == PTP_INVALID_HANDLE;
+  if (is_object(d) && code == PTP_INVALID_HANDLE) {
+    d->vanished++;
+    d->pursued = false;
+  }
 }
 
 /* One container's head, or a whole response; false when it has not all come. */
@@ -258,6 +263,7 @@ static bool is_taken(const struct decoding *d, uint32_t handle, unsigned *ret_nu
 }
 
 static void add_picture(struct decoding *d, const struct told *told, size_t event) {
+  d->pursued = false;
   struct acq_trial trial = {0};
   char number[16];
   unsigned before;
@@ -315,7 +321,7 @@ static void take_event(struct decoding *d, size_t i, const struct acq_event *e) 
 
 static void tell_missing(struct decoding *d) {
   const unsigned wanted = d->order->pictures;
-  const unsigned missing = wanted > d->n ? wanted - d->n : wanted ? 0 : d->vanished;
+  const unsigned missing = wanted > d->n ? wanted - d->n : wanted ? 0 : d->vanished + d->pursued;
   char text[32];
   acq_rec_trial(d->record, NULL);
   if (missing) {

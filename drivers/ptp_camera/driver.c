@@ -45,6 +45,7 @@ static struct hunt {
   uint64_t bytes;
   bool compared;
   int64_t slow_us;
+  bool over;              /* a picture could not be taken: those that were are the reading */
   bool look;              /* at all handles: something changed */
   unsigned ticks, looked; /* so many; when it last looked, */
   uint32_t listed;        /*   and how many handles it was told then */
@@ -387,8 +388,9 @@ static int take_picture(struct hunt *h, uint32_t handle) {
         return fail(h->camera, tidied);
     }
   }
+  h->over = r && h->taken;
   if (r)
-    return fail(h->camera, r);
+    return h->over ? 0 : fail(h->camera, r);
   if (outcome == LATER)
     put_among(h->pending, &h->n_pending, PENDING_MAX, handle, &h->look);
   if (outcome == LATER || outcome == GONE)
@@ -401,7 +403,7 @@ static int take_picture(struct hunt *h, uint32_t handle) {
 
 static int take_pending(struct hunt *h) {
   int r = 0;
-  for (unsigned n = h->n_pending; n && h->taken < h->wanted && r == 0; n--) {
+  for (unsigned n = h->n_pending; n && h->taken < h->wanted && !h->over && r == 0; n--) {
     uint32_t handle = h->pending[0];
     memmove(h->pending, h->pending + 1, --h->n_pending * sizeof *h->pending);
     r = take_picture(h, handle);
@@ -449,7 +451,7 @@ static int wait_for_news(struct hunt *h) {
 }
 
 static bool is_over(const struct hunt *h) {
-  return acq_elapsed_ms(h->camera->io) - h->began_ms >= h->order->seconds * UINT64_C(1000) ||
+  return h->over || acq_elapsed_ms(h->camera->io) - h->began_ms >= h->order->seconds * UINT64_C(1000) ||
          acq_finishing(h->camera->io);
 }
 
@@ -458,7 +460,7 @@ static int take_last(struct hunt *h) {
   int r = look_around(h);
   if (r == 0)
     r = take_pending(h);
-  for (unsigned i = 0; r == 0 && h->n_pending && h->taken < h->wanted && i < LAST_TICKS; i++) {
+  for (unsigned i = 0; r == 0 && h->n_pending && h->taken < h->wanted && !h->over && i < LAST_TICKS; i++) {
     r = wait_for_news(h);
     if (r == 0)
       r = take_pending(h);
@@ -483,7 +485,7 @@ static int acquire(struct acq_io *io, const struct acq_order *order) {
     if (r == 0)
       r = take_pending(h);
   }
-  if (r == 0 && h->taken < h->wanted)
+  if (r == 0 && h->taken < h->wanted && !h->over)
     r = take_last(h);
   if (r < 0)
     return h->taken && is_camera_fault(r) ? 0 : r;
