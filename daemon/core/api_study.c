@@ -54,6 +54,8 @@ enum problem api_patient_put(struct api_call *call) {
   p = patient_put(call->api->store, &by, &patient, if_match, &created);
   if (p != P_OK)
     return p;
+  if (!created)
+    dicom_wake_patient(call->api->dicom, patient.id);
   call->status = created ? 201 : 200;
   api_etag(call, patient.version);
   call->answer = patient_json(&patient);

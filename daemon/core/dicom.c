@@ -31,7 +31,7 @@ enum stage { IDLE, CHECKING, RUNNING, STORING, COMMITTING };
 struct job {
   enum stage stage;
   struct dicom_key key;
-  int64_t study;
+  int64_t study, patient_version;
   int job, record, data, out; /* descriptors, -1 = none */
   char data_sha[HASH_TEXT];   /* "" = there is no data */
   struct hash_stream hash;    /* of the data so far */
@@ -165,8 +165,11 @@ static void job_commit(struct dicom *d, const char *sha256, const char *failure)
   if (sha256)
     r = artefact_add(store, sha256, "dicom", (size_t)d->job.bytes, now);
   if (r >= 0)
-    r = store_run(store, "INSERT INTO dicom(record, number, whole, sha256, failure, program, at) VALUES(?,?,?,?,?,?,?)",
-                  "iiittti", key->record, key->number, (int64_t)key->whole, sha256, failure, PROGRAM, now);
+    r = store_run(store,
+                  "INSERT INTO dicom(record, number, whole, sha256, failure, program, patient_version, at)"
+                  " VALUES(?,?,?,?,?,?,?,?)",
+                  "iiitttii", key->record, key->number, (int64_t)key->whole, sha256, failure, PROGRAM,
+                  d->job.patient_version, now);
   if (r >= 0)
     r = store_keep(store);
   if (r < 0) {
@@ -320,6 +323,7 @@ static void job_start(struct dicom *d, const struct dicom_key *key, int64_t stud
   d->job.key = *key;
   d->job.study = study;
   int r = dicom_job_make(d->parts.store, d->parts.devices, key, &job);
+  d->job.patient_version = job.patient_version;
   if (r == 0)
     r = job_open(d, &job);
   dicom_job_finish(&job);
@@ -361,14 +365,15 @@ static int job_check(struct job *j) {
 /* What is to be made of the studies ?1 < id <= ?2; the GP's variant first. */
 static const char wanted[] =
     "SELECT y.id, r.id, coalesce(p.number, 0), w.whole FROM study y CROSS JOIN orders o ON o.id = y.orders"
-    " CROSS JOIN record r ON r.study = y.id LEFT JOIN picture p ON p.record = r.id"
+    " CROSS JOIN patient q ON q.id = o.patient CROSS JOIN record r ON r.study = y.id LEFT JOIN picture p ON p.record = "
+    "r.id"
     " CROSS JOIN (SELECT 1 AS whole UNION ALL SELECT 0) w"
     " WHERE y.id > ?1 AND y.id <= ?2 AND y.state IN ('to_interpret','interpreting','interpreted')"
     " AND r.id NOT IN (SELECT record FROM supersession) AND (p.number IS NULL) = (o.act <> 'fundus')"
     " AND (p.number IS NULL OR (EXISTS (SELECT 1 FROM pupil WHERE study = y.id) AND (SELECT laterality"
     " FROM picture_label WHERE id = " FUNDUS_LABEL_ID ") IS NOT NULL))"
     " AND NOT EXISTS (SELECT 1 FROM dicom d WHERE d.record = r.id AND d.number = coalesce(p.number, 0)"
-    " AND d.whole = w.whole AND (d.sha256 IS NOT NULL OR d.program = ?3))"
+    " AND d.whole = w.whole AND d.patient_version = q.version AND (d.sha256 IS NOT NULL OR d.program = ?3))"
     " ORDER BY y.id, r.id, p.number, w.whole DESC";
 
 static struct dicom_key wanted_key(const struct rows *r) {
@@ -485,7 +490,21 @@ void dicom_wake(struct dicom *d, int64_t study) {
   store_on_commit(d->parts.store, on_wake, w);
 }
 
+void dicom_wake_patient(struct dicom *d, const char *patient) {
+  struct rows r =
+      store_query(d->parts.store, "SELECT min(y.id) FROM orders o JOIN study y ON y.orders = o.id WHERE o.patient = ?",
+                  "t", patient);
+  int64_t first = rows_next(&r) ? rows_int(&r, 0) : 0;
+  if (rows_finish(&r) < 0 || first)
+    dicom_wake(d, first ? first : 1); /* and the sweep goes on to the last */
+}
+
 /* ---- who asks ---- */
+
+/* Of dicom d: only what was made under the identity that the patient has now. */
+#define WITH_IDENTITY                                                                                 \
+  " JOIN record r ON r.id = d.record JOIN study y ON y.id = r.study JOIN orders o ON o.id = y.orders" \
+  " JOIN patient q ON q.id = o.patient AND q.version = d.patient_version"
 
 /* Why there is no object of this record or picture. */
 static enum problem why_not(struct dicom *d, const struct dicom_key *key) {
@@ -519,8 +538,9 @@ static enum problem why_not(struct dicom *d, const struct dicom_key *key) {
 
 enum problem dicom_find(struct dicom *d, const struct dicom_key *key, char ret_sha256[static HASH_TEXT]) {
   struct rows r = store_query(d->parts.store,
-                              "SELECT sha256, failure FROM dicom WHERE record = ?1 AND number = ?2 AND whole = ?3 AND"
-                              " (sha256 IS NOT NULL OR program = ?4) ORDER BY sha256 IS NULL, id LIMIT 1",
+                              "SELECT d.sha256, d.failure FROM dicom d" WITH_IDENTITY
+                              " WHERE d.record = ?1 AND d.number = ?2 AND d.whole = ?3 AND (d.sha256 IS NOT NULL OR"
+                              " d.program = ?4) ORDER BY d.sha256 IS NULL, d.id LIMIT 1",
                               "iiit", key->record, key->number, (int64_t)key->whole, PROGRAM);
   bool there = rows_next(&r);
   enum problem p = P_OK;
@@ -536,8 +556,8 @@ enum problem dicom_find(struct dicom *d, const struct dicom_key *key, char ret_s
 int dicom_list(struct store *s, int64_t study, bool whole, json_t **ret) {
   json_t *list = json_array();
   struct rows r = store_query(s,
-                              "SELECT d.record, d.number, d.sha256, a.bytes FROM record r JOIN dicom d ON d.record ="
-                              " r.id JOIN artefact a ON a.sha256 = d.sha256 WHERE r.study = ? AND d.whole = ?"
+                              "SELECT d.record, d.number, d.sha256, a.bytes FROM dicom d" WITH_IDENTITY
+                              " JOIN artefact a ON a.sha256 = d.sha256 WHERE r.study = ? AND d.whole = ?"
                               " AND r.id NOT IN (SELECT record FROM supersession) ORDER BY d.record, d.number",
                               "ii", study, (int64_t)whole);
   int err = list ? 0 : -ENOMEM;

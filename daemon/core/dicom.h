@@ -2,9 +2,10 @@
  * and variant, by asaleed-export, one process a job and one job at a time.
  *
  * What is to be made is found in the database alone: a record in force of an accepted study, a picture that is labelled
- * and not left out, for which there is no object and which this version of the program has not refused. So a restart
- * goes on where the last run ended. A job that fails or crashes is tried again after a pause that grows to ten minutes,
- * and the others go on meanwhile.
+ * and not left out, for which there is no object with the patient's identity as it is now, and which this version of
+ * the program has not refused. So a restart goes on where the last run ended, and whoever corrects a name gets objects
+ * with the new one, under the same UIDs; those with the old one stay in the store and are given to nobody. A job that
+ * fails or crashes is tried again after a pause that grows to ten minutes, and the others go on meanwhile.
  *
  * Nothing here blocks the loop: the artefact that a process gets is compared with its hash before, and the object is
  * stored after, a part a turn.
@@ -32,6 +33,9 @@ void dicom_close(struct dicom *d); /* ends the running job: the next run makes i
 /* There may be something to make of this study, once the caller's act is durable: it was accepted, or a record or
  * label of it is new. Costs little when there is not. */
 void dicom_wake(struct dicom *d, int64_t study);
+
+/* The same when the identity of a patient was changed. */
+void dicom_wake_patient(struct dicom *d, const char *patient);
 
 /* P_OK: there it is. P_dicom_pending: it will be there; P_not_accepted: not before the study is accepted;
  * P_dicom_refused or whatever else keeps it from being made; P_wrong_state: of a study that was cancelled, a record

@@ -90,7 +90,7 @@ static int picture_json(struct store *s, const struct dicom_key *key, json_t **r
 #define DESCRIBE                                                                                                \
   "SELECT o.act, o.id, o.at, y.id, y.accepted, y.height_mm, r.sha256, coalesce(p.sha256, r.samples), a.device," \
   " q.id, v.birth_date, v.family, v.given, v.sex, s.uid, (SELECT count(*) FROM record r2 LEFT JOIN picture p2"  \
-  " ON p2.record = r2.id WHERE r2.study = y.id AND (r2.id, coalesce(p2.number, 0)) <= (?1, ?2))"                \
+  " ON p2.record = r2.id WHERE r2.study = y.id AND (r2.id, coalesce(p2.number, 0)) <= (?1, ?2)), v.version"     \
   " FROM record r JOIN study y ON y.id = r.study JOIN orders o ON o.id = y.orders"                              \
   " JOIN acquisition a ON a.id = r.acquisition JOIN patient q ON q.id = o.patient"                              \
   " JOIN patient_version v ON v.patient = q.id AND v.version = q.version JOIN site s"                           \
@@ -137,6 +137,7 @@ int dicom_job_make(struct store *s, struct devices *devices, const struct dicom_
   bool there = rows_next(&r);
   if (there) {
     json = job_json(&r, devices, key, fundus);
+    job.patient_version = rows_int(&r, 16);
     str_copy(job.record, sizeof job.record, rows_text(&r, 6));
     str_copy(job.data, sizeof job.data, rows_is_null(&r, 7) ? "" : rows_text(&r, 7));
   }

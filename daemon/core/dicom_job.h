@@ -21,6 +21,7 @@ struct dicom_job {
   char *json; /* canonical, owned */
   size_t json_bytes;
   char record[HASH_TEXT], data[HASH_TEXT]; /* artefacts; data "" when there is none */
+  int64_t patient_version;                 /* of the identity in it */
 };
 
 /* Reads the database only. -ENOENT when there is no such record or picture, or a picture has no label or no word on

@@ -158,8 +158,8 @@ const char *const schema_migrations[] = {
 
     "CREATE TABLE dicom(id INTEGER PRIMARY KEY AUTOINCREMENT, record INTEGER NOT NULL REFERENCES record(id), number "
     "  INTEGER NOT NULL, whole INTEGER NOT NULL CHECK(whole IN (0,1)), sha256 TEXT REFERENCES artefact(sha256), "
-    "  failure TEXT, program TEXT NOT NULL, at INTEGER NOT NULL, CHECK((sha256 IS NULL) = (failure IS NOT NULL))) "
-    "  STRICT;"
+    "  failure TEXT, program TEXT NOT NULL, patient_version INTEGER NOT NULL, at INTEGER NOT NULL, CHECK((sha256 IS "
+    "  NULL) = (failure IS NOT NULL))) STRICT;"
     APPEND_ONLY("dicom")
     "CREATE INDEX dicom_of_record ON dicom(record, number, whole, id);",
 

@@ -434,6 +434,58 @@ static void test_pictures(void **state) {
   json_decref(five);
 }
 
+/* A name that was wrong is in no object that anybody gets, however far the making was. */
+static void test_identity(void **state) {
+  struct site *x = *state;
+  struct patient p = {.id = "P1", .family = "Lefebvre", .given = "Zoé", .birth_date = "1981-01-05", .sex = "F"};
+  struct actor machine = {.name = "asaleed"};
+  bool created;
+  int64_t y = study(x, "ecg", "to_interpret"), r = record(x, y, "RECORD", true);
+  study(x, "ecg", "ordered"); /* all that comes after is looked at anew */
+  until(x, OBJECTS, 2);
+  rests(x);
+  json_t *old = object(x, r, 0, false, "RECORD"), *list;
+  bed_begin(x->bed);
+  assert_int_equal(patient_put(x->bed->store, &machine, &p, -1, &created), P_OK);
+  dicom_wake_patient(x->dicom, "P1");
+  bed_keep(x->bed);
+  assert_int_equal(find(x, r, 0, false), P_dicom_pending);
+  assert_int_equal(dicom_list(x->bed->store, y, false, &list), 0);
+  assert_int_equal(json_array_size(list), 0);
+  json_decref(list);
+  until(x, OBJECTS, 4);
+  rests(x);
+  json_t *new = object(x, r, 0, false, "RECORD");
+  assert_string_equal(at(old, "patient", "family"), "Lefèvre");
+  assert_string_equal(at(new, "patient", "family"), "Lefebvre");
+  assert_string_equal(at(old, "instance", "uid"), at(new, "instance", "uid"));
+  assert_int_equal(dicom_list(x->bed->store, y, false, &list), 0);
+  assert_int_equal(json_array_size(list), 1);
+  json_decref(list);
+  json_decref(old);
+  json_decref(new);
+  /* Changed while the process runs: what it makes is not the last. */
+  bad("\"schema\"", "sleep 0.3");
+  str_copy(p.given, sizeof p.given, "Zoë");
+  bed_begin(x->bed);
+  assert_int_equal(patient_put(x->bed->store, &machine, &p, -1, &created), P_OK);
+  dicom_wake_patient(x->dicom, "P1");
+  bed_keep(x->bed);
+  for (unsigned n = runs(x); runs(x) == n;)
+    turn(x, 20000);
+  str_copy(p.given, sizeof p.given, "Zoée");
+  bed_begin(x->bed);
+  assert_int_equal(patient_put(x->bed->store, &machine, &p, -1, &created), P_OK);
+  dicom_wake_patient(x->dicom, "P1");
+  bed_keep(x->bed);
+  bad("nothing", "");
+  until(x, OBJECTS " AND patient_version = (SELECT version FROM patient)", 2);
+  rests(x);
+  json_t *newest = object(x, r, 0, true, "RECORD");
+  assert_string_equal(at(newest, "patient", "given"), "Zoée");
+  json_decref(newest);
+}
+
 static void restart(struct site *x) {
   dicom_close(x->dicom);
   bed_down(x->bed);
@@ -463,7 +515,8 @@ static void test_refused(void **state) {
 static void test_refused_before(void **state) {
   struct site *x = *state;
   int64_t r = record(x, study(x, "ecg", "to_interpret"), "x", true);
-  run_sql(x, "INSERT INTO dicom(record, number, whole, failure, program, at) VALUES(1,0,1,'dicom_refused','0.0.1',1)");
+  run_sql(x, "INSERT INTO dicom(record, number, whole, failure, program, patient_version, at)"
+             " VALUES(1,0,1,'dicom_refused','0.0.1',1,1)");
   assert_int_equal(find(x, r, 0, true), P_dicom_pending);
   until(x, OBJECTS, 2);
   assert_int_equal(find(x, r, 0, true), P_OK);
@@ -642,6 +695,7 @@ int main(int argc, char **argv) {
       WITH_SITE(test_which),
       WITH_SITE(test_asked),
       WITH_SITE(test_pictures),
+      WITH_SITE(test_identity),
       WITH_SITE(test_refused),
       WITH_SITE(test_refused_before),
       WITH_SITE(test_failed),

@@ -443,7 +443,7 @@ static const struct {
     {"picture_label", "INSERT INTO picture_label VALUES(1,1,1,'L','disc',NULL,1,'u')",
      "UPDATE picture_label SET field = 'macula'", true, true},
     {"pupil", "INSERT INTO pupil VALUES(1,1,0,'[]',NULL,1,'u')", "UPDATE pupil SET dilated = 1", true, true},
-    {"dicom", "INSERT INTO dicom VALUES(1,1,1,1,'aa',NULL,'1',1)", "UPDATE dicom SET whole = 0", true, true},
+    {"dicom", "INSERT INTO dicom VALUES(1,1,1,1,'aa',NULL,'1',1,1)", "UPDATE dicom SET whole = 0", true, true},
     {"answered", "INSERT INTO answered VALUES('u','k',x'00',200,'{}',1)", "UPDATE answered SET status = 201", false,
      false},
 };
