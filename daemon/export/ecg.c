@@ -79,14 +79,8 @@ static int read_leads(const struct encode_input *in, struct ecg *ecg, char reaso
   return 0;
 }
 
-/* The twelve leads and at most one more, no longer than the 12-lead object may be. */
-static bool is_twelve_lead(const struct ecg *ecg) {
+static bool has_twelve_leads(const struct ecg *ecg) {
   static const unsigned twelve[] = {1, 2, 61, 62, 63, 64, 3, 4, 5, 6, 7, 8};
-  if (ecg->n_leads > 13)
-    return false;
-  for (size_t i = 0; i < ecg->n_groups; i++)
-    if (ecg->groups[i].leads[0]->samples > 16384)
-      return false;
   for (size_t k = 0; k < sizeof twelve / sizeof *twelve; k++) {
     bool there = false;
     for (size_t i = 0; i < ecg->n_leads; i++)
@@ -95,6 +89,14 @@ static bool is_twelve_lead(const struct ecg *ecg) {
       return false;
   }
   return true;
+}
+
+/* The twelve leads and at most one more, no longer than the 12-lead object may be. */
+static bool is_twelve_lead(const struct ecg *ecg) {
+  for (size_t i = 0; i < ecg->n_groups; i++)
+    if (ecg->groups[i].leads[0]->samples > 16384)
+      return false;
+  return ecg->n_leads <= 13 && has_twelve_leads(ecg);
 }
 
 static int put_channel(struct dicom_item group, const struct lead *lead, char reason[static 256]) {
@@ -214,9 +216,9 @@ int encode_ecg(const struct encode_input *in, struct dicom_item root, char reaso
   dicom_text(root, MODALITY, "ECG");
   encode_datetime(root, ACQUISITION_DATETIME, when);
   encode_date_time(root, CONTENT_DATE, CONTENT_TIME, when);
-  put_context(root, (struct code){"10:11345", "MDC", "Lead System"},
-              twelve ? (struct code){"10:11265", "MDC", "Standard 12-lead positions, electrodes placed individually"}
-                     : (struct code){"10:11264", "MDC", "Unspecified electrode positions"});
+  if (has_twelve_leads(&ecg)) /* CID 3263 has no term for a lead or two */
+    put_context(root, (struct code){"10:11345", "MDC", "Lead System"},
+                (struct code){"10:11265", "MDC", "Standard 12-lead positions, electrodes placed individually"});
   put_context(root, (struct code){"109054", "DCM", "Patient State"},
               (struct code){"128975004", "SCT", "Resting State"});
   for (size_t i = 0; i < ecg.n_groups; i++)

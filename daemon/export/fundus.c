@@ -18,7 +18,7 @@ struct image {
 
 /* ---- JPEG ---- */
 
-enum { EOI = 0xD9, COM = 0xFE, APP0 = 0xE0, APP14 = 0xEE, APP15 = 0xEF };
+enum { SOF0 = 0xC0, DHT = 0xC4, SOI = 0xD8, EOI = 0xD9, SOS = 0xDA, DQT = 0xDB, DRI = 0xDD, APP0 = 0xE0, APP14 = 0xEE };
 
 static bool is_frame(uint8_t marker) {
   return marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC;
@@ -87,14 +87,19 @@ static bool survey(const uint8_t *file, size_t n, struct frame *frame, struct co
   return frames == 1 && last == EOI;
 }
 
-/* The file from SOI to EOI less what the camera wrote beside the picture: APPn and comments. */
+/* What a baseline picture is made of. All else (APPn, comments, segments that no decoder of it knows) is beside it:
+ * texts that the camera chose. */
+static bool is_picture(uint8_t marker) {
+  return marker == SOI || marker == DQT || marker == DHT || marker == DRI || marker == SOF0 || marker == SOS ||
+         marker == EOI;
+}
+
+/* The file from SOI to EOI less what the camera wrote beside the picture. */
 static int jpeg_pieces(const uint8_t *file, size_t n, struct encode_output *out, char reason[static 256]) {
   size_t at = 0, first, length;
   uint8_t marker = 0;
   while (marker != EOI && picture_jpeg_segment(file, n, &at, &marker, &first, &length)) {
-    if ((marker >= APP0 && marker <= APP15) || marker == COM)
-      continue;
-    if (add_piece(out, file + first, length) < 0)
+    if (is_picture(marker) && add_piece(out, file + first, length) < 0)
       return encode_refuse(reason, "a JPEG picture in too many parts");
   }
   return 0;
@@ -115,13 +120,13 @@ static int put_jpeg(const struct encode_input *in, struct encode_output *out, st
     return encode_refuse(reason, "a JPEG picture of red, green and blue instead of YCbCr");
   if (frame.bits != 8)
     return encode_refuse(reason, "a picture of %u bits a sample", frame.bits);
-  if (frame.marker != 0xC0) {
+  if (frame.marker != SOF0) {
     /* The transfer syntax of progressive JPEG is retired and hardly read: the same coefficients in one scan. */
     int r = pixels_jpeg_baseline(file, n, &out->pixel_memory, &n, &why);
     if (r < 0)
       return r == -EPROTO ? encode_refuse(reason, "%s", why) : r;
     file = out->pixel_memory;
-    if (!survey(file, n, &frame, &colour) || frame.marker != 0xC0)
+    if (!survey(file, n, &frame, &colour) || frame.marker != SOF0)
       return encode_refuse(reason, "a JPEG picture that cannot be made baseline");
   }
   int r = jpeg_pieces(file, n, out, reason);

@@ -545,6 +545,7 @@ static void ecg_limits(void **state) {
     }
     good(&r);
     assert_string_equal(text_of(&r, SOP_CLASS), cases[i].want);
+    assert_int_equal(holds(&r, "10:11265"), cases[i].leads >= 12); /* however long, and whatever else there is */
     free(r.object.at);
   }
 }
@@ -563,6 +564,7 @@ static void ecg_of_one_unspecified_lead(void **state) {
   good(&r);
   assert_string_equal(text_of(&r, SOP_CLASS), GENERAL);
   assert_true(holds(&r, "2:0 "));
+  assert_false(holds(&r, "10:11345")); /* nor is it a system of twelve leads */
   free(r.object.at);
 }
 
@@ -624,6 +626,34 @@ static void jpeg_is_kept_less_what_is_beside(void **state) {
     assert_string_equal(text_of(&r, 0x00282110), "01");
     free(file.at), free(want.at), free(pixels.at), free(again.at), free(r.object.at);
   }
+}
+
+/* Segments that mean nothing in a baseline picture are where a text could hide as well. */
+static void jpeg_has_no_segment_of_another_kind(void **state) {
+  (void)state;
+  struct bytes file = jpeg(YCC420), want = less_beside(file);
+  for (unsigned marker = 1; marker < 0xFF; marker++) {
+    if (marker >= 0xC0 && marker <= 0xDD && marker != 0xC8 && marker != 0xCC && marker != 0xDC)
+      continue; /* a part of the picture, or what breaks it */
+    struct bytes odd = {malloc(file.n + 8), file.n + 8};
+    const uint8_t segment[8] = {0xFF, (uint8_t)marker, 0, 6, 'H', 'I', 'D', 'E'};
+    memcpy(odd.at, file.at, 2);
+    memcpy(odd.at + 2, segment, 8);
+    memcpy(odd.at + 10, file.at + 2, file.n - 2);
+    struct result r = run_fundus(odd, "jpeg", WIDTH, HEIGHT);
+    if (marker == 1) { /* TEM has no length */
+      refused(r, "");
+    } else {
+      good(&r);
+      assert_false(holds(&r, "HIDE"));
+      struct bytes got = fragment(&r);
+      assert_int_equal(got.n, want.n + want.n % 2);
+      assert_memory_equal(got.at, want.at, want.n);
+      free(r.object.at);
+    }
+    free(odd.at);
+  }
+  free(file.at), free(want.at);
 }
 
 static void progressive_becomes_baseline_without_loss(void **state) {
@@ -1426,6 +1456,7 @@ int main(void) {
                                      cmocka_unit_test(ecg_gaps),
                                      cmocka_unit_test(sentence_refers_to_its_lead),
                                      cmocka_unit_test(jpeg_is_kept_less_what_is_beside),
+                                     cmocka_unit_test(jpeg_has_no_segment_of_another_kind),
                                      cmocka_unit_test(progressive_becomes_baseline_without_loss),
                                      cmocka_unit_test(native_pixels),
                                      cmocka_unit_test(pictures_that_have_no_place),
