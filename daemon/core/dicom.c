@@ -21,6 +21,7 @@
 #define JOB_US (60 * WALL_SECOND)
 #define PAUSE_US WALL_SECOND /* after a job's first failure; each further one doubles it */
 #define PAUSE_MAX_US (600 * WALL_SECOND)
+#define CRASHES_MAX 2             /* of one job: the next one is a refusal */
 #define LOOK_US (5 * WALL_SECOND) /* until the database is asked again that did not answer */
 #define STUDIES_A_TURN 256
 #define SLICE (512u << 10) /* of an artefact hashed in one turn */
@@ -190,6 +191,16 @@ static void job_refused(struct dicom *d) {
 
 /* ---- the process ---- */
 
+/* Such a picture would crash the program, or keep it busy, the next time too, and a few of them would leave no time for
+ * all the others. Whoever else kills it (the kernel out of memory, a person) means the machine. */
+static bool is_its_own_fault(const struct job *j, const siginfo_t *info) {
+  static const int faults[] = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGXCPU, SIGXFSZ};
+  bool fault = j->late;
+  for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+    fault |= info->si_code != CLD_EXITED && info->si_status == faults[i];
+  return fault;
+}
+
 static void job_ended(struct dicom *d, const siginfo_t *info) {
   struct job *j = &d->job;
   struct stat st;
@@ -204,7 +215,11 @@ static void job_ended(struct dicom *d, const siginfo_t *info) {
   if (!exited || info->si_status != EXPORT_DONE) {
     log_warning("export: ended by %s %d%s", info->si_code == CLD_EXITED ? "exit" : "signal", info->si_status,
                 j->late ? ", out of time" : "");
-    job_failed(d, P_dicom_pending);
+    const struct rest *rest = rest_find(d, &j->key);
+    if (is_its_own_fault(j, info) && rest && rest->times >= CRASHES_MAX)
+      job_refused(d);
+    else
+      job_failed(d, P_dicom_pending);
     return;
   }
   int r = fstat(j->out, &st) < 0 ? -errno : !st.st_size ? -ENODATA : st.st_size > EXPORT_OBJECT_MAX ? -EFBIG : 0;

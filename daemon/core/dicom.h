@@ -5,7 +5,8 @@
  * and not left out, for which there is no object with the patient's identity as it is now, and which this version of
  * the program has not refused. So a restart goes on where the last run ended, and whoever corrects a name gets objects
  * with the new one, under the same UIDs; those with the old one stay in the store and are given to nobody. A job that
- * fails or crashes is tried again after a pause that grows to ten minutes, and the others go on meanwhile.
+ * fails is tried again after a pause that grows to ten minutes, and the others go on meanwhile; one that crashes or
+ * runs out of time is refused the third time.
  *
  * Nothing here blocks the loop: the artefact that a process gets is compared with its hash before, and the object is
  * stored after, a part a turn.

@@ -554,6 +554,18 @@ static void test_failed_ways(void **state) {
   }
 }
 
+/* A record that crashes the program each time takes no time from the others for ever. */
+static void test_crashes(void **state) {
+  struct site *x = *state;
+  int64_t r = record(x, study(x, "ecg", "to_interpret"), "x", true);
+  bad("\"order\":\"O-1\"", "case \"$job\" in *'\"statements\":true'*) kill -SEGV $$;; esac");
+  until(x, REFUSALS, 1);
+  until(x, OBJECTS, 1);
+  assert_int_equal(find(x, r, 0, true), P_dicom_refused);
+  assert_int_equal(find(x, r, 0, false), P_OK);
+  assert_int_equal(runs(x), 3 + 1);
+}
+
 /* A program that is not there is not looked for in a busy loop. */
 static void test_no_program(void **state) {
   struct site *x = *state;
@@ -700,6 +712,7 @@ int main(int argc, char **argv) {
       WITH_SITE(test_refused_before),
       WITH_SITE(test_failed),
       WITH_SITE(test_failed_ways),
+      WITH_SITE(test_crashes),
       WITH_SITE(test_no_program),
       WITH_SITE(test_restart),
       WITH_SITE(test_damaged),
