@@ -90,7 +90,8 @@ static int picture_json(struct store *s, const struct dicom_key *key, json_t **r
 #define DESCRIBE                                                                                                \
   "SELECT o.act, o.id, o.at, y.id, y.accepted, y.height_mm, r.sha256, coalesce(p.sha256, r.samples), a.device," \
   " q.id, v.birth_date, v.family, v.given, v.sex, s.uid, (SELECT count(*) FROM record r2 LEFT JOIN picture p2"  \
-  " ON p2.record = r2.id WHERE r2.study = y.id AND (r2.id, coalesce(p2.number, 0)) <= (?1, ?2)), v.version"     \
+  " ON p2.record = r2.id WHERE r2.study = y.id AND (r2.id, coalesce(p2.number, 0)) <= (?1, ?2)), v.version,"    \
+  " y.created, r.at"                                                                                            \
   " FROM record r JOIN study y ON y.id = r.study JOIN orders o ON o.id = y.orders"                              \
   " JOIN acquisition a ON a.id = r.acquisition JOIN patient q ON q.id = o.patient"                              \
   " JOIN patient_version v ON v.patient = q.id AND v.version = q.version JOIN site s"                           \
@@ -106,11 +107,12 @@ static json_t *job_json(const struct rows *r, struct devices *devices, const str
   str_ref('S', rows_int(r, 3), study);
   str_ref('O', rows_int(r, 1), order);
   dicom_key_text(key, item);
-  snprintf(name, sizeof name, "study %s", study);
+  /* With the moment they were written: after a backup was put back, the same numbers are given again, to others. */
+  snprintf(name, sizeof name, "study %s %lld", study, (long long)rows_int(r, 17));
   dicom_uid(site, name, study_uid);
-  snprintf(name, sizeof name, "series %s %s", study, act);
+  snprintf(name, sizeof name, "series %s %lld %s", study, (long long)rows_int(r, 17), act);
   dicom_uid(site, name, series_uid);
-  snprintf(name, sizeof name, "record %s%s", item, key->whole ? " whole" : "");
+  snprintf(name, sizeof name, "record %s %lld%s", item, (long long)rows_int(r, 18), key->whole ? " whole" : "");
   dicom_uid(site, name, instance_uid);
   dec_format((struct dec){(int32_t)rows_int(r, 5), -1}, height);
   const struct device *device = devices_find(devices, rows_text(r, 8));

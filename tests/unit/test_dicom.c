@@ -434,6 +434,31 @@ static void test_pictures(void **state) {
   json_decref(five);
 }
 
+/* The rows of a day that a backup does not have get their numbers again, for other patients: never their UIDs. */
+static void test_restored(void **state) {
+  struct site *x = *state;
+  static const char *const levels[] = {"study", "series", "instance"};
+  json_t *jobs[2];
+  record(x, study(x, "ecg", "to_interpret"), "RECORD", true);
+  for (int i = 0; i < 2; i++) {
+    struct dicom_job job;
+    char reason[256];
+    assert_int_equal(dicom_job_make(x->bed->store, x->devices, &(struct dicom_key){1, 0, true}, &job), 0);
+    assert_int_equal(json_read(job.json, job.json_bytes, &jobs[i], reason), 0);
+    dicom_job_finish(&job);
+    if (i)
+      break;
+    sqlite3 *db = bed_raw(x->bed);
+    raw_exec(db, "DROP TRIGGER record_keeps; UPDATE record SET at = at + 1; UPDATE study SET created = created + 1;");
+    sqlite3_close(db);
+    bed_up(x->bed);
+  }
+  for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
+    assert_string_not_equal(at(jobs[0], levels[i], "uid"), at(jobs[1], levels[i], "uid"));
+  json_decref(jobs[0]);
+  json_decref(jobs[1]);
+}
+
 /* A name that was wrong is in no object that anybody gets, however far the making was. */
 static void test_identity(void **state) {
   struct site *x = *state;
@@ -707,6 +732,7 @@ int main(int argc, char **argv) {
       WITH_SITE(test_which),
       WITH_SITE(test_asked),
       WITH_SITE(test_pictures),
+      WITH_SITE(test_restored),
       WITH_SITE(test_identity),
       WITH_SITE(test_refused),
       WITH_SITE(test_refused_before),
