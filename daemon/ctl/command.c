@@ -128,7 +128,7 @@ const struct ctl_command ctl_commands[] = {
      .args = {STUDY,
               {"PICTURE", KIND_PICTURE},
               {"EYE", KIND_CHOICE, .optional = true, .choices = "right|left|droit|gauche|R|L"},
-              {"FIELD", KIND_CHOICE, .optional = true, .choices = "macula|disc|other|papille|autre"}},
+              {"FIELD", KIND_CHOICE, .optional = true, .choices = "macula|disc|papille|other|autre"}},
      .options = {{.name = "leave-out",
                   .metavar = "REASON",
                   .kind = KIND_TEXT,

@@ -516,7 +516,7 @@ static void test_usage(void **state) {
       {{"label", "S-1", "R-3/1"}, "--leave-out"},
       {{"label", "S-1", "R-3/1", "right"}, "il manque FIELD"},
       {{"label", "S-1", "R-3/1", "both", "macula"}, "right|left|droit|gauche|R|L"},
-      {{"label", "S-1", "R-3/1", "R", "pupille"}, "macula|disc|other"},
+      {{"label", "S-1", "R-3/1", "R", "optic"}, "macula|disc|papille|other|autre"},
       {{"label", "S-1", "R-3/1", "R", "disc", "x"}, "argument en trop"},
       {{"label", "S-1", "R-3/1", "R", "disc", "--leave-out", "x"}, "--leave-out"},
       {{"label", "S-1", "R-3/1", "--leave-out", ""}, "vide"},
@@ -993,7 +993,7 @@ static void test_fundus(void **state) {
   has(out_text, "Pupille          : dilatée par tropicamide, phényléphrine, 6,5 mm\n");
   has(out_text, "Vues manquantes  : Œil gauche, macula ; Œil gauche, papille\n");
   has(out_text, "Vues en double   : Œil droit, papille : R-3/1, R-4/1\n");
-  assert_int_equal(RUN("label", "S-1", "R-3/2", "gauche", "papille"), CTL_OK);
+  assert_int_equal(RUN("label", "S-1", "R-3/2", "gauche", "disc"), CTL_OK);
   has(out_text, "Œil gauche, macula  MANQUE\n");
   assert_int_equal(RUN("label", "S-1", "R-12/3", "--leave-out", "trop floue"), CTL_OK);
   assert_int_equal(RUN("pupil", "S-1", "--dilated", "tropicamide,atropine", "--degree", "6.5"), CTL_OK);
@@ -1009,17 +1009,19 @@ static void test_fundus(void **state) {
   free(log);
 }
 
-/* Every word for an eye. */
+/* Every word for an eye, and for a field. */
 static void test_eyes(void **state) {
   (void)state;
   static const char *const eyes[][2] = {{"right", "R"}, {"droit", "R"},  {"R", "R"},
                                         {"left", "L"},  {"gauche", "L"}, {"L", "L"}};
+  static const char *const fields[][2] = {{"other", "other"},  {"autre", "other"},   {"disc", "disc"},
+                                          {"papille", "disc"}, {"macula", "macula"}, {"disc", "disc"}};
   for (size_t i = 0; i < sizeof eyes / sizeof *eyes; i++) {
     char expected[64];
     pid_t pid = SCRIPT({.expect = "PUT /v1/studies/S-1/pictures ", .status = 200, .body = FUNDUS});
-    assert_int_equal(RUN("label", "S-1", "R-3/1", eyes[i][0], "other"), CTL_OK);
+    assert_int_equal(RUN("label", "S-1", "R-3/1", eyes[i][0], fields[i][0]), CTL_OK);
     char *log = played(pid);
-    snprintf(expected, sizeof expected, "\"laterality\":\"%s\"", eyes[i][1]);
+    snprintf(expected, sizeof expected, "\"field\":\"%s\",\"laterality\":\"%s\"", fields[i][1], eyes[i][1]);
     has(log, expected);
     free(log);
   }
