@@ -13,6 +13,19 @@ void fd_finish(int *fd) {
   errno = saved;
 }
 
+int fd_write_all(int fd, const void *bytes, size_t n) {
+  for (const uint8_t *p = bytes; n;) {
+    ssize_t done = write(fd, p, n);
+    if (done < 0 && errno == EINTR)
+      continue;
+    if (done < 0)
+      return -errno;
+    p += done;
+    n -= (size_t)done;
+  }
+  return 0;
+}
+
 bool str_copy(char *field, size_t size, const char *text) {
   size_t n = strlen(text);
   if (n >= size) {

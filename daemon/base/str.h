@@ -14,6 +14,8 @@ static inline void str_free(void *p) {
 
 #define _fd_cleanup_ __attribute__((cleanup(fd_finish)))
 void fd_finish(int *fd); /* closes when >= 0, sets -1; keeps errno */
+/* All n bytes, at the descriptor's place; 0 or a negative errno. */
+int fd_write_all(int fd, const void *bytes, size_t n);
 
 /* Copies a whole text into a field of size bytes; false (and an empty field) when it does not fit. */
 bool str_copy(char *field, size_t size, const char *text);

@@ -85,19 +85,6 @@ void artefacts_close(struct artefacts *a) {
   free(a);
 }
 
-static int write_all(int fd, const uint8_t *bytes, size_t n) {
-  while (n) {
-    ssize_t done = write(fd, bytes, n);
-    if (done < 0 && errno == EINTR)
-      continue;
-    if (done < 0)
-      return -errno;
-    bytes += done;
-    n -= (size_t)done;
-  }
-  return 0;
-}
-
 static int file_put(int folder, const char *name, const void *bytes, size_t n) {
   char temporary[HASH_TEXT + 8];
   snprintf(temporary, sizeof temporary, "%s.new", name);
@@ -105,7 +92,7 @@ static int file_put(int folder, const char *name, const void *bytes, size_t n) {
   _fd_cleanup_ int fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0400);
   if (fd < 0)
     return -errno;
-  int r = write_all(fd, bytes, n);
+  int r = fd_write_all(fd, bytes, n);
   if (r == 0 && fsync(fd) < 0)
     r = -errno;
   if (r == 0 && renameat(folder, temporary, folder, name) < 0)
@@ -261,7 +248,7 @@ static int writer_slice(struct artefact_writer *w) {
       continue;
     if (got <= 0)
       return got < 0 ? -errno : -EUCLEAN;
-    int r = write_all(w->fd, part, (size_t)got);
+    int r = fd_write_all(w->fd, part, (size_t)got);
     if (r < 0)
       return r;
     hash_add(&w->hash, part, (size_t)got);

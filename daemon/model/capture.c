@@ -25,25 +25,12 @@ void capture_writer_init(struct capture_writer *w, int fd, size_t max_text_bytes
   *w = (struct capture_writer){.fd = fd, .max = max_text_bytes, .blobs = -1};
 }
 
-static int write_all(int fd, const void *bytes, size_t n) {
-  for (const uint8_t *p = bytes; n;) {
-    ssize_t done = write(fd, p, n);
-    if (done < 0 && errno == EINTR)
-      continue;
-    if (done < 0)
-      return -errno;
-    p += done;
-    n -= (size_t)done;
-  }
-  return 0;
-}
-
 static int capture_put(struct capture_writer *w, const void *line, size_t n) {
   if (w->err)
     return w->err;
   if (n > w->max - w->written)
     return w->err = -EFBIG;
-  w->err = write_all(w->fd, line, n);
+  w->err = fd_write_all(w->fd, line, n);
   w->written += w->err ? 0 : n;
   return w->err;
 }
@@ -100,7 +87,7 @@ int capture_add_to_blob(struct capture_writer *w, const void *bytes, size_t n) {
     return w->err;
   if (n > capture_blob_room(w))
     return -EFBIG;
-  int r = write_all(w->blobs, bytes, n);
+  int r = fd_write_all(w->blobs, bytes, n);
   if (r < 0)
     return w->err = r;
   if (!w->blob_bytes) {

@@ -53,22 +53,7 @@ static _Noreturn void fail(struct worker *w, int err, enum wire_step step, const
 
 /* ---- decoding ---- */
 
-static int write_all(int fd, const void *bytes, size_t n, off_t at) {
-  for (const uint8_t *p = bytes; n;) {
-    ssize_t done = pwrite(fd, p, n, at);
-    if (done < 0 && errno == EINTR)
-      continue;
-    if (done <= 0)
-      return done ? -errno : -EIO;
-    p += done;
-    at += done;
-    n -= (size_t)done;
-  }
-  return 0;
-}
-
-/* The samples of one record from *at on. */
-static int write_samples(const struct record_result *result, off_t *at) {
+static int write_samples(const struct record_result *result) {
   int r = 0;
   uint8_t part[4096];
   for (size_t i = 0; i < result->data_values && r == 0;) {
@@ -77,26 +62,20 @@ static int write_samples(const struct record_result *result, off_t *at) {
       part[n++] = (uint8_t)result->data[i];
       part[n++] = (uint8_t)((uint16_t)result->data[i] >> 8);
     }
-    r = write_all(WIRE_FD_RECORD, part, n, *at);
-    *at += (off_t)n;
+    r = fd_write_all(WIRE_FD_RECORD, part, n);
   }
   return r;
 }
 
 /* Samples first, so that whoever maps the file finds them aligned; then the previews, then the JSON. */
 static int write_records(const struct record_result results[static WIRE_RECORDS]) {
-  off_t at = 0;
   int r = 0;
   for (int i = 0; i < WIRE_RECORDS && r == 0; i++)
-    r = write_samples(&results[i], &at);
-  for (int i = 0; i < WIRE_RECORDS && r == 0; i++) {
-    r = write_all(WIRE_FD_RECORD, results[i].previews, results[i].preview_bytes, at);
-    at += (off_t)results[i].preview_bytes;
-  }
-  for (int i = 0; i < WIRE_RECORDS && r == 0; i++) {
-    r = write_all(WIRE_FD_RECORD, results[i].json, results[i].json_bytes, at);
-    at += (off_t)results[i].json_bytes;
-  }
+    r = write_samples(&results[i]);
+  for (int i = 0; i < WIRE_RECORDS && r == 0; i++)
+    r = fd_write_all(WIRE_FD_RECORD, results[i].previews, results[i].preview_bytes);
+  for (int i = 0; i < WIRE_RECORDS && r == 0; i++)
+    r = fd_write_all(WIRE_FD_RECORD, results[i].json, results[i].json_bytes);
   return r;
 }
 
