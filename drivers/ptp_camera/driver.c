@@ -10,10 +10,10 @@
 #include <string.h>
 
 #define SECONDS_MAX 3600u
-#define TICK_MS 500u     /* a wait, between two questions whether the nurse has finished */
-#define EOS_TICK_MS 250u /* the same of a body that is asked for its events each time */
-#define STALE_MS 50u     /* events of an earlier time come at once */
-#define STALE_MAX 256u
+#define TICK_MS 500u        /* a wait, between two questions whether the nurse has finished */
+#define EOS_TICK_MS 250u    /* the same of a body that is asked for its events each time */
+#define STALE_MS 50u        /* events of an earlier time come at once, */
+#define STALE_ALL_MS 300u   /*   all of them: what comes later is of now */
 #define LIST_TICKS 20u      /* between two looks at all handles, at least; */
 #define DEAF_LIST_TICKS 4u  /*   where nothing tells of a new one; */
 #define HANDLES_A_TICK 512u /*   and a tick for so many: an hour of lists has to fit into a capture */
@@ -213,9 +213,10 @@ static void take_events(struct hunt *h) {
 
 /* What was said before the acquisition is not about its pictures. */
 static int forget_events(struct ptp_camera *camera) {
+  const uint64_t began_ms = acq_elapsed_ms(camera->io);
   struct ptp_event event;
   int r = 1;
-  for (unsigned i = 0; r > 0 && i < STALE_MAX; i++) {
+  while (r > 0 && acq_elapsed_ms(camera->io) - began_ms < STALE_ALL_MS) {
     r = ptp_wait(camera, STALE_MS);
     while (ptp_take_event(camera, &event))
       ;

@@ -596,6 +596,24 @@ static void test_looking(void **state) {
   assert_well(&r);
 }
 
+/* A camera that always has something to say: that does not pass for what it had to say before. */
+static void test_talkative(void **state) {
+  (void)state;
+  struct script s = begin(60, 1, device_info(BROWSE, "", 0));
+  s.text.len -= strlen("! 51 timeout\n");
+  s.ms -= 50;
+  for (unsigned i = 0; i < 3; i++)
+    say_event(&s, 0x4006, 0x5001);
+  say_list(&s, OLD, 2);
+  for (unsigned i = 0; i < 3; i++)
+    say_event(&s, 0x4006, 0x5001);
+  say_event(&s, 0x4002, NEW);
+  say_picture(&s, NEW, 100);
+  say_close(&s);
+  struct result r = run(s, "ok");
+  assert_well(&r);
+}
+
 /* What an hour of looking costs a capture is bounded: the longer the list, the rarer it is asked for. */
 static void test_long_list(void **state) {
   (void)state;
@@ -1126,6 +1144,7 @@ int main(void) {
       cmocka_unit_test(test_parts),
       cmocka_unit_test(test_looking),
       cmocka_unit_test(test_long_list),
+      cmocka_unit_test(test_talkative),
       cmocka_unit_test(test_full_card),
       cmocka_unit_test(test_second_storage),
       cmocka_unit_test(test_changed_card),
