@@ -23,10 +23,11 @@
 #define PENDING_MAX 256u
 #define STORAGES_MAX 16u
 #define REQUESTED_MAX 64u
-#define PART (8u << 20)                 /* of a larger picture: what a slow camera sends in a second */
-#define TRIES 2u                        /* for a picture */
-#define PROGRESS 1000u                  /* a picture's */
-#define FRESH_US (5 * INT64_C(1000000)) /* before the order; clocks tell whole seconds */
+#define PART (8u << 20)                   /* of a larger picture: what a slow camera sends in a second */
+#define TRIES 2u                          /* for a picture */
+#define PROGRESS 1000u                    /* a picture's */
+#define FRESH_US (5 * INT64_C(1000000))   /* before the order; clocks tell whole seconds */
+#define AHEAD_US (120 * INT64_C(1000000)) /* of now: made before the clock was set back, or reset */
 
 /* What identify() learns and acquire() and release() go on with. One process makes one acquisition; identify() begins
  * it anew. */
@@ -283,8 +284,11 @@ static int compare_clocks(struct hunt *h) {
 /* Of an old handle that was announced: only a date tells. */
 static bool is_fresh(const struct hunt *h, const struct ptp_object_info *info) {
   int64_t us;
-  return h->compared && ptp_date_read(info->taken, h->order->offset_minutes, &us) == 0 &&
-         us + h->slow_us >= acq_order_clock_us(h->order, 0) - FRESH_US;
+  if (!h->compared || ptp_date_read(info->taken, h->order->offset_minutes, &us) < 0)
+    return false;
+  us += h->slow_us;
+  return us >= acq_order_clock_us(h->order, 0) - FRESH_US &&
+         us <= acq_order_clock_us(h->order, acq_elapsed_ms(h->camera->io)) + AHEAD_US;
 }
 
 /* ---- a picture ----------------------------------------------------------------------------------------------- */

@@ -677,9 +677,11 @@ static void test_old_and_announced(void **state) {
   say_command(&s, 0x1015, 1, 0x5011);
   say_answer(&s, clock);
   say_response(&s, PTP_OK);
-  say_list(&s, OLD, 2);
+  say_list(&s, OLD, 3);
   say_event(&s, 0x4002, OLD);
   say_info(&s, OLD, object_info("OLD.JPG", 0x3801, 100, "20260302T095900"));
+  say_event(&s, 0x4002, OLD + 2); /* made when its clock was years ahead of what it is now */
+  say_info(&s, OLD + 2, object_info("OLD.JPG", 0x3801, 100, "20310302T100001"));
   say_event(&s, 0x4002, OLD + 1);
   say_info(&s, OLD + 1, object_info("NEW.JPG", 0x3801, 100, "20260302T100001"));
   say_command(&s, 0x1009, 1, OLD + 1);
