@@ -18,7 +18,7 @@
  *   # <ms> <n> <sha256>     the blob ends, n bytes in all
  *   ~ <ms> <n> <sha256>     likewise, dropped or never ended by the driver
  *   ! <ms> timeout          a read that gave up: replayed as such
- *   ! <ms> unplugged | cancelled | stalled | damaged | end of file
+ *   ! <ms> unplugged | cancelled | stalled | damaged | end of file | no endpoint
  *                           how else a transfer ended
  *   ! <ms> no endpoint      the device has none of that kind
  *   ! <ms> empty            a USB control transfer that answered without a byte

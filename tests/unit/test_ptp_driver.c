@@ -596,6 +596,23 @@ static void test_looking(void **state) {
   assert_well(&r);
 }
 
+/* No interrupt endpoint: it is looked for oftener. A replay knows it from the capture. */
+static void test_deaf(void **state) {
+  (void)state;
+  struct script s = begin(60, 1, device_info(BROWSE, "", 0));
+  s.text.len -= strlen("! 51 timeout\n");
+  say_note(&s, "no endpoint");
+  say_note(&s, "timeout");
+  say_list(&s, OLD, 2);
+  for (unsigned i = 0; i < 4; i++)
+    say_silence(&s, 500);
+  say_list(&s, NEW, 1);
+  say_picture(&s, NEW, 100);
+  say_close(&s);
+  struct result r = run(s, "ok");
+  assert_well(&r);
+}
+
 /* A camera that always has something to say: that does not pass for what it had to say before. */
 static void test_talkative(void **state) {
   (void)state;
@@ -1147,6 +1164,7 @@ int main(void) {
       cmocka_unit_test(test_looking),
       cmocka_unit_test(test_long_list),
       cmocka_unit_test(test_talkative),
+      cmocka_unit_test(test_deaf),
       cmocka_unit_test(test_full_card),
       cmocka_unit_test(test_second_storage),
       cmocka_unit_test(test_changed_card),
