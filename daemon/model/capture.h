@@ -20,7 +20,6 @@
  *   ! <ms> timeout          a read that gave up: replayed as such
  *   ! <ms> unplugged | cancelled | stalled | damaged | end of file | no endpoint
  *                           how else a transfer ended
- *   ! <ms> no endpoint      the device has none of that kind
  *   ! <ms> empty            a USB control transfer that answered without a byte
  *   ! <ms> identity         the next notes hold what identify() returned
  *   ! <ms> make <text> | model <text> | serial <text> | firmware <text> | sensor <text>
