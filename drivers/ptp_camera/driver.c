@@ -495,7 +495,7 @@ static int acquire(struct acq_io *io, const struct acq_order *order) {
   if (r < 0)
     return h->taken && is_camera_fault(r) ? 0 : r;
   if (!h->taken && h->refused)
-    return acq_fail(io, -ENODATA, "%u pictures, all of them too large", h->refused);
+    return acq_fail(io, -EFBIG, "%u pictures, all of them too large", h->refused);
   return h->taken ? 0 : acq_fail(io, -ENODATA, "no picture came");
 }
 

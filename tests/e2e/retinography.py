@@ -332,7 +332,7 @@ QUICK = {"busy:1": "ok", "busy:7": "ok", "slow:500": "ok", "vanish:1": "ok", "sh
          "wrong-data-length:11": "device_protocol", "wrong-data-length:4294967295": "device_protocol",
          "wrong-transaction:1": "ok", "wrong-transaction": "device_protocol", "stall:1": "ok", "no-zlp": "ok",
          "split-header": "ok"}
-SLOW = {"vanish": ("device_no_result", 8), "huge": ("device_no_result", 8), "no-response:1": ("device_silent", 9),
+SLOW = {"vanish": ("device_no_result", 8), "huge": ("device_overrun", 8), "no-response:1": ("device_silent", 9),
         "wrong-data-length:5000": ("device_protocol", 9), "hang": ("ok", 12), "hang:100": ("device_silent", 18)}
 SLOWEST = {"hang:400": ("device_silent", 30), "hang:20000": ("device_silent", 60)}
 

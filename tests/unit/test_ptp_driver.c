@@ -933,6 +933,20 @@ static void test_not_given(void **state) {
   assert_missing_is_told(0);
 }
 
+/* What the nurse must change is the size, which she cannot guess from "no result". */
+static void test_all_too_large(void **state) {
+  (void)state;
+  struct script s = begin(60, 1, device_info(BROWSE, "", 0));
+  say_list(&s, OLD, 2);
+  say_event(&s, 0x4002, NEW);
+  say_info(&s, NEW, object_info("A.JPG", 0x3801, (64u << 20) + 1, ""));
+  say_note(&s, "finish");
+  say_list(&s, OLD, 2);
+  struct result r = run(s, "error");
+  assert_int_equal(r.acquired, -EFBIG);
+  assert_non_null(strstr(r.reason, "too large"));
+}
+
 /* The nurse has finished while the camera still writes her last picture. */
 static void test_written_late(void **state) {
   (void)state;
@@ -1151,37 +1165,22 @@ static void test_powershot(void **state) {
 int main(void) {
   assert_true(hash_open() == 0);
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_device_info),
-      cmocka_unit_test(test_what_a_device_can),
-      cmocka_unit_test(test_object_info),
-      cmocka_unit_test(test_strings),
-      cmocka_unit_test(test_arrays),
-      cmocka_unit_test(test_pictures),
-      cmocka_unit_test(test_dates),
-      cmocka_unit_test(test_heads),
-      cmocka_unit_test(test_eos_events),
-      cmocka_unit_test(test_parts),
-      cmocka_unit_test(test_looking),
-      cmocka_unit_test(test_long_list),
-      cmocka_unit_test(test_talkative),
-      cmocka_unit_test(test_deaf),
-      cmocka_unit_test(test_full_card),
-      cmocka_unit_test(test_second_storage),
-      cmocka_unit_test(test_changed_card),
-      cmocka_unit_test(test_old_and_announced),
-      cmocka_unit_test(test_always_busy),
-      cmocka_unit_test(test_bad_answers),
-      cmocka_unit_test(test_bad_captures),
-      cmocka_unit_test(test_crashed),
-      cmocka_unit_test(test_twice),
-      cmocka_unit_test(test_vanished),
-      cmocka_unit_test(test_announced_early),
-      cmocka_unit_test(test_written_late),
-      cmocka_unit_test(test_not_given),
-      cmocka_unit_test(test_normal),
-      cmocka_unit_test(test_eos),
-      cmocka_unit_test(test_other_files),
-      cmocka_unit_test(test_powershot),
+      cmocka_unit_test(test_device_info),     cmocka_unit_test(test_what_a_device_can),
+      cmocka_unit_test(test_object_info),     cmocka_unit_test(test_strings),
+      cmocka_unit_test(test_arrays),          cmocka_unit_test(test_pictures),
+      cmocka_unit_test(test_dates),           cmocka_unit_test(test_heads),
+      cmocka_unit_test(test_eos_events),      cmocka_unit_test(test_parts),
+      cmocka_unit_test(test_looking),         cmocka_unit_test(test_long_list),
+      cmocka_unit_test(test_talkative),       cmocka_unit_test(test_deaf),
+      cmocka_unit_test(test_full_card),       cmocka_unit_test(test_second_storage),
+      cmocka_unit_test(test_changed_card),    cmocka_unit_test(test_old_and_announced),
+      cmocka_unit_test(test_always_busy),     cmocka_unit_test(test_bad_answers),
+      cmocka_unit_test(test_bad_captures),    cmocka_unit_test(test_crashed),
+      cmocka_unit_test(test_twice),           cmocka_unit_test(test_vanished),
+      cmocka_unit_test(test_announced_early), cmocka_unit_test(test_written_late),
+      cmocka_unit_test(test_not_given),       cmocka_unit_test(test_all_too_large),
+      cmocka_unit_test(test_normal),          cmocka_unit_test(test_eos),
+      cmocka_unit_test(test_other_files),     cmocka_unit_test(test_powershot),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
