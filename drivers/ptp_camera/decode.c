@@ -51,7 +51,8 @@ struct decoding {
   uint32_t next;      /* transaction */
   struct ptp_container command;
   bool had_data, ok;
-  bool pursued;  /* a picture was asked for, and has not become one */
+  bool pursued; /* a picture was asked for, and has not become one: */
+  uint32_t pursued_handle;
   uint32_t left; /* of the data container */
   unsigned n_told;
   struct told told[TOLD_MAX];
@@ -59,7 +60,7 @@ struct decoding {
   uint64_t blob_bytes;
   bool compared;
   int64_t slow_us;
-  unsigned n, refused, vanished;
+  unsigned n, refused, lost;
   uint32_t taken[ACQ_PICTURES_MAX];
   uint64_t bytes;
 };
@@ -115,7 +116,11 @@ static void take_sent(struct decoding *d, const struct acq_event *e) {
   d->next = command.transaction + 1;
   d->command = command;
   d->had_data = false;
-  d->pursued |= is_object(d);
+  if (is_object(d)) {
+    d->lost += d->pursued && d->pursued_handle != command.parameters[0];
+    d->pursued = true;
+    d->pursued_handle = command.parameters[0];
+  }
   d->state = ANSWER;
 }
 
@@ -165,7 +170,7 @@ static void take_response(struct decoding *d, uint16_t code) {
   d->state = IDLE;
   d->ok = code == PTP_OK;
   if (is_object(d) && code == PTP_INVALID_HANDLE) {
-    d->vanished++;
+    d->lost++;
     d->pursued = false;
   }
 }
@@ -321,7 +326,7 @@ static void take_event(struct decoding *d, size_t i, const struct acq_event *e) 
 
 static void tell_missing(struct decoding *d) {
   const unsigned wanted = d->order->pictures;
-  const unsigned missing = wanted > d->n ? wanted - d->n : wanted ? 0 : d->vanished + d->pursued;
+  const unsigned missing = wanted > d->n ? wanted - d->n : wanted ? 0 : d->lost + d->pursued;
   char text[32];
   acq_rec_trial(d->record, NULL);
   if (missing) {

@@ -25,6 +25,7 @@
 #define REQUESTED_MAX 64u
 #define PART (8u << 20)                   /* of a larger picture: what a slow camera sends in a second */
 #define TRIES 2u                          /* for a picture */
+#define LOST_MAX 2u                       /* pictures that cannot be had: then it is the camera */
 #define PROGRESS 1000u                    /* a picture's */
 #define FRESH_US (5 * INT64_C(1000000))   /* before the order; clocks tell whole seconds */
 #define AHEAD_US (120 * INT64_C(1000000)) /* of now: made before the clock was set back, or reset */
@@ -46,7 +47,7 @@ static struct hunt {
   uint64_t bytes;
   bool compared;
   int64_t slow_us;
-  bool over;              /* a picture could not be taken: those that were are the reading */
+  unsigned lost;          /* so many pictures that could not be had, one after the other */
   bool look;              /* at all handles: something changed */
   unsigned ticks, looked; /* so many; when it last looked, */
   uint32_t listed;        /*   and how many handles it was told then */
@@ -393,9 +394,9 @@ static int take_picture(struct hunt *h, uint32_t handle) {
         return fail(h->camera, tidied);
     }
   }
-  h->over = r && h->taken;
+  h->lost = r ? h->lost + 1 : outcome == PICTURE ? 0 : h->lost;
   if (r)
-    return h->over ? 0 : fail(h->camera, r);
+    return h->taken ? add_known(h, &h->done, handle) : fail(h->camera, r);
   if (outcome == LATER)
     put_among(h->pending, &h->n_pending, PENDING_MAX, handle, &h->look);
   if (outcome == LATER || outcome == GONE)
@@ -406,9 +407,13 @@ static int take_picture(struct hunt *h, uint32_t handle) {
   return r == 0 && outcome == PICTURE ? complete(h, handle) : r;
 }
 
+static bool wants_more(const struct hunt *h) {
+  return h->taken < h->wanted && h->lost < LOST_MAX;
+}
+
 static int take_pending(struct hunt *h) {
   int r = 0;
-  for (unsigned n = h->n_pending; n && h->taken < h->wanted && !h->over && r == 0; n--) {
+  for (unsigned n = h->n_pending; n && wants_more(h) && r == 0; n--) {
     uint32_t handle = h->pending[0];
     memmove(h->pending, h->pending + 1, --h->n_pending * sizeof *h->pending);
     r = take_picture(h, handle);
@@ -456,7 +461,7 @@ static int wait_for_news(struct hunt *h) {
 }
 
 static bool is_over(const struct hunt *h) {
-  return h->over || acq_elapsed_ms(h->camera->io) - h->began_ms >= h->order->seconds * UINT64_C(1000) ||
+  return acq_elapsed_ms(h->camera->io) - h->began_ms >= h->order->seconds * UINT64_C(1000) ||
          acq_finishing(h->camera->io);
 }
 
@@ -465,7 +470,7 @@ static int take_last(struct hunt *h) {
   int r = look_around(h);
   if (r == 0)
     r = take_pending(h);
-  for (unsigned i = 0; r == 0 && h->n_pending && h->taken < h->wanted && !h->over && i < LAST_TICKS; i++) {
+  for (unsigned i = 0; r == 0 && h->n_pending && wants_more(h) && i < LAST_TICKS; i++) {
     r = wait_for_news(h);
     if (r == 0)
       r = take_pending(h);
@@ -485,12 +490,12 @@ static int acquire(struct acq_io *io, const struct acq_order *order) {
     return acq_fail(io, -EINVAL, "%u seconds cannot be ordered", order->seconds);
   show_progress(h);
   int r = prepare(h);
-  while (r == 0 && h->taken < h->wanted && !is_over(h)) {
+  while (r == 0 && wants_more(h) && !is_over(h)) {
     r = wait_for_news(h);
     if (r == 0)
       r = take_pending(h);
   }
-  if (r == 0 && h->taken < h->wanted && !h->over)
+  if (r == 0 && wants_more(h))
     r = take_last(h);
   if (r < 0)
     return h->taken && is_camera_fault(r) ? 0 : r;

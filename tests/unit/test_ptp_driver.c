@@ -909,28 +909,62 @@ static void test_announced_early(void **state) {
   assert_well(&r);
 }
 
-/* A picture that the camera does not give does not cost those before it. */
+static void say_refusal(struct script *s, uint32_t handle) {
+  for (unsigned i = 0; i < 2; i++) {
+    say_info(s, handle, object_info("B.JPG", 0x3801, 100, ""));
+    say_command(s, 0x1009, 1, handle);
+    say_response(s, 0x2002);
+  }
+}
+
+/* A picture that the camera does not give does not cost the others. */
 static void assert_missing_is_told(unsigned wanted) {
   struct script s = begin(60, wanted, device_info(BROWSE, "", 0));
   say_list(&s, OLD, 2);
-  say_event(&s, 0x4002, NEW);
-  say_picture(&s, NEW, 100);
-  say_event(&s, 0x4002, NEW + 1);
-  for (unsigned i = 0; i < 2; i++) {
-    say_info(&s, NEW + 1, object_info("B.JPG", 0x3801, 100, ""));
-    say_command(&s, 0x1009, 1, NEW + 1);
-    say_response(&s, 0x2002);
+  for (unsigned i = 0; i < 3; i++) {
+    say_event(&s, 0x4002, NEW + i);
+    if (i % 2)
+      say_refusal(&s, NEW + i);
+    else
+      say_picture(&s, NEW + i, 100 + i);
   }
+  say_note(&s, "finish");
+  say_list(&s, NEW, 3);
   say_close(&s);
   struct result r = run(s, "ok");
   assert_well(&r);
-  assert_has(&r, "\"pictures_missing\"");
+  assert_has(&r, "\"number\":2");
+  assert_has(&r, "\"pictures_missing\",\"count\":1");
 }
 
 static void test_not_given(void **state) {
   (void)state;
-  assert_missing_is_told(2);
+  assert_missing_is_told(3);
   assert_missing_is_told(0);
+}
+
+/* Two in a row: it is the camera. The first of all: likewise. */
+static void test_nothing_given(void **state) {
+  (void)state;
+  struct script s = begin(60, 4, device_info(BROWSE, "", 0));
+  say_list(&s, OLD, 2);
+  say_event(&s, 0x4002, NEW);
+  say_picture(&s, NEW, 100);
+  for (unsigned i = 1; i < 3; i++) {
+    say_event(&s, 0x4002, NEW + i);
+    say_refusal(&s, NEW + i);
+  }
+  say_close(&s);
+  struct result r = run(s, "ok");
+  assert_well(&r);
+  assert_has(&r, "\"pictures_missing\",\"count\":3");
+  s = begin(60, 4, device_info(BROWSE, "", 0));
+  say_list(&s, OLD, 2);
+  say_event(&s, 0x4002, NEW);
+  say_refusal(&s, NEW);
+  r = run(s, "error");
+  assert_int_equal(r.acquired, -EIO);
+  assert_string_equal(r.reason, "GetObject: 2002, general error");
 }
 
 /* What the nurse must change is the size, which she cannot guess from "no result". */
@@ -1165,22 +1199,39 @@ static void test_powershot(void **state) {
 int main(void) {
   assert_true(hash_open() == 0);
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_device_info),     cmocka_unit_test(test_what_a_device_can),
-      cmocka_unit_test(test_object_info),     cmocka_unit_test(test_strings),
-      cmocka_unit_test(test_arrays),          cmocka_unit_test(test_pictures),
-      cmocka_unit_test(test_dates),           cmocka_unit_test(test_heads),
-      cmocka_unit_test(test_eos_events),      cmocka_unit_test(test_parts),
-      cmocka_unit_test(test_looking),         cmocka_unit_test(test_long_list),
-      cmocka_unit_test(test_talkative),       cmocka_unit_test(test_deaf),
-      cmocka_unit_test(test_full_card),       cmocka_unit_test(test_second_storage),
-      cmocka_unit_test(test_changed_card),    cmocka_unit_test(test_old_and_announced),
-      cmocka_unit_test(test_always_busy),     cmocka_unit_test(test_bad_answers),
-      cmocka_unit_test(test_bad_captures),    cmocka_unit_test(test_crashed),
-      cmocka_unit_test(test_twice),           cmocka_unit_test(test_vanished),
-      cmocka_unit_test(test_announced_early), cmocka_unit_test(test_written_late),
-      cmocka_unit_test(test_not_given),       cmocka_unit_test(test_all_too_large),
-      cmocka_unit_test(test_normal),          cmocka_unit_test(test_eos),
-      cmocka_unit_test(test_other_files),     cmocka_unit_test(test_powershot),
+      cmocka_unit_test(test_device_info),
+      cmocka_unit_test(test_what_a_device_can),
+      cmocka_unit_test(test_object_info),
+      cmocka_unit_test(test_strings),
+      cmocka_unit_test(test_arrays),
+      cmocka_unit_test(test_pictures),
+      cmocka_unit_test(test_dates),
+      cmocka_unit_test(test_heads),
+      cmocka_unit_test(test_eos_events),
+      cmocka_unit_test(test_parts),
+      cmocka_unit_test(test_looking),
+      cmocka_unit_test(test_long_list),
+      cmocka_unit_test(test_talkative),
+      cmocka_unit_test(test_deaf),
+      cmocka_unit_test(test_full_card),
+      cmocka_unit_test(test_second_storage),
+      cmocka_unit_test(test_changed_card),
+      cmocka_unit_test(test_old_and_announced),
+      cmocka_unit_test(test_always_busy),
+      cmocka_unit_test(test_bad_answers),
+      cmocka_unit_test(test_bad_captures),
+      cmocka_unit_test(test_crashed),
+      cmocka_unit_test(test_twice),
+      cmocka_unit_test(test_vanished),
+      cmocka_unit_test(test_announced_early),
+      cmocka_unit_test(test_written_late),
+      cmocka_unit_test(test_not_given),
+      cmocka_unit_test(test_nothing_given),
+      cmocka_unit_test(test_all_too_large),
+      cmocka_unit_test(test_normal),
+      cmocka_unit_test(test_eos),
+      cmocka_unit_test(test_other_files),
+      cmocka_unit_test(test_powershot),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
