@@ -1,6 +1,7 @@
 #include "device.h"
 
 #include "buf.h"
+#include "child.h"
 #include "log.h"
 #include "str.h"
 #include <asalee/record.h>
@@ -8,7 +9,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -373,24 +373,11 @@ int devices_load_drivers(struct devices *d, sd_event *event) {
   d->output = BUF_INIT(CATALOGUE_MAX);
   d->output_fd = pipe_fd[0];
   _fd_cleanup_ int out = pipe_fd[1];
-  posix_spawn_file_actions_t actions;
-  posix_spawnattr_t attr;
-  sigset_t none;
-  sigemptyset(&none);
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
-  posix_spawnattr_init(&attr);
-  posix_spawnattr_setsigmask(&attr, &none);
-  posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
-  char *const argv[] = {d->driver_program, (char[]){"list"}, (char[]){"--json"}, NULL};
-  int r = -posix_spawn(&d->pid, d->driver_program, &actions, &attr, argv, environ);
-  posix_spawnattr_destroy(&attr);
-  posix_spawn_file_actions_destroy(&actions);
+  static const char *const args[] = {"list", "--json", NULL};
+  int r = child_spawn(d->driver_program, args, out, NULL, 0, &d->pid);
   fd_finish(&out);
-  if (r < 0) {
-    d->pid = 0;
+  if (r < 0)
     return log_errno(LOG_ERROR, r, "drivers: cannot run %s", d->driver_program);
-  }
   if (event) {
     r = sd_event_add_io(event, &d->output_source, d->output_fd, EPOLLIN, on_catalogue, d);
     return r < 0 ? r : 0;

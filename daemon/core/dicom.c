@@ -1,15 +1,16 @@
 #include "dicom.h"
 
+#include "child.h"
 #include "fundus.h"
 #include "log.h"
 #include "str.h"
 #include "wall.h"
 #include <asalee/export.h>
 #include <asalee/record.h>
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -251,41 +252,11 @@ static int on_late(sd_event_source *source, uint64_t usec, void *arg) {
   return 0;
 }
 
-static int spawn(const char *program, const struct job *j, pid_t *ret) {
-  posix_spawn_file_actions_t actions;
-  posix_spawnattr_t attr;
-  sigset_t none, all;
-  sigemptyset(&none);
-  sigfillset(&all);
-  posix_spawn_file_actions_init(&actions);
-  posix_spawnattr_init(&attr);
-  /* In two steps, so that none of the four is overwritten before it has been moved. */
-  const int from[] = {j->job, j->record, j->data, j->out};
-  int r = 0;
-  for (int i = 0; i < 4; i++)
-    r |= posix_spawn_file_actions_adddup2(&actions, from[i], 100 + i);
-  for (int i = 0; i < 4; i++)
-    r |= posix_spawn_file_actions_adddup2(&actions, 100 + i, EXPORT_FD_JOB + i);
-  r |= posix_spawn_file_actions_addclosefrom_np(&actions, EXPORT_FD_OUT + 1);
-  r |= posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  r |= posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-  posix_spawnattr_setsigmask(&attr, &none);
-  posix_spawnattr_setsigdefault(&attr, &all);
-  posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  char *const argv[] = {(char *)program, (char[]){"encode"}, NULL};
-  pid_t pid = 0;
-  if (r == 0)
-    r = posix_spawn(&pid, program, &actions, &attr, argv, environ);
-  posix_spawnattr_destroy(&attr);
-  posix_spawn_file_actions_destroy(&actions);
-  if (r == 0)
-    *ret = pid;
-  return -r;
-}
-
 static int job_run(struct dicom *d) {
   struct job *j = &d->job;
-  int r = spawn(d->parts.program, j, &j->pid);
+  static const char *const args[] = {"encode", NULL};
+  static_assert(EXPORT_FD_JOB == CHILD_FD_FIRST && EXPORT_FD_OUT == CHILD_FD_FIRST + 3, "in this order");
+  int r = child_spawn(d->parts.program, args, -1, (const int[]){j->job, j->record, j->data, j->out}, 4, &j->pid);
   if (r == 0)
     r = sd_event_add_child(d->parts.event, &j->child, j->pid, WEXITED, on_child, d);
   if (r >= 0)

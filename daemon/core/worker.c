@@ -2,14 +2,15 @@
 
 #include "buf.h"
 #include "capture.h"
+#include "child.h"
 #include "log.h"
 #include "str.h"
 #include "wall.h"
 #include <asalee/record.h>
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -170,35 +171,9 @@ static int on_late(sd_event_source *source, uint64_t usec, void *arg) {
 }
 
 static int worker_spawn(struct worker *w, const char *program, int control) {
-  posix_spawn_file_actions_t actions;
-  posix_spawnattr_t attr;
-  sigset_t none, all;
-  sigemptyset(&none);
-  sigfillset(&all);
-  posix_spawn_file_actions_init(&actions);
-  posix_spawnattr_init(&attr);
-  /* In two steps, so that none of the four is overwritten before it has been moved. */
-  const int from[] = {control, w->capture, w->record, w->blobs};
-  int r = 0;
-  for (int i = 0; i < 4; i++)
-    r |= posix_spawn_file_actions_adddup2(&actions, from[i], 100 + i);
-  for (int i = 0; i < 4; i++)
-    r |= posix_spawn_file_actions_adddup2(&actions, 100 + i, WIRE_FD_CONTROL + i);
-  r |= posix_spawn_file_actions_addclosefrom_np(&actions, WIRE_FD_BLOBS + 1);
-  /* Nothing of the daemon's but the journal (or terminal) for its own words. */
-  r |= posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  r |= posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-  posix_spawnattr_setsigmask(&attr, &none);
-  posix_spawnattr_setsigdefault(&attr, &all);
-  posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  char *const argv[] = {(char *)program, (char[]){"run"}, NULL};
-  if (r == 0)
-    r = posix_spawn(&w->pid, program, &actions, &attr, argv, environ);
-  posix_spawnattr_destroy(&attr);
-  posix_spawn_file_actions_destroy(&actions);
-  if (r)
-    w->pid = 0;
-  return -r;
+  static const char *const args[] = {"run", NULL};
+  static_assert(WIRE_FD_CONTROL == CHILD_FD_FIRST && WIRE_FD_BLOBS == CHILD_FD_FIRST + 3, "in this order");
+  return child_spawn(program, args, -1, (const int[]){control, w->capture, w->record, w->blobs}, 4, &w->pid);
 }
 
 static int write_capture(int fd, const char *capture, size_t n) {

@@ -1,0 +1,15 @@
+/* How the daemon starts a program: with the descriptors that are meant for it and no others. */
+#ifndef ASALEED_CHILD_H
+#define ASALEED_CHILD_H
+
+#include <sys/types.h>
+
+#define CHILD_FD_FIRST 3
+
+/* `args` end with NULL, without the program's own name. The child's standard input is /dev/null, its standard output
+ * `out`, or with -1 /dev/null too, its standard error ours (the journal, or the terminal); from CHILD_FD_FIRST on it
+ * has these n (which may be any of ours), and nothing more; its signals are as a program expects
+ * them. 0 and the child's id, or a negative errno. */
+int child_spawn(const char *program, const char *const args[], int out, const int fds[], int n, pid_t *ret);
+
+#endif
