@@ -298,6 +298,11 @@ static void test_fill(void **state) {
   assert_int_equal(lseek(into, 0, SEEK_END), LARGE + 5);
   assert_int_equal(pread(into, is, LARGE + 5, 0), LARGE + 5);
   assert_memory_equal(was, is, LARGE + 5);
+  close(into);
+  into = memfd_create("scratch", MFD_CLOEXEC); /* what there is on a full disk: another file system */
+  assert_int_equal(fill(bed, three.text, into), 0);
+  assert_int_equal(pread(into, is, LARGE + 5, 0), LARGE + 5);
+  assert_memory_equal(was, is, LARGE + 5);
   free(was);
   free(is);
   close(into);
