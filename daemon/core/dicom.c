@@ -478,11 +478,16 @@ void dicom_wake(struct dicom *d, int64_t study) {
 
 void dicom_wake_patient(struct dicom *d, const char *patient) {
   struct rows r =
-      store_query(d->parts.store, "SELECT min(y.id) FROM orders o JOIN study y ON y.orders = o.id WHERE o.patient = ?",
+      store_query(d->parts.store,
+                  "SELECT min(y.id) FROM patient q CROSS JOIN orders o ON o.patient = q.id"
+                  " CROSS JOIN study y ON y.orders = o.id CROSS JOIN record r ON r.study = y.id"
+                  " WHERE q.id = ? AND r.id NOT IN (SELECT record FROM supersession)"
+                  " AND EXISTS (SELECT 1 FROM dicom WHERE record = r.id)"
+                  " AND NOT EXISTS (SELECT 1 FROM dicom WHERE record = r.id AND patient_version = q.version)",
                   "t", patient);
   int64_t first = rows_next(&r) ? rows_int(&r, 0) : 0;
   if (rows_finish(&r) < 0 || first)
-    dicom_wake(d, first ? first : 1); /* and the sweep goes on to the last */
+    dicom_wake(d, first ? first : 1); /* on to the last; what the sweep has not come to needs no waking */
 }
 
 /* ---- who asks ---- */

@@ -35,7 +35,7 @@ void dicom_close(struct dicom *d); /* ends the running job: the next run makes i
  * label of it is new. Costs little when there is not. */
 void dicom_wake(struct dicom *d, int64_t study);
 
-/* The same when the identity of a patient was changed. */
+/* The same when the identity of a patient was written; costs little when it is as it was. */
 void dicom_wake_patient(struct dicom *d, const char *patient);
 
 /* P_OK: there it is. P_dicom_pending: it will be there; P_not_accepted: not before the study is accepted;
