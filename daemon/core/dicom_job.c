@@ -62,13 +62,14 @@ void dicom_job_finish(struct dicom_job *job) {
 
 /* What people said of the picture and of the pupil, as it stands now. */
 static int picture_json(struct store *s, const struct dicom_key *key, json_t **ret) {
-  struct rows r = store_query(s,
-                              "SELECT l.laterality, l.field, u.dilated, u.agents, u.degree_mm FROM record r"
-                              " JOIN picture p ON p.record = r.id AND p.number = ?2"
-                              " JOIN picture_label l ON l.id = " FUNDUS_LABEL_ID
-                              " JOIN pupil u ON u.id = (SELECT max(id) FROM pupil WHERE study = r.study)"
-                              " WHERE r.id = ?1 AND l.laterality IS NOT NULL",
-                              "ii", key->record, key->number);
+  struct rows r =
+      store_query(s,
+                  "SELECT l.laterality, l.field, u.dilated, u.agents, u.degree_mm FROM record r"
+                  " JOIN picture p ON p.record = r.id AND p.number = ?2"
+                  " JOIN picture_label l ON l.id = " FUNDUS_LABEL_ID
+                  " JOIN pupil u ON u.id = (SELECT max(id) FROM pupil WHERE study = r.study) AND u.dilated IS NOT NULL"
+                  " WHERE r.id = ?1 AND l.laterality IS NOT NULL",
+                  "ii", key->record, key->number);
   json_t *fundus = NULL;
   bool there = rows_next(&r);
   if (there)

@@ -42,13 +42,13 @@ static int pictures_find(struct store *s, int64_t study, json_t **ret) {
   return err;
 }
 
-/* The newest, or null. */
+/* The newest, or null: never said, or not since the study was repeated. */
 static int pupil_find(struct store *s, int64_t study, json_t **ret) {
   struct rows r = store_query(
       s, "SELECT dilated, agents, degree_mm FROM pupil WHERE study = ? ORDER BY id DESC LIMIT 1", "i", study);
   json_t *pupil = json_null();
   int err = 0;
-  if (rows_next(&r)) {
+  if (rows_next(&r) && !rows_is_null(&r, 0)) {
     json_t *agents = json_loads(rows_text(&r, 1), 0, NULL); /* as fundus_pupil() wrote it */
     pupil = json_pack("{s:o, s:o, s:b}", "agents", agents, "degree_mm", text_or_null(rows_text(&r, 2)), "dilated",
                       (int)rows_int(&r, 0));
@@ -301,6 +301,12 @@ enum problem fundus_label(struct store *s, const struct caller *c, struct study 
     p = r < 0 ? problem_of_errno(r) : json_array_append_new(said, label_json(&labels[i])) < 0 ? P_overloaded : P_OK;
   }
   return p == P_OK ? study_said(s, c, study, "study.label", json_pack("{s:O}", "pictures", said)) : p;
+}
+
+int fundus_repeat(struct store *s, const struct caller *c, int64_t study) {
+  int r = store_run(s, "INSERT INTO pupil(study, dilated, agents, at, by) VALUES(?,NULL,'[]',?,?)", "iit", study,
+                    wall_now().us, caller_person(c));
+  return r < 0 ? r : 0;
 }
 
 static bool is_agent(const char *name) {

@@ -45,6 +45,9 @@ struct fundus_pupil {
 enum problem fundus_pupil(struct store *s, const struct caller *c, struct study *study,
                           const struct fundus_pupil *pupil, const char **ret_field);
 
+/* Inside an act that sets the pictures aside: the pupil of the next ones, dilated since perhaps, is to be said anew. */
+int fundus_repeat(struct store *s, const struct caller *c, int64_t study);
+
 /* {"missing":["Œil droit, macula"...],
  *  "pictures":[{"excluded":"<reason>"|null,"field","label":"Œil droit, macula"|null,"laterality","picture":N,
  *               "record":"R-3"}...],           of the records that stand; null where nothing was said

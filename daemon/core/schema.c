@@ -151,8 +151,8 @@ const char *const schema_migrations[] = {
     "CREATE INDEX picture_label_of ON picture_label(record, number, id);"
 
     "CREATE TABLE pupil(id INTEGER PRIMARY KEY AUTOINCREMENT, study INTEGER NOT NULL REFERENCES study(id), dilated "
-    "  INTEGER NOT NULL CHECK(dilated IN (0,1)), agents TEXT NOT NULL, degree_mm TEXT, at INTEGER NOT NULL, by TEXT "
-    "  NOT NULL) STRICT;"
+    "  INTEGER CHECK(dilated IN (0,1)), agents TEXT NOT NULL, degree_mm TEXT, at INTEGER NOT NULL, by TEXT NOT "
+    "  NULL) STRICT;" /* dilated NULL: to be said anew */
     APPEND_ONLY("pupil")
     "CREATE INDEX pupil_of_study ON pupil(study, id);"
 

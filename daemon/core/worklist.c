@@ -200,6 +200,8 @@ enum problem study_repeat(struct store *s, const struct caller *c, struct study 
                     "itti", wall_now().us, caller_person(c), reason, study->id);
   if (r >= 0)
     r = store_run(s, "UPDATE study SET clean = NULL WHERE id = ?", "i", study->id);
+  if (r >= 0 && act_modality(study->act) == ACQ_FUNDUS)
+    r = fundus_repeat(s, c, study->id);
   study->clean = -1;
   return problem_of_errno(r);
 }

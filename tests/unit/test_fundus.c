@@ -334,6 +334,20 @@ static void test_pupil(void **state) {
 
 /* ---- to the reader ---- */
 
+/* It was said of the pictures that were set aside: she may have dilated since. */
+static void test_pupil_repeated(void **state) {
+  struct store_bed *b = *state;
+  struct study y = order(b, "fundus");
+  acquire(b, &y, "abcd");
+  assert_int_equal(pupil(b, &y, false, NULL, NULL), P_OK);
+  assert_int_equal(ACT(b, study_repeat(b->store, &nurse, &y, "floues")), P_OK);
+  label_all(b, &y, acquire(b, &y, "efgh"));
+  shows(b, &y, true, "pupil", "null");
+  assert_int_equal(ACT(b, study_accept(b->store, &nurse, &rules, &y, true, NULL)), P_pupil_missing);
+  assert_int_equal(pupil(b, &y, true, "tropicamide", NULL), P_OK);
+  assert_int_equal(ACT(b, study_accept(b->store, &nurse, &rules, &y, true, NULL)), P_OK);
+}
+
 static void test_accept(void **state) {
   struct store_bed *b = *state;
   struct study y = order(b, "fundus");
@@ -447,8 +461,9 @@ static void test_sign_binds(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, bed_setup, bed_teardown)
   const struct CMUnitTest tests[] = {
-      TEST(label), TEST(reason_masked), TEST(label_refused), TEST(redecode),         TEST(views),
-      TEST(pupil), TEST(other_fields),  TEST(accept),        TEST(accept_confirmed), TEST(sign_binds),
+      TEST(label),      TEST(reason_masked),  TEST(label_refused), TEST(redecode), TEST(views),
+      TEST(pupil),      TEST(pupil_repeated), TEST(other_fields),  TEST(accept),   TEST(accept_confirmed),
+      TEST(sign_binds),
   };
   return cmocka_run_group_tests_name("fundus", tests, NULL, NULL);
 }
