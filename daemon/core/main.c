@@ -149,6 +149,8 @@ static int check_config(struct program *p) {
   if (r == 0)
     r = devices_check(d);
   devices_close(d);
+  if (r == 0 && access(p->conf.export_program, X_OK) < 0)
+    r = log_errno(LOG_ERROR, -errno, "export-program: cannot run %s", p->conf.export_program);
   if (r == 0)
     printf("configuration is correct: %u instrument(s)\n", p->conf.n_devices);
   return r == 0 ? 0 : 1;

@@ -17,7 +17,7 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from bed import Tap, must  # noqa: E402
-from client import EMI12, Client, Daemon, Refused, acquire, can_simulate  # noqa: E402
+from client import EMI12, ROOT, Client, Daemon, Refused, acquire, can_simulate  # noqa: E402
 
 BUILD = os.path.abspath(sys.argv[1])
 PROGRAM = os.path.join(BUILD, "asaleed-export")
@@ -247,6 +247,19 @@ def test_client(bed):
     must(subprocess.run([*command, "--force"], capture_output=True, check=False).returncode == 0)
 
 
+def test_check_config(bed):
+    """A site whose objects can never be made is told so before it starts."""
+    def check(program):
+        return subprocess.run([os.path.join(BUILD, "asaleed"), "--check-config", "--config", "/dev/null", "--devices",
+                               os.path.join(bed.work, "devices.d"), "--messages",
+                               os.path.join(ROOT, "config/messages.fr"), "--driver-program",
+                               os.path.join(BUILD, "asaleed-driver"), "--export-program", program],
+                              capture_output=True, text=True, check=False)
+    must(check(PROGRAM).returncode == 0, check(PROGRAM).stderr)
+    bad = check(os.path.join(bed.work, "asaleed-export"))
+    must(bad.returncode == 1 and "export-program" in bad.stderr and not bad.stdout, bad)
+
+
 def test_killed(bed):
     """The daemon is killed as a study is accepted: the next run makes its objects, each once."""
     for _ in range(3):
@@ -316,6 +329,7 @@ def main():
         tap.run("a spirometry of values", roles, bed, "spirometry", "vitalograph")
         tap.run("fundus pictures, from the wire", test_fundus, bed)
         tap.run("asaleectl dicom", test_client, bed)
+        tap.run("a configuration without the program", test_check_config, bed)
         tap.run("kill -9 after acceptance", test_killed, bed)
         tap.run("a record that was decoded again", test_redecoded, bed)
         tap.run("a damaged object", test_damaged, bed)
