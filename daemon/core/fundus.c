@@ -229,6 +229,26 @@ int fundus_facts(struct store *s, int64_t study, json_t **ret) {
   return r;
 }
 
+int fundus_keeps_labels(struct store *s, int64_t acquisition, const json_t *record) {
+  int keeps = 1;
+  size_t i;
+  json_t *picture;
+  json_array_foreach(json_object_get(json_object_get(record, "acquired"), "pictures"), i, picture) {
+    struct rows r = store_query(s,
+                                "SELECT 1 FROM record t JOIN picture q ON q.record = t.id AND q.number = ? AND"
+                                " q.sha256 = ? JOIN picture_label m ON m.record = q.record AND m.number = q.number"
+                                " WHERE t.acquisition = ?",
+                                "iti", (int64_t)json_integer_value(json_object_get(picture, "number")),
+                                json_text(picture, "sha256"), acquisition);
+    if (!rows_next(&r))
+      keeps = 0;
+    int err = rows_finish(&r);
+    if (err < 0)
+      return err;
+  }
+  return keeps;
+}
+
 /* ---- what is said of them ---- */
 
 static enum problem may_say(const struct caller *c, const struct study *study) {

@@ -64,6 +64,10 @@ int fundus_wanted(struct store *s, int64_t study, const struct conf_views *views
  * says whether each view is there once. */
 enum problem fundus_check(struct store *s, int64_t study, const struct conf_views *views, bool *ret_whole);
 
+/* Whether each picture of this record, which an acquisition of a study was decoded into anew, keeps a label: once the
+ * study is accepted nobody can give it one. 1, 0 or a negative errno. */
+int fundus_keeps_labels(struct store *s, int64_t acquisition, const json_t *record);
+
 /* What was said of the study, as a signature covers it: {"pictures":[{"excluded","field","laterality","picture",
  * "record","sha256"}...],"pupil":...}, all as above. */
 int fundus_facts(struct store *s, int64_t study, json_t **ret);

@@ -2,6 +2,7 @@
 
 #include "blobs.h"
 #include "capture.h"
+#include "fundus.h"
 #include "log.h"
 #include "record.h"
 #include "str.h"
@@ -445,10 +446,10 @@ static enum problem store_redecode(struct session *x) {
   if (p != P_OK)
     return p;
   str_ref('S', x->study, ref);
-  /* Meanwhile a reader may have taken the study, or the nurse set the record aside: then things stay as they are. */
-  bool rests = study.state == ACQUIRED || study.state == TO_INTERPRET;
-  int r = 0;
-  if (record && rests)
+  /* Meanwhile a reader may have taken the study, or the nurse set the record aside, or accepted it with other pictures:
+   * then things stay as they are. */
+  int r = study.state == ACQUIRED ? 1 : study.state != TO_INTERPRET ? 0 : fundus_keeps_labels(store, x->id, record);
+  if (record && r > 0)
     r = store_run(store,
                   "INSERT INTO supersession SELECT id, ?, ?, 'redecode' FROM record WHERE study = ? AND acquisition = ?"
                   " AND id NOT IN (SELECT record FROM supersession)",

@@ -56,7 +56,8 @@ check "tmpfiles reads its file" "$(systemd-tmpfiles --root="$root" --dry-run --c
   grep -iE 'fail|unknown|invalid|ignor' | grep -v -- --dry-run)"
 
 # Every line of the example configuration, and of the example instrument, is one the program knows.
-settings=(--messages "$root/usr/share/asaleed/messages.fr" --driver-program "$root/usr/libexec/asaleed/asaleed-driver")
+settings=(--messages "$root/usr/share/asaleed/messages.fr" --driver-program "$root/usr/libexec/asaleed/asaleed-driver"
+  --export-program "$root/usr/libexec/asaleed/asaleed-export")
 mkdir "$root/try"
 sed 's/^#\([a-z-]* =\)/\1/' config/asaleed.conf >"$root/try.conf"
 sed 's/^# \(\[device\|[a-z-]* = \)/\1/' config/devices.d/example.conf >"$root/try/all.conf"

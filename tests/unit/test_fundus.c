@@ -197,6 +197,37 @@ static void test_label_refused(void **state) {
 }
 
 /* A redecode makes a new record of the same pictures: what was said of them still holds. Of other bytes it does not. */
+/* Whether a record of pictures with these contents, of one letter each, keeps the labels of the acquisition. */
+static int keeps(struct store_bed *b, int64_t acquisition, const char *contents) {
+  _json_cleanup_ json_t *pictures = json_array();
+  for (int i = 0; contents[i]; i++) {
+    char sha[HASH_TEXT];
+    hash_sha256_text(&contents[i], 1, sha);
+    json_array_append_new(pictures, json_pack("{s:i, s:s}", "number", i + 1, "sha256", sha));
+  }
+  _json_cleanup_ json_t *record = json_pack("{s:{s:O}}", "acquired", "pictures", pictures);
+  return fundus_keeps_labels(b->store, acquisition, record);
+}
+
+/* What nobody has named, and nobody can name any more, does not come into an accepted study. */
+static void test_keeps_labels(void **state) {
+  struct store_bed *b = *state;
+  struct study y = order(b, "fundus");
+  int64_t id = acquire(b, &y, "abc"), other = acquire(b, &y, "d");
+  assert_int_equal(keeps(b, 1, ""), 1);
+  assert_int_equal(keeps(b, 1, "ab"), 0);
+  assert_int_equal(label(b, &y, id, 1, "R", "disc", NULL), P_OK);
+  assert_int_equal(label(b, &y, id, 2, NULL, NULL, "floue"), P_OK);
+  assert_int_equal(label(b, &y, other, 1, "L", "disc", NULL), P_OK);
+  assert_int_equal(keeps(b, 1, "ab"), 1);
+  assert_int_equal(keeps(b, 1, "a"), 1);
+  assert_int_equal(keeps(b, 1, "ba"), 0);  /* another order */
+  assert_int_equal(keeps(b, 1, "abc"), 0); /* one more */
+  assert_int_equal(keeps(b, 1, "ax"), 0);  /* other bytes */
+  assert_int_equal(keeps(b, 1, "d"), 0);   /* of the other acquisition */
+  assert_int_equal(keeps(b, 2, "d"), 1);
+}
+
 static void test_redecode(void **state) {
   struct store_bed *b = *state;
   struct study y = order(b, "fundus");
@@ -461,8 +492,17 @@ static void test_sign_binds(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, bed_setup, bed_teardown)
   const struct CMUnitTest tests[] = {
-      TEST(label),      TEST(reason_masked),  TEST(label_refused), TEST(redecode), TEST(views),
-      TEST(pupil),      TEST(pupil_repeated), TEST(other_fields),  TEST(accept),   TEST(accept_confirmed),
+      TEST(label),
+      TEST(reason_masked),
+      TEST(label_refused),
+      TEST(redecode),
+      TEST(views),
+      TEST(keeps_labels),
+      TEST(pupil),
+      TEST(pupil_repeated),
+      TEST(other_fields),
+      TEST(accept),
+      TEST(accept_confirmed),
       TEST(sign_binds),
   };
   return cmocka_run_group_tests_name("fundus", tests, NULL, NULL);
