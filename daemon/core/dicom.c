@@ -269,18 +269,11 @@ static int job_run(struct dicom *d) {
 
 static int memory_file(const char *name, const void *bytes, size_t n) {
   int fd = memfd_create(name, MFD_CLOEXEC);
-  const uint8_t *at = bytes, *end = at + n;
-  int r = fd < 0 ? -errno : 0;
-  while (r == 0 && at < end) {
-    ssize_t done = write(fd, at, (size_t)(end - at));
-    if (done < 0 && errno != EINTR)
-      r = -errno;
-    at += done > 0 ? done : 0;
-  }
+  int r = fd < 0 ? -errno : fd_write_all(fd, bytes, n);
   if (r == 0 && lseek(fd, 0, SEEK_SET) < 0)
     r = -errno;
-  if (r < 0 && fd >= 0)
-    close(fd);
+  if (r < 0)
+    fd_finish(&fd);
   return r < 0 ? r : fd;
 }
 

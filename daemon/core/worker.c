@@ -177,14 +177,8 @@ static int worker_spawn(struct worker *w, const char *program, int control) {
 }
 
 static int write_capture(int fd, const char *capture, size_t n) {
-  while (n) {
-    ssize_t done = write(fd, capture, n);
-    if (done < 0)
-      return -errno;
-    capture += done;
-    n -= (size_t)done;
-  }
-  return lseek(fd, 0, SEEK_SET) < 0 ? -errno : 0;
+  int r = fd_write_all(fd, capture, n);
+  return r < 0 ? r : lseek(fd, 0, SEEK_SET) < 0 ? -errno : 0;
 }
 
 int worker_start(sd_event *event, const char *program, const struct wire_order *order, const char *capture,

@@ -465,7 +465,7 @@ def main():
         return end()
     only = [a for a in sys.argv[2:] if not a.startswith("-")]
     slow = SLOW | (SLOWEST if EVERY else {})
-    run_parts([unplug, faults, *(slow_fault(f, *v) for f, v in slow.items()), lost_event, formats, bodies, labels, ends,
+    run_parts([pulled, faults, *(slow_fault(f, *v) for f, v in slow.items()), lost_event, formats, bodies, labels, ends,
                broken_off, clocks, session], only, at_once=6)
     return end()
 
