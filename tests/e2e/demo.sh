@@ -36,7 +36,7 @@ else
   start umockdev-wrapper "$B/tests/sim" --control "$D/sim.sock" --instrument emi12,serial=EMI12SIM \
     --instrument vitalograph,serial=LUNGSIM,model=b,auto=1500 \
     --instrument phdc,serial=PHDCSIM,profile=spirometer,auto=500 \
-    --instrument ptp,serial=RETINSIM,auto=700 -- "$B/asaleed" "${daemon_args[@]}"
+    --instrument ptp,serial=RETINSIM,auto=700,shots=9999 -- "$B/asaleed" "${daemon_args[@]}"
 fi
 stop() {
   local status=$?
@@ -133,7 +133,7 @@ echo
 echo "Kept in $D: store/ (database and artefacts), asaleed.log; tokens/ines and tokens/martin are the accounts. To look at:"
 (cd "$D" && stat -c '  %9s bytes  %n' ./*.bin ./*.jpg ./*.dcm 2>/dev/null) || true
 if [ -n "${ONCE:-}" ]; then exit 0; fi
-echo "The daemon is up at $(sed -n 's/.*listening on //p' "$D/asaleed.log"), socket $D/api.sock. Try:"
-echo "  $B/asaleectl --socket $D/api.sock --token-file $D/tokens/martin show $study"
-echo "Ctrl-C ends it."
+echo "The daemon is up at $(sed -n 's/.*listening on //p' "$D/asaleed.log"). In another shell, what README.md shows works once"
+echo "  export PATH=$B:\$PATH ASALEED_SOCKET=$D/api.sock ASALEED_TOKEN_FILE=$D/tokens/ines"
+echo "(tokens/martin for the GP). Ctrl-C ends it."
 wait "$pid"
