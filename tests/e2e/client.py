@@ -98,9 +98,11 @@ class Daemon:
                        *[x for i in instruments for x in ("--instrument", i)], "--", *command]
         if os.path.exists(self.socket):
             os.unlink(self.socket)
+        # A simulator that is killed leaves its mocked machine behind: in a folder that goes with the bed.
+        env = {"TMPDIR": os.path.realpath(work), **(env or {})}
         self.log = open(os.path.join(work, "asaleed.log"), "ab")
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
-                                        start_new_session=True, env={**os.environ, **(env or {})})
+                                        start_new_session=True, env={**os.environ, **env})
         alive.append(self)
         self.until_ready()
 
