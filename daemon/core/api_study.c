@@ -394,6 +394,10 @@ enum problem api_study_acquire(struct api_call *call) {
     p = take_height(call, &y);
   if (p == P_OK)
     p = session_start(call->api->sessions, &call->caller, &y, device, (uint32_t)seconds, phase, pictures);
+  else
+    return p;
+  if (p == P_invalid_field) /* not for this act, or not for so long */
+    call->field = "device";
   if (p != P_OK)
     return p;
   call->status = 202;

@@ -120,7 +120,7 @@ static void tell_acquired(struct follow *f, const json_t *study_json, const json
   if (f->cancelled)
     live_print(&f->live, "Il était fini avant l'annulation.");
   if (act && !strcmp(act, "fundus"))
-    live_print(&f->live, "Suite : asaleectl show %s, puis asaleectl label %s %s/1 EYE FIELD", study, study,
+    live_print(&f->live, "Suite : asaleectl show %s, puis asaleectl label %s %s/1 ŒIL CHAMP", study, study,
                json_text(record, "id"));
   else
     live_print(&f->live, "Suite : asaleectl %s %s", clean ? "accept" : "show", study);
@@ -312,6 +312,9 @@ static int start(struct ctl *c, struct follow *f) {
   if (!api_json(c, &a)) {
     live_print(&f->live, "Acquisition %s pour %s sur %s ; Ctrl-C annule.", id ? id : "", c->args[0],
                ctl_option(c, "device"));
+    const char *act = json_text(a.json, "act");
+    if (act && !strcmp(act, "fundus"))
+      live_print(&f->live, "Prendre les images ; s'il n'en vient plus : asaleectl finish %s", c->args[0]);
     f->live.stale = true;
   }
   fflush(c->out);

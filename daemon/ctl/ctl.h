@@ -116,6 +116,8 @@ struct ctl_file {
 int ctl_file_open(struct ctl *c, struct ctl_file *f, const char *path);
 int ctl_file_commit(struct ctl *c, struct ctl_file *f, const void *bytes, size_t n); /* closes */
 void ctl_file_drop(struct ctl_file *f);
+/* A command with --force is asked to write there: not over a file without it, nor bytes onto a terminal. */
+int ctl_may_write(struct ctl *c, const char *path);
 /* The whole of it at once; "-" is standard output. */
 int ctl_write(struct ctl *c, const char *path, const void *bytes, size_t n);
 

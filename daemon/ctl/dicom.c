@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 /* What makes a file one of DICOM (PS3.10, 7.1): 128 bytes that say nothing, then its name. */
 static bool is_dicom(const struct buf *b) {
@@ -12,24 +11,22 @@ static bool is_dicom(const struct buf *b) {
 
 int cmd_dicom(struct ctl *c) {
   const char *path = ctl_option(c, "out");
-  const bool standard = !strcmp(path, "-");
   char target[128];
   int n = snprintf(target, sizeof target, "/v1/records/%s/dicom", c->args[0]);
   if (c->args[1])
     snprintf(target + n, sizeof target - (size_t)n, "?n=%s", c->args[1]);
-  if (standard && c->tty)
-    return ctl_usage(c, "--out - : la sortie doit être un fichier ou un tube");
-  if (!standard && !ctl_option(c, "force") && access(path, F_OK) == 0)
-    return ctl_usage(c, "%s existe déjà : choisir un autre fichier, ou --force", path);
+  int r = ctl_may_write(c, path);
+  if (r != CTL_OK)
+    return r;
   struct api_request request = {.method = "GET", .target = target, .bytes = "application/dicom"};
   _answer_cleanup_ struct api_answer a = {0};
-  int r = api_call(c, &request, &a);
+  r = api_call(c, &request, &a);
   if (r != CTL_OK)
     return r;
   if (!is_dicom(&a.body))
     return api_unreached(c, -EPROTO, false);
   r = ctl_write(c, path, a.body.data, a.body.len);
-  if (r == CTL_OK && !standard && !c->json)
+  if (r == CTL_OK && strcmp(path, "-") && !c->json)
     print_field(c->out, "Objet DICOM dans", path);
   return r;
 }

@@ -179,9 +179,9 @@ int cmd_picture(struct ctl *c) {
   const char *path = ctl_option(c, "out");
   const bool preview = ctl_option(c, "preview") != NULL;
   char target[128], hash[HASH_TEXT];
-  if (!strcmp(path, "-") && c->tty)
-    return ctl_usage(c, "--out - : la sortie doit être un fichier ou un tube");
-  int r = api_get(c, &record, "/v1/records/%s", c->args[0]);
+  int r = ctl_may_write(c, path);
+  if (r == CTL_OK)
+    r = api_get(c, &record, "/v1/records/%s", c->args[0]);
   if (r != CTL_OK)
     return r;
   snprintf(target, sizeof target, "/v1/records/%s/%s?n=%s", c->args[0], preview ? "preview" : "picture", c->args[1]);

@@ -174,10 +174,14 @@ static void live_draw_now(struct live *l) {
   if (l->drawn)
     fprintf(l->out, "\033[%uA\r", l->drawn);
   draw_progress(l, width);
-  draw_line(l, "Électrodes  ", l->note[0] ? l->note : l->contacts[0] ? l->contacts : "—", width);
-  draw_trace(l, width);
+  l->drawn = 1;
+  if (l->note[0] || l->contacts[0] ||
+      l->trace.started) { /* an instrument that shows a trace, or a word about the rest */
+    draw_line(l, "Électrodes  ", l->note[0] ? l->note : l->contacts[0] ? l->contacts : "—", width);
+    draw_trace(l, width);
+    l->drawn = 3;
+  }
   fflush(l->out);
-  l->drawn = 3;
   l->stale = false;
   l->drawn_us = monotonic_us();
 }

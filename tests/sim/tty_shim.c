@@ -1,9 +1,11 @@
 /*
  * tty_shim: LD_PRELOAD library that makes a serial_bed port, which is a pseudo-terminal, pass for a serial adapter in
- * the program under test. Three differences are covered up:
+ * the program under test. Four differences are covered up:
  *  - modem lines: the kernel answers ENOTTY to TIOCMGET and its kin on a pseudo-terminal, and libserialport then
  * refuses the port. DSR, CTS and carrier are reported on; DTR and RTS are what the program last set.
  *  - unread bytes: an adapter forgets them when it is closed, a pseudo-terminal keeps them for whoever opens it next.
+ *  - exclusive use (TIOCEXCL): an adapter forgets it with its last close, also that of a program that was killed; a
+ *    pseudo-terminal keeps it as long as its other end is open. It is not asked for.
  *  - udev's database: umockdev brings none, and sd-device then leaves the devices out of an enumeration.
  * Outside a bed (no UMOCKDEV_DIR) it changes nothing.
  */
@@ -87,6 +89,8 @@ int ioctl(int fd, unsigned long request, ...) {
 
   if ((request & 0xFF00) == 0x5400) { /* terminal requests */
     int before = errno;
+    if (request == TIOCEXCL && is_bed_tty(fd))
+      return 0;
     int r = kernel_ioctl(fd, request, arg);
     if (r >= 0 || (errno != ENOTTY && errno != EINVAL))
       return r; /* EIO of a line hung up included */

@@ -1080,7 +1080,7 @@ static void test_acquire_fundus(void **state) {
        .status = 200,
        .body = "{\"id\":\"S-1\",\"act\":\"fundus\",\"state\":\"acquired\",\"records\":[" RECORD("R-3", "true") "]}"});
   assert_int_equal(RUN("acquire", "S-1", "--device", "retino", "--pictures", "4"), CTL_OK);
-  has(out_text, "Suite : asaleectl show S-1, puis asaleectl label S-1 R-3/1 EYE FIELD\n");
+  has(out_text, "Suite : asaleectl show S-1, puis asaleectl label S-1 R-3/1 ŒIL CHAMP\n");
   char *log = played(pid);
   has(log, "{\"device\":\"retino\",\"pictures\":4}");
   free(log);
