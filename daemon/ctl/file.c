@@ -75,18 +75,14 @@ void ctl_file_drop(struct ctl_file *f) {
 }
 
 int ctl_file_commit(struct ctl *c, struct ctl_file *f, const void *bytes, size_t n) {
-  const uint8_t *at = bytes, *end = at + n;
-  while (at < end) {
-    ssize_t written = write(f->fd, at, (size_t)(end - at));
-    if (written < 0 && errno != EINTR)
-      break;
-    at += written > 0 ? written : 0;
-  }
-  if (at == end && fsync(f->fd) == 0 && rename(f->temporary, f->path) == 0) {
+  int err = fd_write_all(f->fd, bytes, n);
+  if (err == 0 && (fsync(f->fd) < 0 || rename(f->temporary, f->path) < 0))
+    err = -errno;
+  if (err == 0) {
     fd_finish(&f->fd);
     return CTL_OK;
   }
-  int r = ctl_usage(c, "%s : écriture impossible (%s)", f->path, strerrordesc_np(errno));
+  int r = ctl_usage(c, "%s : écriture impossible (%s)", f->path, strerrordesc_np(-err));
   ctl_file_drop(f);
   return r;
 }
