@@ -1,5 +1,5 @@
-/* asaleectl: one table of commands (command_table.c) from which come dispatch, --help and completion; the exchange with the
- * daemon (exchange.c); one function a command. */
+/* asaleectl: one table of commands (command_table.c) from which come dispatch, --help and completion; the exchange with
+ * the daemon (exchange.c); one function a command. */
 #ifndef ASALEED_CTL_H
 #define ASALEED_CTL_H
 

@@ -2,7 +2,7 @@
  * The simulated health device as a program sees it: this program again, started by `sim` beside it, as a host on the
  * real libusb. Run under umockdev-wrapper.
  */
-#include "host.h"
+#include "host_usb.h"
 #include "usb_bed.h"
 
 #include <setjmp.h>
@@ -41,7 +41,8 @@ struct host {
 };
 
 /* Is this device one of class 0F that speaks 11073-20601? Then its endpoints. */
-static bool is_health(libusb_device *dev, struct host *h) {
+static bool is_health(libusb_device *dev, void *host) {
+  struct host *h = host;
   struct libusb_config_descriptor *c;
   if (libusb_get_active_config_descriptor(dev, &c) < 0)
     return false;
@@ -54,25 +55,10 @@ static bool is_health(libusb_device *dev, struct host *h) {
   return good && h->in && h->out;
 }
 
-static bool find_device(struct host *h) {
-  libusb_device **list;
-  ssize_t n = libusb_get_device_list(h->context, &list);
-  for (ssize_t i = 0; i < n && !h->handle; i++)
-    if (is_health(list[i], h))
-      libusb_open(list[i], &h->handle);
-  if (n >= 0)
-    libusb_free_device_list(list, 1);
-  return h->handle;
-}
-
-/* It may have been plugged in just now. */
 static void open_device(struct host *h) {
   h->have = 0;
   h->total = 0;
-  for (unsigned ms = 0; ms < PATIENCE_MS && !find_device(h); ms++)
-    usleep(1000);
-  NEED(h->handle);
-  NEED(libusb_claim_interface(h->handle, 0) == 0);
+  h->handle = host_usb_open(h->context, is_health, h);
 }
 
 static void close_device(struct host *h) {
@@ -198,7 +184,7 @@ static void case_unplug(struct host *h) {
     host_order(h->control, "unplug");
     NEED(read_apdu(h, PATIENCE_MS) == LIBUSB_ERROR_NO_DEVICE);
     close_device(h);
-    NEED(!find_device(h));
+    NEED(!host_usb_find(h->context, is_health, h));
     host_order(h->control, "replug");
   }
 }

@@ -4,7 +4,7 @@
  * pictures.
  */
 #include "hash.h"
-#include "host.h"
+#include "host_usb.h"
 #include "usb_bed.h"
 
 #include <setjmp.h>
@@ -47,7 +47,8 @@ struct host {
   FILE *control;
 };
 
-static bool is_camera(libusb_device *dev, struct host *h) {
+static bool is_camera(libusb_device *dev, void *host) {
+  struct host *h = host;
   struct libusb_config_descriptor *c;
   if (libusb_get_active_config_descriptor(dev, &c) < 0)
     return false;
@@ -61,24 +62,9 @@ static bool is_camera(libusb_device *dev, struct host *h) {
   return good;
 }
 
-static bool find_device(struct host *h) {
-  libusb_device **list;
-  ssize_t n = libusb_get_device_list(h->context, &list);
-  for (ssize_t i = 0; i < n && !h->handle; i++)
-    if (is_camera(list[i], h))
-      libusb_open(list[i], &h->handle);
-  if (n >= 0)
-    libusb_free_device_list(list, 1);
-  return h->handle;
-}
-
-/* It may have been plugged in just now. */
 static void open_device(struct host *h) {
   h->total = 0;
-  for (unsigned ms = 0; ms < PATIENCE_MS && !find_device(h); ms++)
-    usleep(1000);
-  NEED(h->handle);
-  NEED(libusb_claim_interface(h->handle, 0) == 0);
+  h->handle = host_usb_open(h->context, is_camera, h);
 }
 
 static void close_device(struct host *h) {
