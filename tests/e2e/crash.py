@@ -403,7 +403,9 @@ def captures(place, d):
         return False
     with open(f"{place.store}/artefacts/{rows[0][0][:2]}/{rows[0][0]}", "rb") as f:
         data = f.read()
-    must(data.startswith(b"asaleed-capture 1\n") and data.endswith(b"\nend crash\n"), data[-80:])
+    # Killed in the conversation, or when that was over and the record was being written.
+    must(data.startswith(b"asaleed-capture 1\n") and data.endswith((b"\nend crash\n", b"\nend ok\n")), data[-80:])
+    must(data.count(b"\nend ") == 1 and (data.endswith(b"\nend crash\n") or b" release\n" in data), data[-80:])
     return True
 
 
