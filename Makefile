@@ -19,11 +19,11 @@ export ASALEED_SAMPLES
 
 PACKAGES_BUILD := gcc make pkg-config libsystemd-dev libusb-1.0-0-dev libserialport-dev libsqlite3-dev \
   libmicrohttpd-dev libjansson-dev libsodium-dev nettle-dev libseccomp-dev g++ libdcmtk-dev libjpeg62-turbo-dev libpng-dev \
-  libtiff-dev
+  libtiff-dev libxml2-dev
 PACKAGES_TEST := libcmocka-dev libumockdev-dev umockdev locales sqlite3 python3 systemd dicom3tools dcmtk
 PACKAGES_LINT := clang-format python3
 PACKAGES_FUZZ := clang libclang-rt-14-dev
-PACKAGES_PEERS := orthanc gpsd
+PACKAGES_PEERS := orthanc gpsd libbiosig-dev biosig-tools
 PACKAGES_SYSTEM := systemd-container e2fsprogs python3
 
 # $(call install,LIST): installs what is missing of it, and says so.
@@ -101,6 +101,8 @@ MODEL  := $(call obj,$(wildcard daemon/model/*.c))
 CORE   := $(call obj,$(filter-out %/main.c,$(wildcard daemon/core/*.c)))
 EXPORT := $(call obj,$(filter-out %/main.c,$(wildcard daemon/export/*.c))) $(B)/obj/daemon/export/dicom.o
 CTL    := $(call obj,$(filter-out %/main.c,$(wildcard daemon/ctl/*.c)))
+# What a driver's folder may include of the worker's.
+DRIVERS_SHARE := $(wildcard $(addprefix drivers/worker/,crc.c text.c xml_in.c))
 DRIVER := $(call obj,$(wildcard $(addsuffix /*.c,$(DRIVERS))) drivers/table.c)
 WORKER := $(call obj,$(filter-out %/main.c,$(wildcard drivers/worker/*.c)))
 SIM    := $(call obj,$(filter-out %/sim_main.c %/tty_shim.c tests/sim/test_%,$(wildcard tests/sim/*.c)))
@@ -112,6 +114,7 @@ $(B)/obj/daemon/ctl/%.o:    INCLUDES = $(INCLUDE_ctl)
 $(B)/obj/daemon/export/%.o: INCLUDES = $(INCLUDE_export)
 $(B)/obj/drivers/%.o:       INCLUDES = -Idrivers/worker
 $(B)/obj/drivers/worker/%.o: INCLUDES = $(INCLUDE_worker)
+$(B)/obj/drivers/worker/xml_in.o: INCLUDES += $(shell pkg-config --cflags libxml-2.0)
 $(B)/obj/tests/%.o:         INCLUDES = $(INCLUDE_tests)
 # umockdev's headers are not ours to warn about.
 UMOCKDEV_CFLAGS = $(shell pkg-config --cflags umockdev-1.0 libusb-1.0 | sed 's/-I/-isystem /g')
@@ -131,7 +134,7 @@ $(B)/obj/%.o: %.cc | build/.packages
 
 LIBS_CORE   = $(call libs,libsystemd libmicrohttpd jansson sqlite3 libsodium nettle) -lm
 LIBS_MODEL  = $(call libs,jansson libsodium nettle) -lm
-LIBS_WORKER = $(call libs,libusb-1.0 libserialport libseccomp jansson libsodium nettle libjpeg libpng) -lm
+LIBS_WORKER = $(call libs,libusb-1.0 libserialport libseccomp jansson libsodium nettle libjpeg libpng libxml-2.0) -lm
 LIBS_EXPORT = $(call libs,jansson libsodium nettle libjpeg libpng libtiff-4) -ldcmdata -loflog -lofstd -lm
 
 PROGRAMS := $(B)/asaleed $(B)/asaleed-driver $(B)/asaleed-export $(B)/asaleectl
@@ -155,7 +158,7 @@ all: $(PROGRAMS) ## builds the four programs into build/
 # ---- tests ----------------------------------------------------------------------------------------------------------
 
 LIBS_TEST = $(call libs,cmocka libsystemd libmicrohttpd jansson sqlite3 libsodium nettle libusb-1.0 libserialport libseccomp \
-  umockdev-1.0 libjpeg libpng)
+  umockdev-1.0 libjpeg libpng libxml-2.0)
 EVERYTHING := $(B)/libasaleed.a
 $(EVERYTHING): $(CORE) $(CTL) $(call obj,daemon/export/check.c) $(WORKER) $(DRIVER) $(MODEL) $(BASE)
 	@rm -f $@ && $(AR) rcs $@ $^
@@ -199,10 +202,10 @@ $(B)/tests/test_%: $(B)/obj/tests/sim/test_%.o $(B)/libtests.a $(EVERYTHING)
 	@$(CC) $(LDFLAGS_TEST) -o $@ $^ $(LIBS_TEST) -lm
 
 # Fuzz targets: with gcc the corpus and deterministic mutations run in "make check"; with clang "make fuzz" searches.
-LIBS_FUZZ = $(LIBS_MODEL) $(call libs,libjpeg libpng)
+LIBS_FUZZ = $(LIBS_MODEL) $(call libs,libjpeg libpng libxml-2.0)
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,$(B)/tests/fuzz_%,$(wildcard tests/fuzz/fuzz_*.c))
 $(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(call obj,tests/fuzz/no_io.c tests/fuzz/standalone.c) $(DRIVER) \
-    $(call obj,drivers/worker/crc.c drivers/worker/record_build.c drivers/worker/picture_judge.c daemon/core/conf.c \
+    $(call obj,$(DRIVERS_SHARE) drivers/worker/record_build.c drivers/worker/picture_judge.c daemon/core/conf.c \
     tests/unit/picture_make.c) $(MODEL) $(BASE)
 	@mkdir -p $(@D) && echo "  LINK $@"
 	@$(CC) $(LDFLAGS_TEST) -o $@ $^ $(LIBS_FUZZ)
@@ -255,7 +258,7 @@ record: $(PROGRAMS) $(SIMULATORS) ## makes the captures anew on the simulated in
 	@tests/captures/record.sh $(B) $(NAMES)
 
 # Coverage-guided search for SECONDS a target; what it finds stays in build/fuzz.
-FUZZ_SOURCES := daemon/core/conf.c drivers/worker/record_build.c drivers/worker/picture_judge.c tests/unit/picture_make.c $(wildcard daemon/base/*.c daemon/model/*.c drivers/table.c drivers/worker/crc.c $(addsuffix /*.c,$(DRIVERS)))
+FUZZ_SOURCES := daemon/core/conf.c drivers/worker/record_build.c drivers/worker/picture_judge.c tests/unit/picture_make.c $(wildcard daemon/base/*.c daemon/model/*.c drivers/table.c $(DRIVERS_SHARE) $(addsuffix /*.c,$(DRIVERS)))
 fuzz: $(FUZZ) build/.packages-fuzz ## searches with libFuzzer (SECONDS=60 a target, NAMES="ptp ..." for some)
 	@mkdir -p build/fuzz && for target in $(or $(NAMES),$(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))); do \
 	  mkdir -p build/fuzz/$$target && $(B)/tests/fuzz_$$target -w build/fuzz/$$target tests/captures >/dev/null && \

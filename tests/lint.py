@@ -20,7 +20,7 @@ FLOORS = {
     "drivers/worker": ["daemon/base", "daemon/model"],
     "drivers": [],
 }
-DRIVER_MAY = ["crc.h"]  # of drivers/worker: what a driver's folder may include beside asalee/
+DRIVER_MAY = ["crc.h", "text.h", "xml_in.h"]  # of drivers/worker: what a driver's folder may include beside asalee/
 
 # header (prefix) -> the files that may include it
 THIRD_PARTY = {

@@ -562,6 +562,26 @@ int capture_from_raw(const void *bytes, size_t n, struct acq_capture *ret) {
   return 0;
 }
 
+int capture_from_file(const void *bytes, size_t n, struct acq_capture *ret) {
+  struct acq_capture c = {.raw = true, .end = CAPTURE_OK, .blob_bytes = bytes};
+  if (n > ACQ_BLOB_MAX)
+    return -EFBIG;
+  if (n) {
+    c.events = calloc(1, sizeof *c.events);
+    c.blobs = calloc(1, sizeof *c.blobs);
+    c.n_events = c.n_blobs = 1;
+    if (!c.events || !c.blobs) {
+      capture_finish(&c);
+      return -ENOMEM;
+    }
+    *c.events = (struct capture_event){.kind = ACQ_BLOB_WHOLE, .n = n};
+    c.blobs->n = n;
+    hash_sha256_text(bytes, n, c.blobs->sha256);
+  }
+  *ret = c;
+  return 0;
+}
+
 void capture_finish(struct acq_capture *c) {
   if (!c)
     return;
@@ -586,6 +606,19 @@ bool acq_capture_event(const struct acq_capture *capture, size_t i, struct acq_e
 struct acq_cur acq_capture_received(const struct acq_capture *capture) {
   static const uint8_t none;
   return acq_cur(capture->received ? capture->received : &none, capture->n_received);
+}
+
+int acq_capture_file(const struct acq_capture *capture, struct acq_cur *ret, size_t *ret_event) {
+  for (size_t i = 0; i < capture->n_blobs; i++) {
+    const struct capture_blob *b = &capture->blobs[i];
+    if (capture->events[b->event].kind != ACQ_BLOB_WHOLE)
+      continue;
+    *ret = acq_cur(capture->blob_bytes + b->at, b->n);
+    if (ret_event)
+      *ret_event = b->event;
+    return 0;
+  }
+  return -ENODATA;
 }
 
 const struct acq_identity *acq_capture_identity(const struct acq_capture *capture) {

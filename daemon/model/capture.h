@@ -134,6 +134,9 @@ int capture_parse(const char *text, size_t n, struct acq_capture *ret, unsigned 
 /* Bare received bytes as a capture of one event that ends ok. */
 int capture_from_raw(const void *bytes, size_t n, struct acq_capture *ret);
 
+/* Bare bytes as the one file of a driver that takes files whole; they must outlive *ret. */
+int capture_from_file(const void *bytes, size_t n, struct acq_capture *ret);
+
 void capture_finish(struct acq_capture *capture);
 
 #define _capture_cleanup_ __attribute__((cleanup(capture_finish)))

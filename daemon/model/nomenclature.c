@@ -187,7 +187,9 @@ bool measure_is_possible(const struct nomenclature *row, struct dec value, const
 /* What a quality item may be about: nothing, an electrode, a channel, a measure, or times and counts ("0,020 s à partir
  * de 1,4 s", "0,6 s en 2 fois"). Nothing else passes, as the nurse reads it; what becomes a statement is not named. */
 bool quality_subject_ok(const char *subject) {
-  static const char *const words[] = {"s", "à", "partir", "de", "en", "fois"};
+  static const char *const words[] = {"s",         "à",        "partir",  "de",      "en",
+                                      "fois",      "Hz",       "secteur", "section", "dérivations",
+                                      "longueurs", "complexe", "moyen",   "bimodal", "somme"};
   const struct nomenclature *row = nomenclature_find(subject);
   if (!*subject || electrode_find(subject) || (row && row->kind != 'S'))
     return true;

@@ -10,7 +10,7 @@
 #define STATEMENTS_MAX 2048
 #define SOURCE_BYTES_MAX 256 /* of a text */
 #define STATEMENT_BYTES_MAX 16384
-#define RECORD_SCHEMA "asaleed-record-3"
+#define RECORD_SCHEMA "asaleed-record-4"
 #define RECORD_CLOCK_TEXT 23 /* YYYY-MM-DDThh:mm:ss.mmm */
 
 /* The daemon judges all blows of a study at once, between two requests: they are bounded. */

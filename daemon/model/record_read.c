@@ -190,6 +190,11 @@ static bool is_sha256(const json_t *object) {
   return text && strlen(text) == HASH_TEXT - 1 && hash_is_text(text);
 }
 
+static bool is_side(const json_t *value) {
+  return json_is_null(value) ||
+         (json_is_string(value) && (!strcmp(json_string_value(value), "L") || !strcmp(json_string_value(value), "R")));
+}
+
 static bool is_count(const json_t *object, const char *key, int64_t min, int64_t max) {
   int64_t n;
   return json_int(object, key, min, max, &n) == 0;
@@ -200,10 +205,11 @@ static int read_picture(const json_t *p, const json_t *trials, int64_t number, c
   bool known = false;
   for (enum picture_format f = PICTURE_UNKNOWN; picture_format_name(f); f++)
     known |= same_text(p, "format", picture_format_name(f));
-  if (!json_has_only(p, "bits bytes components format height number preview quality sha256 trial width") || !known ||
-      !has_trial(p, trials) || !is_sha256(p) || !is_count(p, "number", number, number) || !is_count(p, "bits", 0, 64) ||
-      !is_count(p, "components", 0, 255) || !is_count(p, "bytes", 1, ACQ_BLOB_MAX) ||
-      !is_count(p, "width", 0, PICTURE_EDGE_MAX) || !is_count(p, "height", 0, PICTURE_EDGE_MAX))
+  if (!json_has_only(p, "bits bytes components format height laterality number preview quality sha256 trial width") ||
+      !known || !is_side(json_object_get(p, "laterality")) || !has_trial(p, trials) || !is_sha256(p) ||
+      !is_count(p, "number", number, number) || !is_count(p, "bits", 0, 64) || !is_count(p, "components", 0, 255) ||
+      !is_count(p, "bytes", 1, ACQ_BLOB_MAX) || !is_count(p, "width", 0, PICTURE_EDGE_MAX) ||
+      !is_count(p, "height", 0, PICTURE_EDGE_MAX))
     return no(reason, "a picture is not in the form of a picture");
   if (!json_is_null(preview) &&
       (!json_has_only(preview, "bytes height sha256 width") || !is_sha256(preview) ||
@@ -347,6 +353,18 @@ static int read_statements(const json_t *statements, const json_t *trials, char 
   return 0;
 }
 
+static int read_subject(const json_t *s, char reason[static 256]) {
+  if (json_is_null(s))
+    return 0;
+  if (!json_has_only(s, "birth_date family given id sex") || !short_text(s, "birth_date", sizeof "YYYY-MM-DD") ||
+      (*json_text(s, "birth_date") && !wall_is_date(json_text(s, "birth_date"))) ||
+      !short_text(s, "family", ACQ_NAME_MAX) || !short_text(s, "given", ACQ_NAME_MAX) ||
+      !short_text(s, "id", ACQ_NAME_MAX) ||
+      !(same_text(s, "sex", "") || same_text(s, "sex", "F") || same_text(s, "sex", "M")))
+    return no(reason, "the subject is not in its form");
+  return 0;
+}
+
 static bool is_one_of(const json_t *object, const char *key, const char *(*name)(int), int last) {
   for (int i = 1; i <= last; i++)
     if (same_text(object, key, name(i)))
@@ -370,7 +388,7 @@ static int read_form(const json_t *r, char reason[static 256]) {
   const json_t *device = json_object_get(r, "device"), *driver = json_object_get(r, "driver"),
                *started = json_object_get(r, "started"), *complete = json_object_get(r, "complete");
   if (!json_has_only(r, "acquired complete derived device driver end integrity modality quality schema sources started"
-                        " statements stray") ||
+                        " statements stray subject") ||
       !same_text(r, "schema", RECORD_SCHEMA) || !json_is_boolean(json_object_get(r, "stray")) ||
       !json_is_array(json_object_get(r, "derived")) || json_array_size(json_object_get(r, "derived")) ||
       !is_one_of(r, "modality", modality_at, ACQ_MEASUREMENT) || !is_one_of(r, "integrity", integrity_at, ACQ_CRC32) ||
@@ -414,6 +432,8 @@ int record_read(const char *json, size_t json_bytes, const void *data, size_t da
   if (err == 0)
     err = read_statements(json_object_get(r, "statements"), json_object_get(json_object_get(r, "acquired"), "trials"),
                           reason);
+  if (err == 0)
+    err = read_subject(json_object_get(r, "subject"), reason);
   if (err < 0)
     return err;
   size_t again_bytes;

@@ -86,7 +86,7 @@ enum spirometry_verdict spirometry_fvc_verdict(const struct spirometry_blow *blo
 #define SPIROMETRY_TRIALS_MAX 64 /* in one record */
 
 struct spirometry_record {
-  const json_t *json;     /* as record_read() gave it, schema "asaleed-record-3" */
+  const json_t *json;     /* as record_read() gave it, schema "asaleed-record-4" */
   const int16_t *samples; /* its samples, host order; NULL when none */
   size_t n_samples;
 };

@@ -13,11 +13,11 @@
 
 #define DECODE_CPU_SECONDS 120u
 
-static int parse(const struct decode_options *o, const struct buf *text, const struct buf *blobs,
+static int parse(const struct decode_options *o, bool whole_file, const struct buf *text, const struct buf *blobs,
                  struct acq_capture *ret) {
   unsigned line = 0;
   if (o->raw)
-    return capture_from_raw(text->data, text->len, ret);
+    return whole_file ? capture_from_file(text->data, text->len, ret) : capture_from_raw(text->data, text->len, ret);
   int r = capture_parse_with((const char *)text->data, text->len, blobs->data, blobs->len, ret, &line);
   if (r == -EPROTO)
     fprintf(stderr, "%s:%u: not a line of a capture\n", o->file, line);
@@ -111,6 +111,6 @@ int command_decode(const struct acq_driver *const *table, const struct decode_op
     return 1;
   }
   _capture_cleanup_ struct acq_capture capture = {0};
-  r = parse(o, &text, &blobs, &capture);
+  r = parse(o, drivers_takes_whole_file(driver), &text, &blobs, &capture);
   return r < 0 || print_records(driver, o, &capture) < 0 ? 1 : 0;
 }

@@ -61,9 +61,12 @@ static const char *check_row(const struct acq_driver *d) {
     return "no such maturity";
   if (d->integrity < ACQ_NONE || d->integrity > ACQ_CRC32)
     return "no such integrity";
-  if (!d->identify || !d->acquire || !d->release || !d->decode)
+  const bool whole = drivers_takes_whole_file(d);
+  if (!d->decode || (!whole && (!d->identify || !d->acquire || !d->release)))
     return "a function is missing";
-  const uint32_t blobs = d->modalities & ACQ_MODALITY(ACQ_FUNDUS) ? ACQ_BLOBS_BYTES_MAX : 0; /* beside the text */
+  const uint32_t blobs = whole                                      ? ACQ_BLOB_MAX - 1 - CAPTURE_TEXT_MAX / 2
+                         : d->modalities & ACQ_MODALITY(ACQ_FUNDUS) ? ACQ_BLOBS_BYTES_MAX /* beside the text */
+                                                                    : 0;
   if (!l->max_bytes || l->max_bytes > CAPTURE_TEXT_MAX / 2 + blobs)
     return "max_bytes does not fit into a capture";
   if (!l->max_seconds || l->max_seconds > SECONDS_MAX || !l->default_seconds || l->default_seconds > l->max_seconds)
@@ -89,6 +92,15 @@ int drivers_check(const struct acq_driver *const *table, char why[static DRIVERS
     }
   }
   return 0;
+}
+
+bool drivers_takes_whole_file(const struct acq_driver *driver) {
+  if (driver->identify || driver->acquire || driver->release)
+    return false;
+  for (const struct acq_match *m = driver->match; m && m->bus; m++)
+    if (m->bus != ACQ_FILE)
+      return false;
+  return true;
 }
 
 const struct acq_driver *drivers_find(const struct acq_driver *const *table, const char *name) {

@@ -14,6 +14,9 @@ int drivers_check(const struct acq_driver *const *table, char why[static DRIVERS
 /* By name, or NULL. */
 const struct acq_driver *drivers_find(const struct acq_driver *const *table, const char *name);
 
+/* A driver of files that leaves the taking to the worker (driver.h). */
+bool drivers_takes_whole_file(const struct acq_driver *driver);
+
 /* True when the driver's match table has a row for that bus. */
 bool drivers_has_bus(const struct acq_driver *driver, enum acq_bus bus);
 

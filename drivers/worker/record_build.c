@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define QUALITY_OURS 3            /* of them: incomplete, shorter_than_ordered, readings_stray */
+#define QUALITY_OURS 4            /* of them: incomplete, shorter_than_ordered, readings_stray, subject_unknown */
 #define CHANNEL_LEFT_OUT UINT_MAX /* the index of a channel that is not kept */
 
 /* ---- building ----------------------------------------------------------------------------------------------- */
@@ -32,6 +32,7 @@ struct picture_item {
   const struct capture_blob *blob;
   unsigned trial, number; /* in its record, from 1 */
   char name[SOURCE_BYTES_MAX];
+  char laterality; /* 'L', 'R', 0 */
   struct picture structure;
   bool judged;
   struct picture_judgement judgement;
@@ -49,6 +50,10 @@ struct acq_record {
   const struct acq_driver *driver;
   const struct acq_capture *capture;
   enum acq_modality modality;
+  bool unordered; /* a file that came without an order: nothing of it is anybody's yet */
+  struct acq_identity instrument;
+  struct acq_subject subject;
+  bool has_instrument, has_subject;
   struct trial *trials;     /* owned; number i + 1 */
   bool has_own;             /* in the end: something is this patient's */
   unsigned n_trials, trial; /* trial: what is being added to, 0 = the session */
@@ -165,6 +170,8 @@ void acq_rec_modality(struct acq_record *r, enum acq_modality modality) {
 /* Was it made while the acquisition ran? What has no time came live; bare bytes tell no time to compare with. */
 static bool is_stray(const struct acq_record *r, const struct acq_trial *t) {
   const struct acq_capture *c = r->capture;
+  if (r->unordered)
+    return true;
   if (!t->timed || c->raw)
     return false;
   uint32_t last = c->n_events ? c->events[c->n_events - 1].ms : 0;
@@ -195,6 +202,38 @@ unsigned acq_rec_trial(struct acq_record *r, const struct acq_trial *trial) {
   if (trial->timed && !trial->compared && !t->stray && !r->capture->raw)
     acq_rec_quality(r, "reading_time_unverified", "", 1);
   return r->err ? 0 : r->trial;
+}
+
+/* Bare bytes are a developer's: they may be those of a file. */
+static bool is_file(const struct acq_record *r) {
+  return r->capture->header.bus == ACQ_FILE || r->capture->raw;
+}
+
+static bool is_text(const char *text, size_t size) {
+  size_t n = strnlen(text, size);
+  return n < size && json_is_clean(text, n) && str_is_clean_utf8(text, n);
+}
+
+void acq_rec_instrument(struct acq_record *r, const struct acq_identity *i) {
+  if (r->err)
+    return;
+  if (r->has_instrument || !is_file(r) || !is_text(i->make, sizeof i->make) || !is_text(i->model, sizeof i->model) ||
+      !is_text(i->serial, sizeof i->serial) || !is_text(i->firmware, sizeof i->firmware) ||
+      !is_text(i->sensor, sizeof i->sensor))
+    return refuse(r, -EINVAL, "an instrument that cannot be");
+  r->instrument = *i;
+  r->has_instrument = true;
+}
+
+void acq_rec_subject(struct acq_record *r, const struct acq_subject *s) {
+  if (r->err)
+    return;
+  if (r->has_subject || !is_text(s->family, sizeof s->family) || !is_text(s->given, sizeof s->given) ||
+      !is_text(s->id, sizeof s->id) || !is_text(s->birth_date, sizeof s->birth_date) ||
+      (s->birth_date[0] && !wall_is_date(s->birth_date)) || (s->sex && s->sex != 'F' && s->sex != 'M'))
+    return refuse(r, -EINVAL, "a subject that cannot be");
+  r->subject = *s;
+  r->has_subject = true;
 }
 
 static size_t channels_beside(const struct acq_record *r) {
@@ -264,6 +303,71 @@ void acq_rec_gap(struct acq_record *r, unsigned channel, size_t n) {
     last->count += (uint32_t)n;
   else if (buf_add(&c->gaps, &(struct gap){first, (uint32_t)n}, sizeof(struct gap)) < 0)
     refuse(r, c->gaps.err == -EFBIG ? -EPROTO : c->gaps.err, "too many gaps to be a recording");
+}
+
+/* ---- limb leads ---- */
+
+/* The channel of this lead in the trial that is being added to, measured; NULL when there is none. */
+static const struct channel *measured_lead(const struct acq_record *r, const char *code) {
+  for (unsigned i = 0; i < r->n_channels; i++)
+    if (r->channels[i].trial == r->trial && !r->channels[i].derived && !strcmp(r->channels[i].row->code, code))
+      return &r->channels[i];
+  return NULL;
+}
+
+static bool goes_with(const struct channel *a, const struct channel *b) {
+  return a && b && dec_cmp(a->rate, b->rate) == 0 && dec_cmp(a->scale, b->scale) == 0 &&
+         a->samples.len == b->samples.len;
+}
+
+/* a x A + b x B, in steps of `scale`; none of it where one value does not fit. */
+static void derive(struct acq_record *r, const char *code, struct dec scale, unsigned first, int a, unsigned second,
+                   int b) {
+  const size_t n = r->channels[first].samples.len / sizeof(int16_t);
+  const int16_t *x = (const int16_t *)(const void *)r->channels[first].samples.data;
+  const int16_t *y = (const int16_t *)(const void *)r->channels[second].samples.data;
+  for (size_t i = 0; i < n; i++) {
+    int32_t v = a * x[i] + b * y[i];
+    if (x[i] != ACQ_GAP && y[i] != ACQ_GAP && (v <= INT16_MIN || v > INT16_MAX))
+      return;
+  }
+  unsigned channel = acq_rec_channel(r, code, r->channels[first].rate, scale, true);
+  for (size_t i = 0; i < n && !r->err; i++) {
+    int16_t v = (int16_t)(a * x[i] + b * y[i]);
+    if (x[i] == ACQ_GAP || y[i] == ACQ_GAP)
+      acq_rec_gap(r, channel, 1);
+    else
+      acq_rec_samples(r, channel, &v, 1);
+  }
+}
+
+void acq_rec_limb_leads(struct acq_record *r) {
+  static const struct {
+    const char *code;
+    int first[2], second[2]; /* factors of I and II; of II and III */
+    bool half;
+  } leads[] = {{"lead_i", {1, 0}, {1, -1}, false},
+               {"lead_iii", {-1, 1}, {0, 1}, false},
+               {"lead_avr", {-1, -1}, {-2, 1}, true},
+               {"lead_avl", {2, -1}, {1, -2}, true},
+               {"lead_avf", {-1, 2}, {1, 1}, true}};
+  struct dec half;
+  if (r->err)
+    return;
+  const struct channel *one = measured_lead(r, "lead_i"), *two = measured_lead(r, "lead_ii"),
+                       *three = measured_lead(r, "lead_iii");
+  const bool from_one = goes_with(one, two);
+  if ((!from_one && !goes_with(two, three)) || dec_mul(from_one ? one->scale : two->scale, 5, &half) < 0 ||
+      half.exponent == INT8_MIN)
+    return;
+  half.exponent--;
+  const unsigned a = (unsigned)((from_one ? one : two) - r->channels),
+                 b = (unsigned)((from_one ? two : three) - r->channels);
+  for (size_t i = 0; i < sizeof leads / sizeof *leads; i++) {
+    const int *f = from_one ? leads[i].first : leads[i].second;
+    if (!measured_lead(r, leads[i].code))
+      derive(r, leads[i].code, leads[i].half ? half : r->channels[a].scale, a, f[0], b, f[1]);
+  }
 }
 
 static void add_quality(struct acq_record *r, const char *code, const char *subject, uint32_t count, size_t most);
@@ -339,6 +443,14 @@ void acq_rec_picture(struct acq_record *r, size_t i, const char *name) {
   judge_picture(r, p, c->blob_bytes + blob->at);
 }
 
+void acq_rec_laterality(struct acq_record *r, char laterality) {
+  if (r->err)
+    return;
+  if (!r->n_pictures || (laterality != 'L' && laterality != 'R'))
+    return refuse(r, -EINVAL, "a laterality of no picture, or none");
+  r->pictures[r->n_pictures - 1].laterality = laterality;
+}
+
 static void add_quality(struct acq_record *r, const char *code, const char *subject, uint32_t count, size_t most) {
   const struct quality *q = quality_find(code);
   if (r->err)
@@ -398,6 +510,7 @@ int acq_rec_fail(struct acq_record *r, int err, const char *format, ...) {
 static int builder_init(struct acq_record *r, const struct acq_driver *driver, const struct acq_capture *capture) {
   *r = (struct acq_record){.driver = driver,
                            .capture = capture,
+                           .unordered = capture->header.bus == ACQ_FILE && !capture->header.order.modality,
                            .trials = calloc(ACQ_TRIALS_MAX, sizeof *r->trials),
                            .measures = json_array(),
                            .quality = json_array(),
@@ -464,7 +577,7 @@ static unsigned divide(struct acq_record *r, int part) {
       n[WIRE_OWN] = 1; /* it has its number among this patient's */
   for (i = 0; i < r->n_trials; i++)
     n[r->trials[i].stray ? WIRE_STRAY : WIRE_OWN] += r->trials[i].measured;
-  r->has_own = n[WIRE_OWN] || !n[WIRE_STRAY];
+  r->has_own = !r->unordered && (n[WIRE_OWN] || !n[WIRE_STRAY]);
   return n[part];
 }
 
@@ -494,7 +607,10 @@ static void check_capture(struct acq_record *r) {
   r->trial = 0;
   if (capture->end != CAPTURE_OK || lacks_release(capture))
     add_quality(r, "incomplete", "", 1, QUALITY_MAX);
-  for (unsigned i = 0; i < r->n_channels && r->modality == ACQ_ECG; i++) {
+  if (is_file(r) && !r->has_subject && !capture->raw)
+    add_quality(r, "subject_unknown", "", 1, QUALITY_MAX);
+  /* An order's seconds are how long it waits for a file. */
+  for (unsigned i = 0; i < r->n_channels && r->modality == ACQ_ECG && capture->header.bus != ACQ_FILE; i++) {
     if (!belongs(r, r->channels[i].trial, WIRE_OWN))
       continue; /* not what was ordered */
     struct dec got = {(int32_t)(r->channels[i].samples.len / sizeof(int16_t)), 0};
@@ -548,11 +664,12 @@ static json_t *picture_json(const struct picture_item *p) {
     quality = json_pack("{s:o, s:o, s:o, s:o}", "bright", dec_json(p->judgement.bright), "brightness",
                         dec_json(p->judgement.brightness), "dark", dec_json(p->judgement.dark), "focus",
                         dec_json(p->judgement.focus));
-  return json_pack("{s:i, s:I, s:i, s:s, s:I, s:I, s:o, s:o, s:s, s:i, s:I}", "bits", p->structure.bits, "bytes",
+  const char laterality[] = {p->laterality, 0};
+  return json_pack("{s:i, s:I, s:i, s:s, s:I, s:s?, s:I, s:o, s:o, s:s, s:i, s:I}", "bits", p->structure.bits, "bytes",
                    (json_int_t)p->blob->n, "components", p->structure.components, "format",
-                   picture_format_name(p->structure.format), "height", (json_int_t)p->structure.height, "number",
-                   (json_int_t)p->number, "preview", preview, "quality", quality, "sha256", p->blob->sha256, "trial",
-                   (int)p->trial, "width", (json_int_t)p->structure.width);
+                   picture_format_name(p->structure.format), "height", (json_int_t)p->structure.height, "laterality",
+                   p->laterality ? laterality : NULL, "number", (json_int_t)p->number, "preview", preview, "quality",
+                   quality, "sha256", p->blob->sha256, "trial", (int)p->trial, "width", (json_int_t)p->structure.width);
 }
 
 /* To the millisecond, without an offset: it is not known where that clock thinks it is. */
@@ -624,6 +741,14 @@ static int channels_of(const struct acq_record *r, int part, json_t *channels, s
   return 0;
 }
 
+static json_t *subject_json(const struct acq_record *r) {
+  const struct acq_subject *s = &r->subject;
+  const char sex[] = {s->sex, 0};
+  return r->has_subject ? json_pack("{s:s, s:s, s:s, s:s, s:s}", "birth_date", s->birth_date, "family", s->family,
+                                    "given", s->given, "id", s->id, "sex", sex)
+                        : json_null();
+}
+
 static int encode(struct acq_record *r, int part, struct record_result *ret) {
   _buf_cleanup_ struct buf data = BUF_INIT(RECORD_DATA_MAX), previews = BUF_INIT(RECORD_PREVIEWS_MAX);
   _json_cleanup_ json_t *channels = json_array(), *trials = json_array(), *pictures = json_array(),
@@ -645,11 +770,11 @@ static int encode(struct acq_record *r, int part, struct record_result *ret) {
   char sha[HASH_TEXT], start[WALL_TEXT_MAX];
   hash_sha256_text(data.data, data.len, sha);
   wall_format((struct wall){capture->header.order.started_us, capture->header.order.offset_minutes}, start);
-  const struct acq_identity *id = &capture->identity;
+  const struct acq_identity *id = r->has_instrument ? &r->instrument : &capture->identity;
   _json_cleanup_ json_t *record = json_pack(
       "{s:{s:O, s:{s:s, s:i, s:s, s:I}, s:O, s:O, s:O}, s:b, s:[], s:{s:s, s:s, s:s, s:s, s:s}, s:{s:s, s:s}, s:s, "
       "s:s, s:s,"
-      " s:O, s:s, s:O, s:o, s:O, s:b}",
+      " s:O, s:s, s:O, s:o, s:O, s:b, s:o}",
       "acquired", "channels", channels, "data", "encoding", "int16-le", "gap", ACQ_GAP, "sha256", sha, "values",
       (json_int_t)(data.len / sizeof(int16_t)), "measures", measures, "pictures", pictures, "trials", trials,
       "complete", capture->end == CAPTURE_OK, "derived", "device", "firmware", id->firmware, "make", id->make, "model",
@@ -657,7 +782,7 @@ static int encode(struct acq_record *r, int part, struct record_result *ret) {
       r->driver->version, "end", capture->raw ? "none" : capture_end_name(capture->end), "integrity",
       acq_integrity_name(r->driver->integrity), "modality", acq_modality_name(r->modality), "quality", quality,
       "schema", RECORD_SCHEMA, "sources", sources, "started", capture->raw ? json_null() : json_string(start),
-      "statements", statements, "stray", part == WIRE_STRAY);
+      "statements", statements, "stray", part == WIRE_STRAY, "subject", subject_json(r));
   size_t bytes;
   char *json = record ? json_canonical(record, &bytes) : NULL;
   if (!json)
@@ -682,7 +807,7 @@ static int encode_all(struct acq_record *r, struct record_result ret[static WIRE
   int err = r->err;
   if (err == 0 && r->has_own)
     err = encode(r, WIRE_OWN, &ret[WIRE_OWN]);
-  if (err == 0 && n_stray)
+  if (err == 0 && (n_stray || r->unordered))
     err = encode(r, WIRE_STRAY, &ret[WIRE_STRAY]);
   if (err == -EFBIG && ret[WIRE_OWN].json) /* what others left behind is too much for a record: the capture keeps it */
     err = 0;

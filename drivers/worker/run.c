@@ -264,7 +264,9 @@ _Noreturn void command_run(const struct acq_driver *const *table) {
       fail(&w, r, WIRE_STEP_SANDBOX, "the sandbox cannot be set up");
     decode(&w);
   }
-  if (!(w.driver->modalities & ACQ_MODALITY(w.order.order.modality)))
+  /* A file may come without an order. */
+  if (!(w.driver->modalities & ACQ_MODALITY(w.order.order.modality)) &&
+      (w.order.bus != ACQ_FILE || w.order.order.modality))
     fail(&w, -EINVAL, WIRE_STEP_OPEN, "an order for what the driver does not do");
   if (w.order.order.seconds < 1 || w.order.order.seconds > w.driver->limits.max_seconds)
     fail(&w, -EINVAL, WIRE_STEP_OPEN, "an order of so many seconds is beyond the driver's limits");

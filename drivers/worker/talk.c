@@ -45,6 +45,12 @@ int talk_start(struct acq_io *io) {
   return talk_failed(io, "start", r);
 }
 
+/* The transport opens no longer file than max_bytes, and says where it ends. */
+static int talk_take_file(struct acq_io *io, const struct acq_driver *driver) {
+  int r = acq_blob(io, driver->limits.max_bytes, 0, driver->limits.idle_ms);
+  return r == 0 || r == -ENODATA ? acq_blob_end(io) : r;
+}
+
 static bool is_identity_text(const char *text) {
   size_t n = strnlen(text, ACQ_TEXT_MAX);
   return n < ACQ_TEXT_MAX && str_is_clean_utf8(text, n);
@@ -53,7 +59,7 @@ static bool is_identity_text(const char *text) {
 int talk_identify(struct acq_io *io, const struct acq_driver *driver, struct acq_identity *ret) {
   struct acq_identity id = {0};
   int r = io_begin(io, NULL, driver->limits.grace_ms);
-  if (r == 0)
+  if (r == 0 && driver->identify)
     r = driver->identify(io, &id);
   if (r == 0 && (!is_identity_text(id.make) || !is_identity_text(id.model) || !is_identity_text(id.serial) ||
                  !is_identity_text(id.firmware)))
@@ -74,7 +80,7 @@ int talk_await(struct acq_io *io) {
 int talk_acquire(struct acq_io *io, const struct acq_driver *driver, const struct acq_order *order) {
   int r = io_begin(io, "acquire", (uint64_t)order->seconds * 1000 + driver->limits.grace_ms);
   if (r == 0)
-    r = driver->acquire(io, order);
+    r = driver->acquire ? driver->acquire(io, order) : talk_take_file(io, driver);
   return talk_judge(io, "acquire", r);
 }
 
@@ -83,7 +89,7 @@ int talk_release(struct acq_io *io, const struct acq_driver *driver, int failed)
     return 0;
   io_release(io);
   int r = io_begin(io, "release", driver->limits.grace_ms);
-  if (r == 0)
+  if (r == 0 && driver->release)
     r = driver->release(io);
   return talk_judge(io, "release", r);
 }

@@ -11,7 +11,7 @@
  *   -EBADMSG    a checksum that does not match, after the repeats the protocol allows
  *   -ERANGE     a value that cannot be
  *   -ENODATA    the instrument answers and has no result
- *   -ENXIO      something answers, but it is not this instrument
+ *   -ENXIO      something answers, but it is not this instrument; a file that is not in this format
  *   -EIO        the instrument reports a fault of its own (self-test)
  *   -ETIMEDOUT  silence until the deadline
  *   -ENODEV     unplugged
@@ -26,7 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ACQ_DRIVER_ABI 3
+#define ACQ_DRIVER_ABI 4
 
 enum acq_modality { ACQ_ECG = 1, ACQ_SPIROMETRY, ACQ_FUNDUS, ACQ_MEASUREMENT };
 #define ACQ_MODALITY(m) (1u << (m)) /* a driver's modalities are a set of these */
@@ -53,7 +53,7 @@ struct acq_match {
   bool generic;             /* the ids are a bridge's, not the instrument's */
   uint32_t baud;            /* serial: bit/s, 8 data bits, 1 stop bit */
   enum acq_parity parity;
-  const char *pattern; /* file: a shell pattern of file names */
+  const char *pattern; /* file: a shell pattern of file names, in which upper and lower case are the same */
 };
 
 struct acq_limits {
@@ -79,7 +79,8 @@ struct acq_order {
   uint32_t seconds;           /* of signal, or to wait for the reading; 1..limits.max_seconds */
   int64_t started_us;         /* host's wall clock at the start, microseconds since 1970 UTC */
   int16_t offset_minutes;     /* local time minus UTC then */
-  enum acq_modality modality; /* what the order is for: an instrument of several kinds is the wrong one for others */
+  enum acq_modality modality; /* what the order is for: an instrument of several kinds is the wrong one for others;
+                                 0: a file that came without an order, all of it belongs to nobody yet */
   enum acq_phase phase;       /* of a spirometry */
   uint16_t pictures;          /* of a retinography: how many are wanted; 0 = until acq_finishing() or the time is up */
 };
@@ -201,11 +202,29 @@ struct acq_event {
 bool acq_capture_event(const struct acq_capture *capture, size_t i, struct acq_event *ret);
 /* Everything received but blobs and interrupts, as one stream. */
 struct acq_cur acq_capture_received(const struct acq_capture *capture);
+/* The whole file of a driver that takes it whole (struct acq_driver), from its first byte, and its event for
+ * acq_rec_picture() where ret_event is not NULL. -ENODATA when it did not come whole. */
+int acq_capture_file(const struct acq_capture *capture, struct acq_cur *ret, size_t *ret_event);
 /* What identify() returned when this was captured; all "" for bare bytes. */
 const struct acq_identity *acq_capture_identity(const struct acq_capture *capture);
 
 /* The order it was captured for. */
 const struct acq_order *acq_capture_order(const struct acq_capture *capture);
+
+/* What a file says of the instrument that made it: once, at any time; only where identify() could not ask. */
+void acq_rec_instrument(struct acq_record *record, const struct acq_identity *identity);
+
+#define ACQ_NAME_MAX 256
+
+/* Whose reading a file says it is, as it says it: UTF-8 without controls, "" where it says nothing. */
+struct acq_subject {
+  char family[ACQ_NAME_MAX], given[ACQ_NAME_MAX]; /* both in `family` where the format has one name only */
+  char id[ACQ_NAME_MAX];
+  char birth_date[11]; /* YYYY-MM-DD */
+  char sex;            /* 'F', 'M'; 0 where it says neither */
+};
+/* Once, at any time. The core compares it with the patient of the order; it never makes one. */
+void acq_rec_subject(struct acq_record *record, const struct acq_subject *subject);
 
 #define ACQ_GAP INT16_MIN /* the value of a sample that was never received */
 
@@ -252,7 +271,14 @@ void acq_rec_gap(struct acq_record *record, unsigned channel, size_t n);
  * file's name as the instrument gives it, or "": only the reader sees it. Call acq_rec_trial() before each: the time of
  * a trial is the picture's. */
 void acq_rec_picture(struct acq_record *record, size_t i, const char *name);
+/* Which eye the instrument says the picture added last is of: 'L' or 'R'. The nurse labels it all the same. */
+void acq_rec_laterality(struct acq_record *record, char laterality);
 #define ACQ_PICTURES_MAX 32
+
+/* Adds those limb leads (I, III, aVR, aVL, aVF) that are not there and follow from two that are, I and II or II and
+ * III, as derived channels: after the measured ones of the trial. The augmented ones have half the scale, exactly. A
+ * lead of which one value would not fit is left out. */
+void acq_rec_limb_leads(struct acq_record *record);
 
 /* A technical fact about the recording: a row of nomenclature.def's ACQ_QUALITY, with what it is about (an
  * electrode, the code of a channel or measure, times and counts as "0,020 s à partir de 1,4 s", or "") and how often.
@@ -270,6 +296,10 @@ int acq_rec_fail(struct acq_record *record, int err, const char *format, ...) __
 
 /* ---- the driver ------------------------------------------------------------------------------------------- */
 
+/* A driver of files (every match is ACQ_FILE) may leave identify, acquire and release out, all three: then the worker
+ * takes the whole file as one blob, and decode() looks at it with acq_capture_file(). decode() gives -ENXIO at once for
+ * a file that is not in its format: other formats may have the same file names. Its limits: max_bytes is the longest
+ * file, seconds are how long an order waits for one. */
 struct acq_driver {
   uint32_t abi;
   const char *name;    /* its folder */

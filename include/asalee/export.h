@@ -8,6 +8,10 @@
  *                     length, format and size are compared with the record); /dev/null where there is neither
  *   EXPORT_FD_OUT     an empty file, open for reading and writing; takes the object (DICOM PS3.10 file)
  *
+ * asaleed-export decode reads a DICOM file, which a parser in a process of its own should look at before anything else
+ * does: EXPORT_FD_DATA is the file, EXPORT_FD_OUT takes what a driver reads (asalee/flat.h), the other two are not
+ * looked at. EXPORT_REFUSED: no DICOM file, or none whose content asaleed takes.
+ *
  * The same job, record and data give the same bytes, whatever the time and the place. The process sees none of them
  * before it has shut its sandbox, writes one English line to standard error when it fails (no patient, no device
  * bytes), and exits with one of enum export_exit. On any failure EXPORT_FD_OUT is empty;

@@ -6,16 +6,17 @@
  *                  "data":{"encoding":"int16-le","gap":-32768,"sha256":"..","values":N},
  *                  "measures":[{"code","flags":[..],"label","loinc","mdc","trial","unit","value"}...],
  *                  "pictures":[{"bits","bytes","components","format":"jpeg|jpeg-progressive|png|tiff|unknown","height",
- *                               "number","preview":{"bytes","height","sha256","width"}|null,
+ *                               "laterality":"L|R"|null,"number","preview":{"bytes","height","sha256","width"}|null,
  *                               "quality":{"bright","brightness","dark","focus"}|null,"sha256","trial","width"}...],
  *                  "trials":[{"device_time":"YYYY-MM-DDThh:mm:ss.mmm"|null,"number","phase":"baseline|pre|post"|null,
  *                             "time":"<RFC 3339>"|null}...]},
  *      "complete":bool, "derived":[], "device":{"firmware","make","model","sensor","serial"},
  *      "driver":{"name","version"}, "end":"ok|error|cancel|crash|none", "integrity":"crc16", "modality":"ecg",
  *      "quality":[{"code","count","severity","subject","text","trial"}...],
- *      "schema":"asaleed-record-3",
+ *      "schema":"asaleed-record-4",
  *      "sources":[{"make","model","name","picture","taken":"YYYY-MM-DDThh:mm:ss.mmm"|null}...],
- *      "started":"<RFC 3339>"|null, "statements":[{"code","text","trial"}...], "stray":bool}
+ *      "started":"<RFC 3339>"|null, "statements":[{"code","text","trial"}...], "stray":bool,
+ *      "subject":{"birth_date":"YYYY-MM-DD","family","given","id","sex":"F|M"|""}|null}
  *     "trial" is the number of a trial, 0 for the whole session. A trial's "device_time" is what the instrument's own
  *     clock showed, "time" the same on the host's. "stray": the trials of a capture that were not made while its
  *     acquisition ran; they are in a record of their own, which belongs to no patient until people say so.
@@ -26,6 +27,9 @@
  *     beside them. "quality": shares of 1 as decimals: mean brightness, pixels too dark, pixels too bright, and how
  *     sharp; null where the pixels could not be read. "sources": what the instrument and the file say of a picture:
  *     texts that they choose.
+ *
+ *   "subject": whose reading the file that it came in says it is, "" where it says nothing; null of an instrument that
+ *     does not say. "laterality": the eye that the instrument says a picture is of.
  *
  * acquired, device and quality are technical: the nurse sees them. statements (the instrument's interpretation),
  * sources and derived (predicted values, z-scores, limits of normal) are the reader's: what a role gets is decided by

@@ -8,6 +8,13 @@
  *   worker -> daemon   OPENED, IDENTITY, then PROGRESS, PREVIEW, PICTURE, CONTACTS as they come,
  *                      and last one of RECORD, FAIL
  *
+ * A collector (asaleed-driver collect) copies the files of a tree (a stick, a folder) for the daemon and looks at none:
+ *   daemon -> collector   COLLECT (once, first), KEPT (one a BATCH: its files have their places)
+ *   collector -> daemon   FILE for each new file, BATCH when those since the last one would survive a power cut,
+ *                         PROGRESS (files), PASS when the whole tree was gone through, FAIL last where it cannot go on
+ * It writes a file as the number of its FILE into the folder that WIRE_FD_INCOMING is, goes at most WIRE_BATCHES ahead
+ * of KEPT, and ends after PASS unless it watches.
+ *
  * Both sides treat the other's bytes as hostile: wire_read() refuses what does not fit exactly.
  */
 #ifndef ASALEE_WIRE_H
@@ -20,6 +27,8 @@
 
 /* Descriptors a worker is born with. */
 enum { WIRE_FD_CONTROL = 3, WIRE_FD_CAPTURE, WIRE_FD_RECORD, WIRE_FD_BLOBS };
+
+enum { WIRE_FD_INCOMING = WIRE_FD_CAPTURE }; /* a collector's second and last */
 
 enum wire_type {
   WIRE_ORDER = 1,
@@ -34,6 +43,11 @@ enum wire_type {
   WIRE_CONTACTS,
   WIRE_RECORD,
   WIRE_FAIL,
+  WIRE_COLLECT,
+  WIRE_KEPT,
+  WIRE_FILE,
+  WIRE_BATCH,
+  WIRE_PASS,
 };
 
 /* Where in its life a worker failed. */
@@ -88,6 +102,44 @@ struct wire_record {
   uint32_t preview_bytes[WIRE_RECORDS];
 };
 
+#define WIRE_PATTERNS_MAX 32
+#define WIRE_BATCHES 2
+#define WIRE_BATCH_FILES 1000
+#define WIRE_BATCH_BYTES (128u << 20)
+
+struct wire_collect {
+  char path[WIRE_TEXT_MAX]; /* of the tree, absolute */
+  bool watch;               /* goes on: after each change that the kernel tells of, and every poll_s seconds */
+  uint32_t settle_ms;       /* a file is taken when it was the same that long; 0: it is what it is (a stick) */
+  uint32_t poll_s;          /* 1..86400 where it watches */
+  uint32_t max_bytes;       /* of one file, at most ACQ_BLOB_MAX */
+  unsigned n_patterns;
+  char pattern[WIRE_PATTERNS_MAX][ACQ_TEXT_MAX]; /* of names, upper and lower case alike; the first that fits counts */
+};
+
+struct wire_file {
+  uint32_t number;          /* its name in the incoming folder, decimal; counts from 1 */
+  uint32_t pattern;         /* index of the pattern that fitted */
+  uint32_t bytes;           /* 1..max_bytes */
+  int64_t modified_us;      /* as the file system says, microseconds since 1970 UTC */
+  uint8_t sha256[32];       /* of what was copied */
+  char name[WIRE_TEXT_MAX]; /* path within the tree; what is no clean UTF-8 is replaced, its end is kept when cut */
+};
+
+struct wire_batch {
+  uint32_t files; /* FILEs since the last batch */
+};
+
+/* What one pass met. A file that a pass before this one took, unchanged since, counts as known. */
+struct wire_pass {
+  uint32_t matching, taken, known;
+  uint32_t unsettled; /* still changing: another pass will take them */
+  uint32_t empty, too_large;
+  uint32_t not_files; /* links, device nodes and the like that have such a name: never opened */
+  uint32_t unreadable;
+  bool too_many; /* more entries or deeper than a tree may be: the rest was left */
+};
+
 struct wire_fail {
   int32_t err; /* negative errno, as driver.h lists */
   enum wire_step step;
@@ -105,6 +157,10 @@ struct wire_message {
     struct wire_contacts contacts;
     struct wire_record record;
     struct wire_fail fail;
+    struct wire_collect collect;
+    struct wire_file file;
+    struct wire_batch batch;
+    struct wire_pass pass;
   };
 };
 

@@ -38,7 +38,7 @@ static int64_t record(struct store_bed *b, int64_t study, const char *phase, con
       json_pack("{s:{s:[], s:[{s:s, s:[], s:i, s:s, s:s}, {s:s, s:[], s:i, s:s, s:s}], s:[{s:n, s:i, s:s, s:n}]}, s:s}",
                 "acquired", "channels", "measures", "code", "fev1", "flags", "trial", 1, "unit", "L", "value", fev1,
                 "code", "fvc", "flags", "trial", 1, "unit", "L", "value", fvc, "trials", "device_time", "number", 1,
-                "phase", phase, "time", "schema", "asaleed-record-3");
+                "phase", phase, "time", "schema", "asaleed-record-4");
   assert_non_null(json);
   char *text = json_canonical(json, NULL);
   json_decref(json);
