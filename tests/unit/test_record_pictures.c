@@ -355,7 +355,7 @@ static unsigned alter(json_t *record, json_t *object, const char *const *may_be_
 
 TEST(every_member_altered) {
   RESULT(r);
-  static const char *const picture_null[] = {"preview", "quality", NULL}, *const none[] = {NULL},
+  static const char *const picture_null[] = {"laterality", "preview", "quality", NULL}, *const none[] = {NULL},
                            *const source_null[] = {"taken", NULL};
   assert_int_equal(bed_decode(&camera, &made.capture, two, &r, NULL), 0);
   json_t *record = accepted(&r);

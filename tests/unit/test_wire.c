@@ -97,6 +97,12 @@ static bool same(const struct wire_message *a, const struct wire_message *b) {
     return !strcmp(a->identity.make, b->identity.make) && !strcmp(a->identity.model, b->identity.model) &&
            !strcmp(a->identity.serial, b->identity.serial) && !strcmp(a->identity.firmware, b->identity.firmware) &&
            !strcmp(a->identity.sensor, b->identity.sensor);
+  case WIRE_COLLECT:
+  case WIRE_KEPT:
+  case WIRE_FILE:
+  case WIRE_BATCH:
+  case WIRE_PASS:
+    return false;
   case WIRE_PROGRESS:
     return a->progress.done == b->progress.done && a->progress.total == b->progress.total;
   case WIRE_PREVIEW:

@@ -75,6 +75,7 @@ static int file_release(struct acq_io *io) {
 
 static int toy_decode(const struct acq_capture *capture, struct acq_record *ret) {
   struct acq_cur c = acq_capture_received(capture);
+  acq_rec_subject(ret, &(struct acq_subject){.family = "TOY"});
   unsigned channel = acq_rec_channel(ret, "lead_ii", (struct dec){10, 0}, (struct dec){5, 0}, false);
   while (acq_left(&c) && acq_u8(&c) != '\n')
     ;
