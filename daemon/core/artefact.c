@@ -17,6 +17,8 @@ struct artefacts {
   int dir;
   int incoming; /* what is being written in slices; empty when nobody writes */
   unsigned next;
+  char *path;          /* of the store, absolute */
+  bool unsettled[256]; /* shelves to which names came that are not on the disk yet */
 };
 
 #define SLICE (1u << 20)
@@ -73,6 +75,12 @@ int artefacts_open(const char *dir, struct artefacts **ret) {
   folder_empty(incoming);
   a->dir = fd;
   a->incoming = incoming;
+  a->path = realpath(dir, NULL);
+  if (!a->path) {
+    r = -errno;
+    artefacts_close(a);
+    return r;
+  }
   *ret = a;
   return 0;
 }
@@ -82,6 +90,7 @@ void artefacts_close(struct artefacts *a) {
     return;
   close(a->incoming);
   close(a->dir);
+  free(a->path);
   free(a);
 }
 
@@ -212,7 +221,7 @@ int artefact_writer_start(struct artefacts *a, int source, int64_t offset, size_
   if (!w)
     return -ENOMEM;
   *w = (struct artefact_writer){.artefacts = a, .source = source, .offset = offset, .n = n};
-  snprintf(w->name, sizeof w->name, "%u", a->next++);
+  snprintf(w->name, sizeof w->name, "w%u", a->next++); /* a collector's names are numbers */
   unlinkat(a->incoming, w->name, 0);
   w->fd = openat(a->incoming, w->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0400);
   if (w->fd < 0) {
@@ -259,13 +268,27 @@ static int writer_slice(struct artefact_writer *w) {
   return 0;
 }
 
+/* The same bytes are there, undamaged: a file that was taken in, and is the blob of its capture. Looking costs less
+ * than the disk does, up to a size. */
+static bool is_there(const struct artefact_writer *w) {
+  uint8_t *bytes;
+  size_t n;
+  if (w->n > SLICE || artefact_get(w->artefacts, w->sha256, w->n, &bytes, &n) < 0)
+    return false;
+  free(bytes);
+  return true;
+}
+
 static int writer_finish(struct artefact_writer *w) {
   hash_text(&w->hash, w->sha256);
   const char shelf[] = {w->sha256[0], w->sha256[1], 0};
-  int r = fsync(w->fd) < 0 ? -errno : folder_make(w->artefacts->dir, shelf);
+  const bool there = is_there(w);
+  int r = !there && fsync(w->fd) < 0 ? -errno : folder_make(w->artefacts->dir, shelf);
   _fd_cleanup_ int folder = r < 0 ? r : folder_open(w->artefacts->dir, shelf);
   if (folder < 0)
     return folder;
+  if (there)
+    return fsync(folder) < 0 ? -errno : 0; /* it may have come there without that */
   if (renameat(w->artefacts->incoming, w->name, folder, w->sha256) < 0)
     return -errno;
   w->name[0] = 0;
@@ -283,12 +306,67 @@ int artefact_writer_step(struct artefact_writer *w) {
 
 int artefacts_scratch(struct artefacts *a) {
   char name[32];
-  snprintf(name, sizeof name, "%u", a->next++);
+  snprintf(name, sizeof name, "w%u", a->next++);
   int fd = openat(a->incoming, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0) /* a full disk: what comes waits in memory until it can be stored */
     return (fd = memfd_create("scratch", MFD_CLOEXEC)) < 0 ? -errno : fd;
   unlinkat(a->incoming, name, 0);
   return fd;
+}
+
+int artefacts_incoming(struct artefacts *a) {
+  int fd = openat(a->incoming, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  return fd < 0 ? -errno : fd;
+}
+
+int artefact_take(struct artefacts *a, const char *name, const char *sha256) {
+  const char shelf[] = {sha256[0], sha256[1], 0};
+  int r = hash_is_text(sha256) ? folder_make(a->dir, shelf) : -EINVAL;
+  _fd_cleanup_ int folder = r < 0 ? r : folder_open(a->dir, shelf);
+  if (folder < 0)
+    return folder;
+  if (renameat(a->incoming, name, folder, sha256) < 0 && (errno != ENOENT || faccessat(folder, sha256, F_OK, 0) < 0))
+    return -errno;
+  uint8_t number = 0;
+  str_unhex(shelf, &number, 1);
+  a->unsettled[number] = true;
+  return 0;
+}
+
+int artefacts_settle(struct artefacts *a) {
+  for (unsigned i = 0; i < sizeof a->unsettled; i++) {
+    char shelf[3];
+    if (!a->unsettled[i])
+      continue;
+    str_hex(&(uint8_t){(uint8_t)i}, 1, shelf);
+    _fd_cleanup_ int folder = folder_open(a->dir, shelf);
+    if (folder < 0)
+      return folder;
+    if (fsync(folder) < 0)
+      return -errno;
+    a->unsettled[i] = false;
+  }
+  return 0;
+}
+
+int artefacts_temporary(struct artefacts *a, char ret_name[static ARTEFACT_NAME_MAX]) {
+  snprintf(ret_name, ARTEFACT_NAME_MAX, "w%u", a->next++);
+  int fd = openat(a->incoming, ret_name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+  return fd < 0 ? -errno : fd;
+}
+
+int artefacts_temporary_path(const struct artefacts *a, const char *name, char *ret, size_t size) {
+  int n = snprintf(ret, size, "%s/artefacts/incoming/%s", a->path, name);
+  return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
+}
+
+void artefact_discard(struct artefacts *a, const char *name) {
+  unlinkat(a->incoming, name, 0);
+}
+
+int artefact_path(const struct artefacts *a, const char *sha256, char *ret, size_t size) {
+  int n = hash_is_text(sha256) ? snprintf(ret, size, "%s/artefacts/%.2s/%s", a->path, sha256, sha256) : -1;
+  return n < 0 ? -EINVAL : (size_t)n >= size ? -ENAMETOOLONG : 0;
 }
 
 int artefact_open(struct artefacts *a, const char *sha256) {

@@ -36,6 +36,23 @@ void artefact_writer_free(struct artefact_writer *w);                /* takes NU
  * bytes that may become artefacts. */
 int artefacts_scratch(struct artefacts *a);
 
+/* The folder into which a collector writes files (wire.h), on the same disk: a descriptor of one's own. What is left in
+ * it when the daemon starts is removed. */
+int artefacts_incoming(struct artefacts *a);
+/* A file of that folder becomes the artefact of its hash, which is the collector's word until somebody reads it: its
+ * bytes are on the disk already, its name survives a power cut after artefacts_settle(). The same again is no error. */
+int artefact_take(struct artefacts *a, const char *name, const char *sha256);
+int artefacts_settle(struct artefacts *a);
+void artefact_discard(struct artefacts *a, const char *name); /* or is removed */
+
+#define ARTEFACT_NAME_MAX 32
+/* A file in that folder for whoever opens it by its path; artefact_discard() removes it. A descriptor. */
+int artefacts_temporary(struct artefacts *a, char ret_name[static ARTEFACT_NAME_MAX]);
+int artefacts_temporary_path(const struct artefacts *a, const char *name, char *ret, size_t size);
+
+/* Where it lies, absolute, for a process that opens one file by its name. */
+int artefact_path(const struct artefacts *a, const char *sha256, char *ret, size_t size);
+
 /* The contents to read from, not checked: for whoever checks them himself. A descriptor; -EINVAL, -ENOENT. */
 int artefact_open(struct artefacts *a, const char *sha256);
 

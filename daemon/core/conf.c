@@ -39,6 +39,7 @@ static const struct key keys[] = {
     {"daemon", "export-program", PATH, FIELD(struct conf, export_program), 0, 0},
     {"daemon", "devices", PATH, FIELD(struct conf, devices_dir), 0, 0},
     {"daemon", "messages", PATH, FIELD(struct conf, messages), 0, 0},
+    {"daemon", "media", PATH, FIELD(struct conf, media), 0, 0},
     {"daemon", "log-level", LEVEL, FIELD(struct conf, log_level), 0, 0},
     {"queue", "claim-minutes", NUMBER, FIELD(struct conf, claim_minutes), 1, 24 * 60},
     {"queue", "due-hours-ecg", NUMBER, FIELD(struct conf, due_hours_ecg), 1, 24 * 365},
@@ -52,6 +53,9 @@ static const struct key keys[] = {
     {"device", "usb-serial", TEXT, FIELD(struct conf_device, usb_serial), 0, 0},
     {"device", "port", TEXT, FIELD(struct conf_device, port), 0, 0},
     {"device", "node", PATH, FIELD(struct conf_device, node), 0, 0},
+    {"device", "folder", PATH, FIELD(struct conf_device, folder), 0, 0},
+    {"device", "folder-poll", NUMBER, FIELD(struct conf_device, folder_poll), 1, 24 * 3600},
+    {"device", "stick", YES_NO, FIELD(struct conf_device, stick), 0, 0},
     {"device", "calibration", CALIBRATION, FIELD(struct conf_device, calibration), 0, 0},
     {"device", "calibration-hours", NUMBER, FIELD(struct conf_device, calibration_hours), 1, 24 * 365},
 };
@@ -82,6 +86,7 @@ void conf_defaults(struct conf *c) {
   str_copy(c->export_program, sizeof c->export_program, "/usr/libexec/asaleed/asaleed-export");
   str_copy(c->devices_dir, sizeof c->devices_dir, "/etc/asaleed/devices.d");
   str_copy(c->messages, sizeof c->messages, "/usr/share/asaleed/messages.fr");
+  str_copy(c->media, sizeof c->media, "/run/asaleed/media");
 }
 
 __attribute__((format(printf, 2, 3))) static void wrong(struct reader *r, const char *format, ...) {
@@ -208,15 +213,21 @@ static void end_section(struct reader *r) {
   if (!d)
     return;
   const unsigned here = r->line;
-  const bool found = d->usb_serial[0] || d->port[0] || d->node[0];
+  const bool found = d->usb_serial[0] || d->port[0] || d->node[0] || d->folder[0];
   r->line = r->section_line;
   if (!d->driver[0])
     wrong(r, "[device %s] has no driver: add \"driver = NAME\" (asaleectl drivers)", d->id);
   if (!found)
-    wrong(r, "[device %s] has no usb-serial, port or node: one is needed to find the instrument", d->id);
+    wrong(r, "[device %s] has no usb-serial, port, node or folder: one is needed to find the instrument", d->id);
+  if (d->folder[0] && (d->stick || d->usb_serial[0] || d->port[0] || d->node[0]))
+    wrong(r, "[device %s] has a folder and something else: an instrument has one place", d->id);
+  if (d->stick && (d->node[0] || (!d->usb_serial[0] && !d->port[0])))
+    wrong(r, "[device %s] is on a stick: usb-serial or port says on which, and nothing else", d->id);
   for (unsigned i = 0; found && i + 1 < r->conf->n_devices; i++) {
     const struct conf_device *other = &r->conf->devices[i];
-    if (!strcmp(d->usb_serial, other->usb_serial) && !strcmp(d->port, other->port) && !strcmp(d->node, other->node))
+    /* One place may hold the files of several formats, each for a driver of its own. */
+    if (!strcmp(d->usb_serial, other->usb_serial) && !strcmp(d->port, other->port) && !strcmp(d->node, other->node) &&
+        !strcmp(d->folder, other->folder) && (!(d->folder[0] || d->stick) || !strcmp(d->driver, other->driver)))
       wrong(r, "[device %s] names the same adapter as [device %s] (%s)", d->id, other->id, other->where);
   }
   r->line = here;
@@ -237,7 +248,7 @@ static void begin_device(struct reader *r, const char *id) {
     return;
   }
   struct conf_device *d = &r->conf->devices[r->conf->n_devices++];
-  *d = (struct conf_device){.calibration = CALIBRATION_WARN, .calibration_hours = 24};
+  *d = (struct conf_device){.calibration = CALIBRATION_WARN, .calibration_hours = 24, .folder_poll = 10};
   if (!str_copy(d->id, sizeof d->id, id))
     wrong(r, "a device's name has at most %zu characters", sizeof d->id - 1);
   str_copy(d->label, sizeof d->label, id);

@@ -22,6 +22,9 @@ struct conf_device {
   char usb_serial[CONF_TEXT_MAX]; /* the adapter's USB serial number, or "" */
   char port[CONF_TEXT_MAX];       /* the USB port it hangs on, as "1-1.2" or udev's ID_PATH, or "" */
   char node[CONF_TEXT_MAX];       /* a tty that is no USB adapter, as /dev/rfcomm0 or /dev/ttyS0, or "" */
+  char folder[CONF_TEXT_MAX];     /* of an instrument that leaves files: where, or "" */
+  uint32_t folder_poll;           /* seconds between two looks at it */
+  int stick;                      /* bool: on a USB stick (or the instrument itself is one), named by serial or port */
   int calibration;                /* enum conf_calibration, of a spirometer */
   uint32_t calibration_hours;     /* how long a verification holds */
   char where[CONF_PATH_MAX + 16]; /* file:line, for messages */
@@ -50,6 +53,7 @@ struct conf {
   char export_program[CONF_PATH_MAX];
   char devices_dir[CONF_PATH_MAX];
   char messages[CONF_PATH_MAX];
+  char media[CONF_PATH_MAX]; /* where sticks are mounted, each under the name of its block device */
   int log_level;
   uint32_t claim_minutes; /* a claim ends by itself after that */
   uint32_t due_hours_ecg, due_hours_spirometry, due_hours_fundus, due_hours_measurement; /* from acceptance on */

@@ -108,8 +108,10 @@ static void devices_bind(struct devices *d) {
     struct device *dev = &d->list[i];
     const struct adapter *found = NULL;
     unsigned matches = 0;
+    if (dev->conf.folder[0]) /* who goes through it says whether it is there */
+      continue;
     for (unsigned k = 0; k < d->n_adapters; k++)
-      if (adapter_is(&d->adapters[k], device_bus(d, dev), &dev->conf) && !matches++)
+      if (adapter_is(&d->adapters[k], dev->conf.stick ? ACQ_USB : device_bus(d, dev), &dev->conf) && !matches++)
         found = &d->adapters[k];
     /* Two adapters with one serial number: an order for one room must not read the other's patient. */
     if (matches > 1) {
@@ -297,6 +299,10 @@ static int driver_read(const json_t *j, struct driver_info *ret) {
       if (!strcmp(bus, acq_bus_name(b)))
         i.match[k].bus = b;
     i.match[k].generic = json_is_true(json_object_get(m, "generic"));
+    i.match[k].flat = json_is_true(json_object_get(m, "flat"));
+    const char *pattern = json_text(m, "pattern");
+    if (!pattern || !str_copy(i.match[k].pattern, sizeof i.match[k].pattern, pattern))
+      return -EPROTO;
     if (json_int(m, "vendor", 0, UINT16_MAX, &v) == 0)
       i.match[k].vendor = (uint16_t)v;
     if (json_int(m, "product", 0, UINT16_MAX, &v) == 0)
@@ -394,14 +400,66 @@ const struct driver_info *devices_driver(const struct devices *d, const char *na
   return NULL;
 }
 
+const struct driver_info *devices_driver_at(const struct devices *d, unsigned i) {
+  return i < d->n_drivers ? &d->drivers[i] : NULL;
+}
+
+bool driver_of_files(const struct driver_info *driver) {
+  return driver->n_match && driver->match[0].bus == ACQ_FILE;
+}
+
+struct device *devices_at(struct devices *d, unsigned i) {
+  return i < d->n ? &d->list[i] : NULL;
+}
+
+void device_set_folder(struct device *device, const char *folder) {
+  text_of(device->node, sizeof device->node, folder ? folder : "");
+}
+
+bool device_is_on_media(const struct device *device, const char *name) {
+  sd_device *dev = NULL;
+  struct adapter a = {.bus = ACQ_USB};
+  const char *value = NULL;
+  bool is = false;
+  if (!device->conf.stick || sd_device_new_from_subsystem_sysname(&dev, "block", name) < 0)
+    return false;
+  sd_device *parent = usb_device(dev, ACQ_SERIAL);
+  if (parent) {
+    if (sd_device_get_property_value(dev, "ID_PATH", &value) >= 0)
+      text_of(a.id_path, sizeof a.id_path, value);
+    if (sd_device_get_sysattr_value(parent, "serial", &value) >= 0)
+      text_of(a.serial, sizeof a.serial, value);
+    if (sd_device_get_sysname(parent, &value) >= 0)
+      text_of(a.port, sizeof a.port, value);
+    is = adapter_is(&a, ACQ_USB, &device->conf);
+  }
+  sd_device_unref(dev);
+  return is;
+}
+
+/* What a declaration of an instrument that leaves files needs besides. */
+static const char *check_files(const struct conf_device *c, const struct driver_info *driver) {
+  const bool by_files = c->folder[0] || c->stick;
+  if (driver_of_files(driver) != by_files)
+    return by_files ? "has a folder or a stick, but its driver reads no files"
+                    : "reads files: it needs \"folder = PATH\", or \"stick = yes\" with usb-serial or port";
+  return NULL;
+}
+
 int devices_check(const struct devices *d) {
   int r = 0;
-  for (unsigned i = 0; i < d->n; i++)
-    if (!devices_driver(d, d->list[i].conf.driver)) {
-      log_error("%s: [device %s] names the driver %s, which does not exist (asaleectl drivers)", d->list[i].conf.where,
-                d->list[i].conf.id, d->list[i].conf.driver);
+  for (unsigned i = 0; i < d->n; i++) {
+    const struct conf_device *c = &d->list[i].conf;
+    const struct driver_info *driver = devices_driver(d, c->driver);
+    const char *wrong = driver ? check_files(c, driver) : NULL;
+    if (!driver)
+      log_error("%s: [device %s] names the driver %s, which does not exist (asaleectl drivers)", c->where, c->id,
+                c->driver);
+    else if (wrong)
+      log_error("%s: [device %s] %s", c->where, c->id, wrong);
+    if (!driver || wrong)
       r = -EINVAL;
-    }
+  }
   return r;
 }
 

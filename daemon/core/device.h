@@ -11,7 +11,7 @@
 
 #define DRIVERS_MAX 64
 #define ADAPTERS_MAX 64
-#define MATCHES_MAX 8
+#define MATCHES_MAX 16
 
 /* A row of "asaleed-driver list --json". */
 struct driver_info {
@@ -23,7 +23,8 @@ struct driver_info {
     enum acq_bus bus;
     uint16_t vendor, product;
     uint8_t usb_class;
-    bool generic;
+    bool generic, flat;
+    char pattern[ACQ_TEXT_MAX]; /* of files */
   } match[MATCHES_MAX];
   unsigned n_match;
 };
@@ -48,6 +49,17 @@ int devices_load_drivers(struct devices *d, sd_event *event);
 
 struct device *devices_find(struct devices *d, const char *id);
 const struct driver_info *devices_driver(const struct devices *d, const char *name);
+/* The i-th driver; NULL past the last. */
+const struct driver_info *devices_driver_at(const struct devices *d, unsigned i);
+/* The driver reads files. */
+bool driver_of_files(const struct driver_info *driver);
+/* The i-th device; NULL past the last. */
+struct device *devices_at(struct devices *d, unsigned i);
+/* The folder of an instrument that leaves files was gone through, or is not there (NULL). */
+void device_set_folder(struct device *device, const char *folder);
+/* The block device of this name is a file system on a stick that the site declares for this device. */
+bool device_is_on_media(const struct device *device, const char *name);
+
 /* An acquisition runs on its node, under this name or another that is declared for the same adapter. */
 bool device_is_busy(const struct devices *d, const struct device *device);
 /* The bus the worker opens the device by. */

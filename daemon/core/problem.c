@@ -100,6 +100,33 @@ enum problem problem_of_device(int err, int step) {
   }
 }
 
+enum problem problem_of_file(int err, int step) {
+  if (step == WIRE_STEP_OPEN && err == -EFBIG)
+    return P_file_too_large;
+  if (step == WIRE_STEP_OPEN || step == WIRE_STEP_SANDBOX)
+    return P_worker_crashed;
+  switch (-err) {
+  case EPROTO:
+    return P_file_damaged;
+  case EBADMSG:
+    return P_file_checksum;
+  case ERANGE:
+    return P_file_value;
+  case ENODATA:
+    return P_file_no_reading;
+  case ENXIO:
+    return P_file_format;
+  case EOPNOTSUPP:
+    return P_file_variant;
+  case EFBIG:
+    return P_file_too_large;
+  case ECANCELED:
+    return P_acquisition_cancelled;
+  default:
+    return P_worker_crashed;
+  }
+}
+
 int problem_read_messages(const char *path) {
   FILE *f = fopen(path, "re");
   if (!f) {

@@ -20,6 +20,8 @@ enum problem problem_find(const char *code); /* P_internal for an unknown one */
 enum problem problem_of_errno(int err);
 /* What a worker's error (driver.h) is to the nurse. */
 enum problem problem_of_device(int err, int step);
+/* The same of a file that was taken in. */
+enum problem problem_of_file(int err, int step);
 
 /* Reads "code = sentence" lines; each code exactly once and none unknown, else "file:line: message" and -EINVAL. */
 int problem_read_messages(const char *path);

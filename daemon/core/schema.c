@@ -163,5 +163,70 @@ const char *const schema_migrations[] = {
     APPEND_ONLY("dicom")
     "CREATE INDEX dicom_of_record ON dicom(record, number, whole, id);",
 
+    /* Files that came without an acquisition of their own: the acquisition that decoded one has no study. The tray's
+     * rows may be failures, and end; readings move between studies only with a trace in both. */
+    "CREATE TABLE file(id INTEGER PRIMARY KEY AUTOINCREMENT, sha256 TEXT NOT NULL UNIQUE REFERENCES artefact(sha256), "
+    "  name TEXT NOT NULL, source TEXT NOT NULL CHECK(source IN ('upload','folder','stick')), device TEXT, by TEXT NOT "
+    "  NULL, modified INTEGER, at INTEGER NOT NULL, pending INTEGER NOT NULL DEFAULT 1 CHECK(pending IN (0,1))) STRICT;"
+    "CREATE TRIGGER file_keeps BEFORE UPDATE OF sha256, name, source, device, by, modified, at ON file BEGIN SELECT "
+    "  RAISE(ABORT, 'append only'); END;"
+    "CREATE TRIGGER file_stays BEFORE DELETE ON file BEGIN SELECT RAISE(ABORT, 'append only'); END;"
+    "CREATE INDEX file_pending ON file(id) WHERE pending;"
+
+    "CREATE TABLE acquisition_4(id INTEGER PRIMARY KEY AUTOINCREMENT, study INTEGER REFERENCES "
+    "  study(id), device TEXT, driver TEXT NOT NULL, driver_version TEXT NOT NULL, program TEXT NOT "
+    "  NULL, node TEXT NOT NULL, seconds INTEGER NOT NULL, started INTEGER NOT NULL, offset_minutes INTEGER NOT "
+    "  NULL, by TEXT NOT NULL, ended INTEGER, outcome TEXT, reason TEXT, device_serial TEXT, capture TEXT "
+    "  REFERENCES artefact(sha256), patient_version INTEGER, phase TEXT, device_sensor TEXT, calibration INTEGER "
+    "  REFERENCES calibration(id), calibration_state TEXT, pictures INTEGER, file INTEGER REFERENCES file(id), "
+    "  CHECK((study IS NULL) = (file IS NOT NULL))) STRICT;"
+    "INSERT INTO acquisition_4 SELECT id, study, device, driver, driver_version, program, node, seconds, started, "
+    "  offset_minutes, by, ended, outcome, reason, device_serial, capture, patient_version, phase, device_sensor, "
+    "  calibration, calibration_state, pictures, NULL FROM acquisition;"
+    "DROP TABLE acquisition;"
+    "ALTER TABLE acquisition_4 RENAME TO acquisition;"
+    "CREATE TRIGGER acquisition_keeps BEFORE UPDATE ON acquisition WHEN OLD.ended IS NOT NULL BEGIN SELECT "
+    "  RAISE(ABORT, 'append only'); END;"
+    "CREATE TRIGGER acquisition_stays BEFORE DELETE ON acquisition BEGIN SELECT RAISE(ABORT, 'append only'); "
+    "  END;"
+    "CREATE INDEX acquisition_of_study ON acquisition(study);"
+    "CREATE INDEX acquisition_of_file ON acquisition(file) WHERE file IS NOT NULL;"
+    "CREATE INDEX acquisition_open ON acquisition(id) WHERE ended IS NULL;"
+
+    "CREATE TABLE unmatched(id INTEGER PRIMARY KEY AUTOINCREMENT, acquisition INTEGER NOT NULL REFERENCES "
+    "  acquisition(id), sha256 TEXT REFERENCES artefact(sha256), samples TEXT REFERENCES artefact(sha256), driver TEXT "
+    "  NOT NULL, driver_version TEXT NOT NULL, program TEXT NOT NULL, at INTEGER NOT NULL, act TEXT, taken INTEGER, why "
+    "  TEXT NOT NULL CHECK(why IN ('no_order','time','identity','act','unreadable')), summary TEXT, failure TEXT, "
+    "  CHECK((sha256 IS NULL) = (failure IS NOT NULL))) STRICT;"
+    "INSERT INTO unmatched SELECT u.id, u.acquisition, u.sha256, u.samples, u.driver, u.driver_version, u.program, "
+    "  u.at, o.act, NULL, 'time', NULL, NULL FROM stray u JOIN acquisition a ON a.id = u.acquisition JOIN study y ON y.id = "
+    "  a.study JOIN orders o ON o.id = y.orders;"
+    "DROP TABLE stray;"
+    APPEND_ONLY("unmatched")
+    "CREATE INDEX unmatched_of ON unmatched(acquisition);"
+
+    "CREATE TABLE unmatched_end(unmatched INTEGER PRIMARY KEY REFERENCES unmatched(id), what TEXT NOT NULL CHECK(what "
+    "  IN ('attached','discarded','decoded_again')), record INTEGER REFERENCES record(id), at INTEGER NOT NULL, by TEXT "
+    "  NOT NULL, reason TEXT, CHECK((record IS NULL) = (what <> 'attached'))) STRICT;"
+    APPEND_ONLY("unmatched_end")
+    "CREATE INDEX unmatched_end_record ON unmatched_end(record) WHERE record IS NOT NULL;"
+
+    "ALTER TABLE record ADD COLUMN patient_version INTEGER;" /* of a reading that was attached later */
+    "ALTER TABLE record ADD COLUMN taken INTEGER;"           /* when it was made, if not while its acquisition ran */
+
+    "CREATE TABLE reassignment(id INTEGER PRIMARY KEY AUTOINCREMENT, record INTEGER NOT NULL REFERENCES record(id), "
+    "  became INTEGER NOT NULL REFERENCES record(id), at INTEGER NOT NULL, by TEXT NOT NULL, reason TEXT NOT NULL) "
+    "  STRICT;"
+    APPEND_ONLY("reassignment")
+    "CREATE INDEX reassignment_of ON reassignment(record);"
+    "CREATE INDEX reassignment_became ON reassignment(became);"
+
+    "CREATE TABLE withdrawal(interpretation INTEGER PRIMARY KEY REFERENCES interpretation(id), at INTEGER NOT NULL, by "
+    "  TEXT NOT NULL, reason TEXT NOT NULL) STRICT;"
+    APPEND_ONLY("withdrawal")
+
+    "CREATE INDEX audit_of_subject ON audit(subject, seq);"
+    "CREATE INDEX record_of_acquisition ON record(acquisition);",
+
     NULL,
 };

@@ -1,6 +1,7 @@
 #include "session_own.h"
 
 #include "log.h"
+#include "reading.h"
 #include "record.h"
 #include "str.h"
 #include "wall.h"
@@ -13,6 +14,7 @@
 #define STORE_RETRY_US (5 * 1000000ull)
 #define DEADLINE_MARGIN_S 5 /* for decoding, on top of the order and the driver's grace */
 #define REDECODE_S 60
+#define FILE_S 60
 #define CANCEL_MS 10000u /* the most a nurse waits for a cancelled instrument to come to rest */
 
 static void session_free(struct session *x) {
@@ -23,6 +25,7 @@ static void session_free(struct session *x) {
   if (x->device)
     x->device->acquisition = 0;
   sd_event_source_disable_unref(x->retry);
+  sd_event_source_disable_unref(x->until);
   blobs_free(x->blobs);
   fd_finish(&x->filling);
   worker_free(x->worker);
@@ -42,11 +45,25 @@ static struct session *session_new(struct sessions *s, int64_t study) {
   return x;
 }
 
+/* The study's acquisition, not a redecode of it. */
 static struct session *session_of(const struct sessions *s, int64_t study) {
   struct session *x = s->list;
   while (x && (x->study != study || x->redecode))
     x = x->next;
   return x;
+}
+
+struct session *session_waiting_of(const struct sessions *s, const char *device) {
+  struct session *x = s->list;
+  while (x && (!x->waiting || x->ended || strcmp(x->device_id, device)))
+    x = x->next;
+  return x;
+}
+
+static void session_name(struct session *x) {
+  char ref[STR_REF_MAX];
+  str_ref(x->file.file ? 'F' : 'A', x->file.file ? x->file.file : x->id, ref);
+  snprintf(x->name, sizeof x->name, "%s %s", x->file.file ? "file" : "acquisition", ref);
 }
 
 /* ---- what people see while it runs ---- */
@@ -112,12 +129,18 @@ static bool is_time(uint64_t *next) {
 
 static void on_said(void *arg, const struct wire_message *m) {
   struct session *x = arg;
+  if (!x->study && m->type != WIRE_IDENTITY) /* nobody watches a file */
+    return;
   switch (m->type) {
   case WIRE_IDENTITY:
     if (x->identified)
       break;
     x->identified = true;
     x->identity = m->identity;
+    if (!x->study) {
+      worker_begin(x->worker);
+      break;
+    }
     /* What the instrument says of itself stays out of the events: the nurse reads them, and a hostile instrument
      * could say anything there. She gets the name that the site gave it. */
     hub_publish(x->all->parts.hub, x->study, "identity",
@@ -163,38 +186,74 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *arg) {
 static void session_retry(struct session *x, const char *code) {
   int r = 0;
   if (!x->retry) {
-    log_error("acquisition A-%lld: cannot be stored (%s): kept in memory, tried again every %llu s", (long long)x->id,
-              code, STORE_RETRY_US / 1000000);
+    log_error("%s: cannot be stored (%s): kept in memory, tried again every %llu s", x->name, code,
+              STORE_RETRY_US / 1000000);
     r = sd_event_add_time_relative(x->all->parts.event, &x->retry, CLOCK_MONOTONIC, STORE_RETRY_US, 0, on_retry, x);
   } else {
     sd_event_source_set_time_relative(x->retry, STORE_RETRY_US);
     r = sd_event_source_set_enabled(x->retry, SD_EVENT_ONESHOT);
   }
   if (r < 0)
-    log_errno(LOG_ERROR, r, "acquisition A-%lld: no timer", (long long)x->id);
+    log_errno(LOG_ERROR, r, "%s: no timer", x->name);
+}
+
+/* Those who watch learn how the study's acquisition ended. */
+static void publish_end(struct session *x) {
+  struct sessions *s = x->all;
+  struct study study;
+  if (study_find(s->parts.store, x->study, &study) != P_OK)
+    return;
+  if (!x->redecode && study.failure && study.state != ACQUIRING)
+    hub_publish(s->parts.hub, x->study, "failure",
+                json_pack("{s:s, s:s}", "code", problem_code(study.failure), "detail", problem_detail(study.failure)));
+  publish_state(s, &study);
+  dicom_wake(s->parts.dicom, x->study);
+  if (!x->redecode)
+    log_info("%s: ended, %s", x->name, problem_code(study.failure));
+}
+
+static void session_end(struct session *x) {
+  struct sessions *s = x->all;
+  int64_t study = x->study;
+  session_free(x);
+  if (study && !session_of(s, study))
+    hub_rest(s->parts.hub, study);
+}
+
+/* The file's reading went to the order that waited: that has what it waited for, or waits for more. */
+static void on_received(struct session *x) {
+  struct session *waiting = session_waiting_of(x->all, x->device_id);
+  if (!waiting || waiting->id != x->filled)
+    return;
+  waiting->received++;
+  publish_end(waiting);
+  if (x->fills)
+    session_end(waiting);
+}
+
+static void file_ended(struct session *x, enum session_file_end end) {
+  const struct session_file file = x->file;
+  session_free(x);
+  file.ended(file.arg, file.file, end);
+}
+
+static void on_file_stored(void *arg, int result) {
+  struct session *x = arg;
+  if (result < 0)
+    return session_retry(x, problem_code(problem_of_errno(result)));
+  log_info("%s: %s", x->name, problem_code(session_end_problem(x)));
+  if (x->has_received)
+    on_received(x);
+  file_ended(x, SESSION_FILE_STORED);
 }
 
 /* Called when the commit that holds the session's end is durable, or failed. */
 static void on_stored(void *arg, int result) {
   struct session *x = arg;
-  struct sessions *s = x->all;
-  struct study study = {0};
   if (result < 0)
     return session_retry(x, problem_code(problem_of_errno(result)));
-  if (study_find(s->parts.store, x->study, &study) == P_OK) {
-    if (!x->redecode && study.failure && study.state != ACQUIRING)
-      hub_publish(
-          s->parts.hub, x->study, "failure",
-          json_pack("{s:s, s:s}", "code", problem_code(study.failure), "detail", problem_detail(study.failure)));
-    publish_state(s, &study);
-    dicom_wake(s->parts.dicom, x->study);
-  }
-  if (!x->redecode)
-    log_info("acquisition A-%lld: ended, %s", (long long)x->id, problem_code(study.failure));
-  int64_t id = x->study;
-  session_free(x);
-  if (!session_of(s, id))
-    hub_rest(s->parts.hub, id);
+  publish_end(x);
+  session_end(x);
 }
 
 static void on_blobs(void *arg, int result) {
@@ -212,15 +271,37 @@ static int session_blobs(struct session *x) {
     r = blobs_new(x->all->parts.artefacts, x->redecode ? x->capture : x->end.capture,
                   x->redecode ? x->capture_bytes : x->end.capture_bytes, x->redecode ? -1 : x->end.blobs, &x->blobs);
   if (r == -EUCLEAN || r == -EFBIG) { /* it cannot be what it says: the text is kept, and that is all there is */
-    log_error("acquisition A-%lld: its capture names blobs that are not there", (long long)x->id);
+    log_error("%s: its capture names blobs that are not there", x->name);
     r = blobs_new(x->all->parts.artefacts, NULL, 0, -1, &x->blobs);
   }
   return r == 0 && !blobs_stored(x->blobs) ? blobs_store(x->blobs, x->all->parts.event, on_blobs, x) : r;
 }
 
-static void session_store(struct session *x) {
+/* With the file's reading the order that waited may have what it waited for: all in one act. */
+static enum problem store_file(struct session *x) {
   struct study study;
-  enum problem failure = P_OK, p;
+  enum problem p = session_end_file(x, &x->has_received);
+  struct session *waiting = x->has_received ? session_waiting_of(x->all, x->device_id) : NULL;
+  x->fills = false;
+  if (p != P_OK || !waiting)
+    return p;
+  const struct acq_order *order = &waiting->order.order;
+  x->fills = order->modality != ACQ_FUNDUS || (order->pictures && waiting->received + 1 >= order->pictures);
+  return x->fills ? session_end_waiting(waiting, P_OK, &study) : P_OK;
+}
+
+static enum problem store_end(struct session *x) {
+  struct study study;
+  enum problem failure;
+  if (x->file.file)
+    return store_file(x);
+  if (x->waiting)
+    return session_end_waiting(x, x->waited, &study);
+  return x->redecode ? session_end_redecode(x) : session_end_store(x, &study, &failure);
+}
+
+static void session_store(struct session *x) {
+  enum problem p;
   int r = session_blobs(x);
   if (r == 0 && !blobs_stored(x->blobs))
     return; /* on_blobs() comes back here */
@@ -228,14 +309,14 @@ static void session_store(struct session *x) {
     r = store_begin(x->all->parts.store);
   if (r < 0)
     return session_retry(x, problem_code(problem_of_errno(r)));
-  p = x->redecode ? session_end_redecode(x) : session_end_store(x, &study, &failure);
+  p = store_end(x);
   if (p == P_OK)
     p = problem_of_errno(store_keep(x->all->parts.store));
   if (p != P_OK) {
     store_undo(x->all->parts.store);
     return session_retry(x, problem_code(p));
   }
-  store_on_commit(x->all->parts.store, on_stored, x);
+  store_on_commit(x->all->parts.store, x->file.file ? on_file_stored : on_stored, x);
 }
 
 static void on_ended(void *arg, const struct worker_end *end) {
@@ -246,8 +327,13 @@ static void on_ended(void *arg, const struct worker_end *end) {
     x->device->acquisition = 0;
     x->device = NULL;
   }
+  const enum problem problem = session_end_problem(x);
+  if (x->file.file && problem == P_file_format && !x->file.last)
+    return file_ended(x, SESSION_FILE_FOREIGN);
+  if (x->file.file && problem == P_acquisition_cancelled) /* the daemon stops: the next one looks at it */
+    return file_ended(x, SESSION_FILE_STOPPED);
   if (end->outcome == WORKER_FAIL)
-    log_notice("acquisition A-%lld: %s: %s", (long long)x->id, problem_code(session_end_problem(x)), end->fail.text);
+    log_notice("%s: %s: %s", x->name, problem_code(problem), end->fail.text);
   session_store(x);
 }
 
@@ -255,7 +341,7 @@ static const struct worker_calls calls = {.said = on_said, .ended = on_ended};
 
 /* A worker that cannot even start ends like one that crashed. */
 static void session_not_started(struct session *x, int err) {
-  log_errno(LOG_ERROR, err, "acquisition A-%lld: its worker cannot be started", (long long)x->id);
+  log_errno(LOG_ERROR, err, "%s: its worker cannot be started", x->name);
   on_ended(x, &(struct worker_end){.outcome = WORKER_CRASH, .blobs = -1});
 }
 
@@ -283,6 +369,46 @@ static uint32_t cancel_ms(const struct session *x) {
   return x->driver.grace_ms < CANCEL_MS ? x->driver.grace_ms : CANCEL_MS;
 }
 
+/* ---- waiting for files ---- */
+
+static int on_until(sd_event_source *source, uint64_t usec, void *arg) {
+  (void)source;
+  (void)usec;
+  struct session *x = arg;
+  if (!x->waited)
+    x->waited = x->received ? P_OK : P_device_silent;
+  x->ended = true;
+  if (x->device) {
+    x->device->acquisition = 0;
+    x->device = NULL;
+  }
+  session_store(x);
+  return 0;
+}
+
+/* Not at once: the caller may be inside an act. */
+static void waiting_stop(struct session *x, enum problem why) {
+  if (x->ended)
+    return;
+  x->waited = why;
+  sd_event_source_set_time_relative(x->until, 0);
+}
+
+static void waiting_start(struct session *x) {
+  x->waiting = true;
+  x->end.blobs = -1;
+  int r = sd_event_add_time_relative(x->all->parts.event, &x->until, CLOCK_MONOTONIC,
+                                     x->order.order.seconds * 1000000ull, 0, on_until, x);
+  if (r < 0) {
+    log_errno(LOG_ERROR, r, "%s: no timer", x->name);
+    x->waited = P_worker_crashed;
+    x->ended = true;
+    session_store(x);
+  } else if (x->cancelled) {
+    waiting_stop(x, P_acquisition_cancelled);
+  }
+}
+
 static void on_start_durable(void *arg, int result) {
   struct session *x = arg;
   struct sessions *s = x->all;
@@ -300,6 +426,8 @@ static void on_start_durable(void *arg, int result) {
     return;
   }
   publish_state(s, &study);
+  if (x->order.bus == ACQ_FILE)
+    return waiting_start(x);
   session_spawn(x, artefacts_scratch(s->parts.artefacts),
                 x->order.order.seconds + x->driver.grace_ms / 1000 + DEADLINE_MARGIN_S);
   if (x->cancelled && x->worker && !x->ended)
@@ -333,7 +461,8 @@ enum problem session_start(struct sessions *s, const struct caller *c, struct st
     p = P_device_unknown;
   if (p == P_OK && device->ambiguous)
     p = P_device_ambiguous;
-  if (p == P_OK && (!driver || !device->node[0]))
+  const bool by_files = driver && device_bus(s->parts.devices, device) == ACQ_FILE;
+  if (p == P_OK && (!driver || (!device->node[0] && !by_files)))
     p = P_device_absent;
   const enum acq_modality modality = act_modality(study->act);
   if (p == P_OK && (!(driver->modalities & ACQ_MODALITY(modality)) || seconds > driver->max_seconds))
@@ -381,6 +510,7 @@ enum problem session_start(struct sessions *s, const struct caller *c, struct st
     session_free(x);
     return p;
   }
+  session_name(x);
   x->device = device;
   device->acquisition = x->id;
   store_on_commit(s->parts.store, on_start_durable, x);
@@ -401,6 +531,8 @@ enum problem session_cancel(struct sessions *s, const struct caller *c, struct s
   x->cancelled = true; /* a worker that is not there yet learns it when it begins */
   if (r >= 0 && x->worker && !x->ended)
     worker_cancel(x->worker, cancel_ms(x));
+  if (r >= 0 && x->waiting)
+    waiting_stop(x, P_acquisition_cancelled);
   return problem_of_errno(r);
 }
 
@@ -415,10 +547,20 @@ enum problem session_finish(struct sessions *s, const struct caller *c, const st
   if (x->identified && worker_finish(x->worker) == -EAGAIN)
     return P_overloaded;
   x->finishing = true;
+  if (x->waiting)
+    waiting_stop(x, x->received ? P_OK : P_device_no_result);
   struct actor by = caller_actor(c);
   str_ref('S', study->id, ref);
   return problem_of_errno(
       audit_add(s->parts.store, &by, "acquisition.finish", ref, json_pack("{s:I}", "acquisition", (json_int_t)x->id)));
+}
+
+/* A reading that was attached from the tray is again what is stray in its capture. */
+static int redecode_part(struct sessions *s, const char *sha256, int *ret) {
+  _json_cleanup_ json_t *record = NULL;
+  int r = reading_load(s->parts.artefacts, sha256, &record);
+  *ret = json_is_true(json_object_get(record, "stray")) ? WIRE_STRAY : WIRE_OWN;
+  return r;
 }
 
 enum problem session_redecode(struct sessions *s, const struct caller *c, const struct study *study) {
@@ -433,13 +575,15 @@ enum problem session_redecode(struct sessions *s, const struct caller *c, const 
   if (!x)
     return P_overloaded;
   x->redecode = true;
+  char record[HASH_TEXT] = "";
   enum problem p = P_not_found;
   struct rows r =
       store_query(s->parts.store,
-                  "SELECT a.id, a.driver, a.seconds, a.started, a.offset_minutes, a.capture, a.phase, a.pictures"
+                  "SELECT a.id, a.driver, a.seconds, a.started, a.offset_minutes, a.capture, a.phase, a.pictures,"
+                  " r.sha256"
                   " FROM acquisition a"
                   " JOIN record r ON r.acquisition = a.id AND r.id NOT IN (SELECT record FROM supersession)"
-                  " WHERE a.study = ? AND a.capture IS NOT NULL ORDER BY a.id DESC LIMIT 1",
+                  " WHERE r.study = ? AND a.capture IS NOT NULL ORDER BY a.id DESC LIMIT 1",
                   "i", study->id);
   if (rows_next(&r)) {
     const struct driver_info *driver = devices_driver(s->parts.devices, rows_text(&r, 1));
@@ -450,13 +594,18 @@ enum problem session_redecode(struct sessions *s, const struct caller *c, const 
                                         .modality = act_modality(study->act),
                                         .phase = rows_is_null(&r, 6) ? ACQ_NO_PHASE : acq_phase_find(rows_text(&r, 6)),
                                         .pictures = (uint16_t)rows_int(&r, 7)};
-    p = driver && str_copy(x->capture_sha, sizeof x->capture_sha, rows_text(&r, 5)) ? P_OK : P_device_absent;
+    p = driver && str_copy(x->capture_sha, sizeof x->capture_sha, rows_text(&r, 5)) &&
+                str_copy(record, sizeof record, rows_text(&r, 8))
+            ? P_OK
+            : P_device_absent;
     if (driver)
       x->driver = *driver;
   }
   int err = rows_finish(&r);
   if (err < 0)
     p = problem_of_errno(err);
+  if (p == P_OK)
+    p = problem_of_errno(redecode_part(s, record, &x->part));
   if (p == P_OK) {
     uint8_t *capture;
     err = artefact_get(s->parts.artefacts, x->capture_sha, CAPTURE_TEXT_MAX, &capture, &x->capture_bytes);
@@ -467,11 +616,42 @@ enum problem session_redecode(struct sessions *s, const struct caller *c, const 
     session_free(x);
     return p;
   }
+  session_name(x);
   str_copy(x->order.driver, sizeof x->order.driver, x->driver.name);
   str_copy(x->by, sizeof x->by, c->name);
   str_copy(x->acting_for, sizeof x->acting_for, c->acting_for);
   store_on_commit(s->parts.store, on_redecode_durable, x);
   return P_OK;
+}
+
+int session_file(struct sessions *s, const struct session_file *f) {
+  struct session *x = session_new(s, 0);
+  if (!x)
+    return -ENOMEM;
+  const struct session *waiting = f->device[0] ? session_waiting_of(s, f->device) : NULL;
+  struct wall now = wall_now();
+  x->file = *f;
+  x->driver = *f->driver;
+  x->order = (struct wire_order){.bus = ACQ_FILE,
+                                 .order = {.seconds = 1, .started_us = now.us, .offset_minutes = now.offset_minutes}};
+  if (waiting) { /* the seconds that it has waited: what was made in them is its */
+    const struct acq_order *order = &waiting->order.order;
+    int64_t waited = (now.us - order->started_us) / WALL_SECOND + 1;
+    x->order.order = *order;
+    x->order.order.seconds = waited < 1                        ? 1
+                             : waited > f->driver->max_seconds ? f->driver->max_seconds
+                                                               : (uint32_t)waited;
+    x->filled = waiting->id;
+  }
+  str_copy(x->order.driver, sizeof x->order.driver, f->driver->name);
+  if (!str_copy(x->order.node, sizeof x->order.node, f->node) ||
+      !str_copy(x->device_id, sizeof x->device_id, f->device)) {
+    session_free(x);
+    return -ENAMETOOLONG;
+  }
+  session_name(x);
+  session_spawn(x, artefacts_scratch(s->parts.artefacts), FILE_S);
+  return 0;
 }
 
 /* ---- all of them ---- */
@@ -489,6 +669,8 @@ void sessions_stop(struct sessions *s) {
   for (struct session *x = s->list; x; x = x->next)
     if (x->worker && !x->ended)
       worker_cancel(x->worker, cancel_ms(x));
+    else if (x->waiting)
+      waiting_stop(x, P_acquisition_interrupted);
 }
 
 void sessions_close(struct sessions *s) {
@@ -496,8 +678,8 @@ void sessions_close(struct sessions *s) {
     return;
   while (s->list) {
     if (s->list->ended)
-      log_error("acquisition A-%lld: its reading could not be stored and is lost with this process",
-                (long long)s->list->id);
+      log_error("%s: could not be stored and is lost with this process%s", s->list->name,
+                s->list->file.file ? ": it is looked at again" : "");
     session_free(s->list);
   }
   sd_event_source_disable_unref(s->recover);
@@ -526,7 +708,7 @@ static int recover(struct sessions *s) {
     if (err >= 0)
       err = store_run(store, "UPDATE study SET failure = ?, failed = ? WHERE id = ?", "tii", code, now, study_id);
     if (err < 0 || study_find(store, study_id, &study) != P_OK ||
-        study_move(store, &system, ROLE_SYSTEM, &study, session_has_records(store, study_id) ? EV_FAIL_AGAIN : EV_FAIL,
+        study_move(store, &system, ROLE_SYSTEM, &study, reading_stands(store, study_id) ? EV_FAIL_AGAIN : EV_FAIL,
                    json_pack("{s:I, s:s}", "acquisition", (json_int_t)id, "outcome", code)) != P_OK) {
       store_undo(store);
       return err < 0 ? err : -EIO;

@@ -31,7 +31,8 @@ void sessions_close(struct sessions *s); /* kills what still runs */
  * take now (disk full) is tried again until it can: the queue must be readable meanwhile. */
 void sessions_recover(struct sessions *s);
 
-/* Inside the caller's act; the worker starts when that act is durable. seconds 0 = the driver's default; phase of a
+/* Inside the caller's act; the worker starts when that act is durable. An instrument that leaves files has no worker:
+ * the acquisition waits `seconds` for them, in vain too. seconds 0 = the driver's default; phase of a
  * spirometry, ACQ_NO_PHASE = baseline; how many pictures of a retinography, 0 of anything else. */
 enum problem session_start(struct sessions *s, const struct caller *c, struct study *study, const char *device,
                            uint32_t seconds, enum acq_phase phase, uint16_t pictures);
@@ -42,6 +43,24 @@ enum problem session_finish(struct sessions *s, const struct caller *c, const st
 /* Inside the caller's act; once that is durable, decodes the study's newest capture again with the driver that is
  * installed now. The new record takes the old one's place if the study is still where nobody reads it. */
 enum problem session_redecode(struct sessions *s, const struct caller *c, const struct study *study);
+
+/* A file that was taken in, looked at by a worker of its own. Where an order waits for files of this instrument, the
+ * reading is judged as that order's. */
+enum session_file_end {
+  SESSION_FILE_STORED,  /* what it held is in the tray, or with the order that waited */
+  SESSION_FILE_FOREIGN, /* not in this driver's format: nothing was stored */
+  SESSION_FILE_STOPPED, /* it was not looked at to the end: nothing was stored */
+};
+struct session_file {
+  int64_t file;
+  const struct driver_info *driver;
+  const char *device; /* "" when nobody said which instrument */
+  const char *node;   /* what the worker reads, absolute */
+  bool last;          /* no other driver is left to try: also a foreign file is stored, as such */
+  void (*ended)(void *arg, int64_t file, enum session_file_end end); /* later, once */
+  void *arg;
+};
+int session_file(struct sessions *s, const struct session_file *f);
 
 /* A reading waits in memory because the store could not take it. */
 bool sessions_wait_for_store(const struct sessions *s);

@@ -6,6 +6,7 @@
 #include "log.h"
 #include "record.h"
 #include "str.h"
+#include "unmatched.h"
 #include "wall.h"
 #include <errno.h>
 #include <string.h>
@@ -24,7 +25,7 @@ static enum problem pictures_check(const struct session *x, int part, const json
       r = -EPROTO;
   }
   if (r < 0)
-    log_error("acquisition A-%lld: record refused: %s", (long long)x->id, reason);
+    log_error("%s: record refused: %s", x->name, reason);
   return r < 0 ? P_record_refused : P_OK;
 }
 
@@ -35,7 +36,7 @@ static enum problem record_check(const struct session *x, int part, json_t **ret
   const struct worker_record *made = &x->end.records[part];
   int r = record_read(made->json, made->json_bytes, made->data, made->data_bytes, &record, reason);
   if (r < 0) {
-    log_error("acquisition A-%lld: record refused: %s", (long long)x->id, reason);
+    log_error("%s: record refused: %s", x->name, reason);
     return P_record_refused;
   }
   /* The daemon's own look at the capture decides whether the reading is whole, not the worker's word. */
@@ -45,24 +46,24 @@ static enum problem record_check(const struct session *x, int part, json_t **ret
   const size_t bytes = x->redecode ? x->capture_bytes : x->end.capture_bytes;
   if (json_is_true(json_object_get(record, "complete")) != (bytes > n && !memcmp(capture + bytes - n, whole, n))) {
     json_decref(record);
-    log_error("acquisition A-%lld: record refused: it does not say what its capture says", (long long)x->id);
+    log_error("%s: record refused: it does not say what its capture says", x->name);
     return P_record_refused;
   }
   const json_t *driver = json_object_get(record, "driver"), *device = json_object_get(record, "device");
   char started[WALL_TEXT_MAX];
   wall_format((struct wall){x->order.order.started_us, x->order.order.offset_minutes}, started);
   if (strcmp(json_text(driver, "name"), x->driver.name) || strcmp(json_text(driver, "version"), x->driver.version) ||
-      strcmp(json_text(record, "modality"), acq_modality_name(x->order.order.modality)) ||
+      (!x->file.file && strcmp(json_text(record, "modality"), acq_modality_name(x->order.order.modality))) ||
       json_is_true(json_object_get(record, "stray")) != (part == WIRE_STRAY) ||
       strcmp(json_text(record, "integrity"), x->driver.integrity) ||
       !json_is_string(json_object_get(record, "started")) || strcmp(json_text(record, "started"), started) ||
-      (!x->redecode &&
+      (!x->redecode && !x->file.file &&
        (strcmp(json_text(device, "serial"), x->identity.serial) ||
         strcmp(json_text(device, "make"), x->identity.make) || strcmp(json_text(device, "model"), x->identity.model) ||
         strcmp(json_text(device, "firmware"), x->identity.firmware) ||
         strcmp(json_text(device, "sensor"), x->identity.sensor)))) {
     json_decref(record);
-    log_error("acquisition A-%lld: record refused: of another driver, time or instrument", (long long)x->id);
+    log_error("%s: record refused: of another driver, time or instrument", x->name);
     return P_record_refused;
   }
   enum problem p = pictures_check(x, part, record);
@@ -93,7 +94,8 @@ enum problem session_end_problem(const struct session *x) {
   case WORKER_DEADLINE:
     return P_worker_deadline;
   case WORKER_FAIL:
-    return problem_of_device(x->end.fail.err, x->end.fail.step);
+    return x->file.file ? problem_of_file(x->end.fail.err, x->end.fail.step)
+                        : problem_of_device(x->end.fail.err, x->end.fail.step);
   default: /* a cancel that was acknowledged wins over a reading that was whole by then; its capture is kept */
     return x->cancelled && !x->redecode ? P_acquisition_cancelled : P_OK;
   }
@@ -106,6 +108,7 @@ static int store_artefacts(struct session *x, int part, const json_t *record, in
   const struct worker_record *made = &x->end.records[part];
   struct artefacts *artefacts = x->all->parts.artefacts;
   size_t i;
+  ret_data[0] = 0;
   json_t *picture;
   const uint8_t *at = made->previews;
   char preview_sha[HASH_TEXT];
@@ -124,61 +127,34 @@ static int store_artefacts(struct session *x, int part, const json_t *record, in
 
 /* What was made at another time waits for people, attached to nobody. */
 static int store_stray(struct session *x, const json_t *record, int64_t now) {
-  char json_sha[HASH_TEXT], data_sha[HASH_TEXT], ref[32];
+  char json_sha[HASH_TEXT], data_sha[HASH_TEXT];
+  int64_t id;
   int r = store_artefacts(x, WIRE_STRAY, record, now, json_sha, data_sha);
-  if (r >= 0)
-    r = store_run(x->all->parts.store,
-                  "INSERT INTO stray(acquisition, sha256, samples, driver, driver_version, program, at)"
-                  " SELECT ?1,?2,?3,?4,?5,?6,?7 WHERE NOT EXISTS (SELECT 1 FROM stray WHERE acquisition = ?1"
-                  " AND sha256 = ?2)",
-                  "ittttti", x->id, json_sha, x->end.records[WIRE_STRAY].data_bytes ? data_sha : NULL, x->driver.name,
-                  x->driver.version, PROGRAM, now);
-  if (r <= 0) /* a redecode that came to the same */
-    return r;
-  str_ref('U', store_last_id(x->all->parts.store), ref);
-  return change_add(x->all->parts.store, "unmatched", ref, NULL);
+  return r < 0 ? r
+               : unmatched_add(x->all->parts.store,
+                               &(struct unmatched_row){.acquisition = x->id,
+                                                       .why = WHY_TIME,
+                                                       .sha256 = json_sha,
+                                                       .samples = data_sha[0] ? data_sha : NULL,
+                                                       .driver = x->driver.name,
+                                                       .driver_version = x->driver.version,
+                                                       .record = record},
+                               now, &id);
 }
 
-/* What the nurse will say whose eye they are of. */
-static int store_pictures(struct store *store, int64_t id, const json_t *record) {
-  size_t i;
-  json_t *picture;
-  int r = 0;
-  json_array_foreach(json_object_get(json_object_get(record, "acquired"), "pictures"), i, picture) {
-    const json_t *preview = json_object_get(picture, "preview");
-    if (r >= 0)
-      r = store_run(store, "INSERT INTO picture(record, number, sha256, preview) VALUES(?,?,?,?)", "iitt", id,
-                    (int64_t)json_integer_value(json_object_get(picture, "number")), json_text(picture, "sha256"),
-                    json_is_object(preview) ? json_text(preview, "sha256") : NULL);
-  }
-  return r < 0 ? r : 0;
-}
-
-static int store_record(struct session *x, const json_t *record, int64_t now) {
-  struct store *store = x->all->parts.store;
-  char json_sha[HASH_TEXT], data_sha[HASH_TEXT], ref[32];
-  bool complete = json_is_true(json_object_get(record, "complete")), clean = record_is_clean(record);
-  int r = store_artefacts(x, WIRE_OWN, record, now, json_sha, data_sha);
-  if (r >= 0)
-    r = store_run(store,
-                  "INSERT INTO record(study, acquisition, sha256, samples, driver, driver_version, program, complete,"
-                  " clean, at) VALUES(?,?,?,?,?,?,?,?,?,?)",
-                  "iitttttiii", x->study, x->id, json_sha, x->end.records[WIRE_OWN].data_bytes ? data_sha : NULL,
-                  x->driver.name, x->driver.version, PROGRAM, (int64_t)complete, (int64_t)clean, now);
-  if (r < 0)
-    return r;
-  str_ref('R', store_last_id(store), ref);
-  r = store_pictures(store, store_last_id(store), record);
-  if (r < 0)
-    return r;
-  /* One record with something to check is enough, however good the others are. */
-  r = store_run(store,
-                "UPDATE study SET clean = NOT EXISTS (SELECT 1 FROM record WHERE study = ?1 AND NOT clean"
-                " AND id NOT IN (SELECT record FROM supersession)) WHERE id = ?1",
-                "i", x->study);
-  if (r >= 0)
-    r = change_add(store, "record", ref, NULL);
-  return r;
+static int store_record(struct session *x, const json_t *record, const struct reading *as, int64_t now) {
+  char json_sha[HASH_TEXT], data_sha[HASH_TEXT];
+  int64_t id;
+  struct reading reading = *as;
+  int r = store_artefacts(x, json_is_true(json_object_get(record, "stray")) ? WIRE_STRAY : WIRE_OWN, record, now,
+                          json_sha, data_sha);
+  reading.study = x->study;
+  reading.acquisition = x->id;
+  reading.sha256 = json_sha;
+  reading.samples = data_sha[0] ? data_sha : NULL;
+  reading.driver = x->driver.name;
+  reading.driver_version = x->driver.version;
+  return r < 0 ? r : reading_add(x->all->parts.store, &reading, record, now, &id);
 }
 
 /* A blow into a spirometer that was not verified is for the nurse to confirm. */
@@ -201,15 +177,6 @@ static int store_capture(struct session *x, int64_t now) {
                       now, x->capture_sha);
 }
 
-bool session_has_records(struct store *store, int64_t study) {
-  struct rows r =
-      store_query(store, "SELECT 1 FROM record WHERE study = ? AND id NOT IN (SELECT record FROM supersession) LIMIT 1",
-                  "i", study);
-  bool has = rows_next(&r);
-  rows_finish(&r);
-  return has;
-}
-
 /* The whole end of an acquisition, inside one act. */
 enum problem session_end_store(struct session *x, struct study *study, enum problem *ret_failure) {
   struct store *store = x->all->parts.store;
@@ -223,7 +190,7 @@ enum problem session_end_store(struct session *x, struct study *study, enum prob
   if (r >= 0)
     r = blobs_add_rows(x->blobs, store, now);
   if (r >= 0 && !failure)
-    r = store_record(x, records[WIRE_OWN], now);
+    r = store_record(x, records[WIRE_OWN], &(struct reading){0}, now);
   if (r >= 0 && !failure)
     r = assess(x, now);
   if (r >= 0 && records[WIRE_STRAY])
@@ -244,13 +211,28 @@ enum problem session_end_store(struct session *x, struct study *study, enum prob
   enum problem p = study_find(store, x->study, study);
   if (p != P_OK)
     return p;
-  enum study_event event = !failure ? EV_RECORD : session_has_records(store, x->study) ? EV_FAIL_AGAIN : EV_FAIL;
+  enum study_event event = !failure ? EV_RECORD : reading_stands(store, x->study) ? EV_FAIL_AGAIN : EV_FAIL;
   return study_move(store, &system, ROLE_SYSTEM, study, event,
                     json_pack("{s:I, s:s, s:s?}", "acquisition", (json_int_t)x->id, "outcome", problem_code(failure),
                               "capture", x->capture_sha[0] ? x->capture_sha : NULL));
 }
 
-/* A redecode adds its record beside the others and moves nothing; it supersedes the record of the same capture. */
+/* What of the record that is replaced is not in its JSON. */
+static int find_replaced(struct session *x, struct reading *ret) {
+  struct rows r = store_query(x->all->parts.store,
+                              "SELECT patient_version, taken FROM record WHERE study = ? AND acquisition = ?"
+                              " AND id NOT IN (SELECT record FROM supersession) ORDER BY id DESC LIMIT 1",
+                              "ii", x->study, x->id);
+  *ret = (struct reading){0};
+  if (rows_next(&r)) {
+    ret->patient_version = rows_int(&r, 0);
+    ret->taken = rows_int(&r, 1);
+  }
+  return rows_finish(&r);
+}
+
+/* A redecode adds its record beside the others and moves nothing; it supersedes the record of the same capture. What
+ * was attached from the tray was stray in its capture, and is so again. */
 enum problem session_end_redecode(struct session *x) {
   struct store *store = x->all->parts.store;
   struct actor by = {.name = x->by, .acting_for = x->acting_for[0] ? x->acting_for : NULL};
@@ -259,11 +241,16 @@ enum problem session_end_redecode(struct session *x) {
   enum problem failure = session_end_problem(x);
   if (failure == P_OK)
     failure = records_check(x, records);
-  _json_cleanup_ json_t *record = failure ? NULL : json_incref(records[WIRE_OWN]),
-                        *stray = json_incref(records[WIRE_STRAY]);
+  if (records[x->part])
+    failure = P_OK;
+  _json_cleanup_ json_t *record = failure ? NULL : json_incref(records[x->part]),
+                        *stray = x->part == WIRE_OWN ? json_incref(records[WIRE_STRAY]) : NULL;
+  if (!record && failure == P_OK)
+    failure = P_device_no_result;
   records_finish(records);
   char ref[32];
   struct study study;
+  struct reading replaced;
   enum problem p = study_find(store, x->study, &study);
   if (p != P_OK)
     return p;
@@ -271,15 +258,18 @@ enum problem session_end_redecode(struct session *x) {
   /* Meanwhile a reader may have taken the study, or the nurse set the record aside, or accepted it with other pictures:
    * then things stay as they are. */
   int r = study.state == ACQUIRED ? 1 : study.state != TO_INTERPRET ? 0 : fundus_keeps_labels(store, x->id, record);
-  if (record && r > 0)
-    r = store_run(store,
-                  "INSERT INTO supersession SELECT id, ?, ?, 'redecode' FROM record WHERE study = ? AND acquisition = ?"
-                  " AND id NOT IN (SELECT record FROM supersession)",
-                  "itii", now, x->by, x->study, x->id);
+  if (r > 0 && record) {
+    r = find_replaced(x, &replaced);
+    if (r >= 0)
+      r = store_run(store,
+                    "INSERT INTO supersession SELECT id, ?, ?, 'redecode' FROM record WHERE study = ? AND acquisition ="
+                    " ? AND id NOT IN (SELECT record FROM supersession)",
+                    "itii", now, x->by, x->study, x->id);
+  }
   if (record && r == 0)
     failure = P_wrong_state;
   else if (record && r > 0) {
-    r = store_record(x, record, now);
+    r = store_record(x, record, &replaced, now);
     if (r >= 0)
       r = assess(x, now);
     if (r >= 0)
@@ -293,4 +283,113 @@ enum problem session_end_redecode(struct session *x) {
     r = audit_add(store, &by, "study.redecode", ref,
                   json_pack("{s:I, s:s}", "acquisition", (json_int_t)x->id, "outcome", problem_code(failure)));
   return problem_of_errno(r);
+}
+
+/* ---- files ---- */
+
+/* The acquisition that decoded a file has no study, and begins and ends in one act. */
+static int add_acquisition(struct session *x, enum problem failure, int64_t now) {
+  const struct acq_order *o = &x->order.order;
+  char node[STR_REF_MAX];
+  str_ref('F', x->file.file, node);
+  int r = store_run(x->all->parts.store,
+                    "INSERT INTO acquisition(file, device, driver, driver_version, program, node, seconds, started,"
+                    " offset_minutes, by, ended, outcome, reason, device_serial, capture, phase, pictures)"
+                    " VALUES(?,nullif(?, ''),?,?,?,?,?,?,?,'asaleed',?,?,?,?,?,?,nullif(?, 0))",
+                    "itttttiiiittttti", x->file.file, x->device_id, x->driver.name, x->driver.version, PROGRAM, node,
+                    (int64_t)o->seconds, o->started_us, (int64_t)o->offset_minutes, now, problem_code(failure),
+                    x->end.outcome == WORKER_FAIL ? x->end.fail.text : NULL, x->identity.serial,
+                    x->capture_sha[0] ? x->capture_sha : NULL, acq_phase_name(o->phase), (int64_t)o->pictures);
+  x->id = r < 0 ? 0 : store_last_id(x->all->parts.store);
+  return r;
+}
+
+/* One of its readings: into the tray; and if the order that waits may have it, to that order. */
+static int store_reading(struct session *x, int part, const json_t *record, struct session *waiting, int64_t now,
+                         bool *ret_received) {
+  char json_sha[HASH_TEXT], data_sha[HASH_TEXT];
+  int64_t id;
+  struct study study;
+  struct patient patient;
+  int r = store_artefacts(x, part, record, now, json_sha, data_sha);
+  if (r < 0)
+    return r;
+  struct unmatched_row row = {.acquisition = x->id,
+                              .sha256 = json_sha,
+                              .samples = data_sha[0] ? data_sha : NULL,
+                              .driver = x->driver.name,
+                              .driver_version = x->driver.version,
+                              .record = record};
+  bool may = false;
+  if (waiting) {
+    if (study_find(x->all->parts.store, waiting->study, &study) != P_OK ||
+        patient_find(x->all->parts.store, study.patient, &patient) != P_OK)
+      return -EIO;
+    row.why = unmatched_judge(record, part == WIRE_OWN, &study, &patient);
+    may = row.why == WHY_NO_ORDER;
+  }
+  r = unmatched_add(x->all->parts.store, &row, now, &id);
+  if (r >= 0 && may && id) {
+    r = unmatched_attach_waiting(x->all->parts.store, id, &row, &study, &patient, now);
+    *ret_received = r >= 0;
+  }
+  return r;
+}
+
+static int store_unreadable(struct session *x, enum problem failure, int64_t now) {
+  int64_t id;
+  return unmatched_add(x->all->parts.store,
+                       &(struct unmatched_row){.acquisition = x->id,
+                                               .why = WHY_UNREADABLE,
+                                               .failure = failure,
+                                               .driver = x->driver.name,
+                                               .driver_version = x->driver.version},
+                       now, &id);
+}
+
+enum problem session_end_file(struct session *x, bool *ret_received) {
+  struct store *store = x->all->parts.store;
+  struct session *waiting = x->filled ? session_waiting_of(x->all, x->device_id) : NULL;
+  int64_t now = wall_now().us;
+  json_t *records[WIRE_RECORDS] = {NULL};
+  enum problem failure = session_end_problem(x);
+  if (waiting && (waiting->id != x->filled || waiting->ended)) /* another order by now, or none */
+    waiting = NULL;
+  if (failure == P_OK)
+    failure = records_check(x, records);
+  if (records[WIRE_OWN] || records[WIRE_STRAY])
+    failure = P_OK;
+  *ret_received = false;
+  int r = store_capture(x, now);
+  if (r >= 0)
+    r = blobs_add_rows(x->blobs, store, now);
+  if (r >= 0)
+    r = add_acquisition(x, failure, now);
+  for (int i = 0; i < WIRE_RECORDS && r >= 0; i++)
+    if (records[i])
+      r = store_reading(x, i, records[i], waiting, now, ret_received);
+  records_finish(records);
+  if (r >= 0 && failure)
+    r = store_unreadable(x, failure, now);
+  if (r >= 0)
+    r = store_run(store, "UPDATE file SET pending = 0 WHERE id = ?", "i", x->file.file);
+  return problem_of_errno(r);
+}
+
+enum problem session_end_waiting(struct session *x, enum problem outcome, struct study *study) {
+  struct store *store = x->all->parts.store;
+  struct actor system = {.name = "asaleed"};
+  int64_t now = wall_now().us;
+  int r = store_run(store, "UPDATE acquisition SET ended = ?, outcome = ? WHERE id = ?", "iti", now,
+                    problem_code(outcome), x->id);
+  if (r >= 0)
+    r = store_run(store, "UPDATE study SET failure = ?, failed = ? WHERE id = ?", "tii",
+                  outcome ? problem_code(outcome) : NULL, now, x->study);
+  enum problem p = r < 0 ? problem_of_errno(r) : study_find(store, x->study, study);
+  if (p != P_OK)
+    return p;
+  enum study_event event = !outcome ? EV_RECORD : reading_stands(store, x->study) ? EV_FAIL_AGAIN : EV_FAIL;
+  p = study_move(store, &system, ROLE_SYSTEM, study, event,
+                 json_pack("{s:I, s:s}", "acquisition", (json_int_t)x->id, "outcome", problem_code(outcome)));
+  return p == P_OK ? problem_of_errno(assessment_make(store, x->all->parts.artefacts, study, now)) : p;
 }

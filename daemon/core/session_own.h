@@ -5,6 +5,7 @@
 
 #include "blobs.h"
 #include "session.h"
+#include "str.h"
 #include "worker.h"
 
 #define PROGRAM ASALEED_VERSION
@@ -12,8 +13,17 @@
 struct session {
   struct sessions *all;
   struct session *next;
-  int64_t id, study; /* acquisition row, study row */
+  int64_t id, study;           /* acquisition row, study row; both 0 while a file is decoded */
+  char name[STR_REF_MAX + 16]; /* for the log: "acquisition A-5", "file F-12" */
   bool redecode, cancelled, finishing;
+  int part;                 /* of a redecode: which of the capture's records it is that the study has */
+  struct session_file file; /* of a file's decoding; its texts are not looked at once it runs */
+  int64_t filled;           /* acquisition that waits, and that this file is for; 0 = none */
+  bool has_received, fills; /* the order that waits got its reading, and all that it waited for */
+  bool waiting;             /* for files; there is no worker */
+  enum problem waited;      /* once ended: why, P_OK when it received what it waited for */
+  unsigned received;        /* readings */
+  sd_event_source *until;   /* the end of the waiting */
   struct wire_order order;
   struct driver_info driver;
   char device_id[64];
@@ -35,6 +45,9 @@ struct session {
   char by[PERSON_NAME_MAX], acting_for[PERSON_NAME_MAX];
 };
 
+/* The order that waits for this instrument's files, or NULL. */
+struct session *session_waiting_of(const struct sessions *s, const char *device);
+
 struct sessions {
   struct sessions_parts parts;
   struct session *list;
@@ -43,13 +56,16 @@ struct sessions {
 
 /* What the worker's end means, before anything of it is looked at. */
 enum problem session_end_problem(const struct session *x);
-bool session_has_records(struct store *store, int64_t study);
-
 /* Inside an act, once the blobs are artefacts: the whole end of an acquisition. P_OK when it is stored; *ret_failure is
  * what became of the reading itself. */
 enum problem session_end_store(struct session *x, struct study *study, enum problem *ret_failure);
 /* The same of a redecode, which adds its record beside the others and moves nothing; it supersedes the record of the
  * same capture. */
 enum problem session_end_redecode(struct session *x);
+/* The same of a file: its reading goes to the tray, and from there to the order that waits for it if all agrees.
+ * *ret_received: it did. */
+enum problem session_end_file(struct session *x, bool *ret_received);
+/* The end of an acquisition that waited for files. */
+enum problem session_end_waiting(struct session *x, enum problem outcome, struct study *study);
 
 #endif

@@ -9,8 +9,9 @@
 
 static const char *const state_names[STATES] = {"ordered",      "acquiring",   "acquired", "to_interpret",
                                                 "interpreting", "interpreted", "cancelled"};
-static const char *const event_names[EVENTS] = {"start", "record",  "fail",   "fail_again", "repeat", "accept",
-                                                "claim", "release", "expire", "sign",       "cancel"};
+static const char *const event_names[EVENTS] = {"start",  "record", "fail",     "fail_again",   "repeat",
+                                                "accept", "claim",  "release",  "expire",       "sign",
+                                                "cancel", "attach", "reassign", "reassign_part"};
 
 /* What may happen to a study, and to whom it is left. Nothing else may. */
 static const struct {
@@ -19,13 +20,30 @@ static const struct {
   unsigned roles;
   enum study_state to;
 } table[] = {
-    {ORDERED, EV_START, ROLE_NURSE | ROLE_GP, ACQUIRING},   {ORDERED, EV_CANCEL, ROLE_NURSE | ROLE_GP, CANCELLED},
-    {ACQUIRING, EV_RECORD, ROLE_SYSTEM, ACQUIRED},          {ACQUIRING, EV_FAIL, ROLE_SYSTEM, ORDERED},
-    {ACQUIRING, EV_FAIL_AGAIN, ROLE_SYSTEM, ACQUIRED},      {ACQUIRED, EV_START, ROLE_NURSE | ROLE_GP, ACQUIRING},
-    {ACQUIRED, EV_REPEAT, ROLE_NURSE | ROLE_GP, ORDERED},   {ACQUIRED, EV_ACCEPT, ROLE_NURSE | ROLE_GP, TO_INTERPRET},
-    {ACQUIRED, EV_CANCEL, ROLE_NURSE | ROLE_GP, CANCELLED}, {TO_INTERPRET, EV_CLAIM, ROLE_GP, INTERPRETING},
-    {TO_INTERPRET, EV_CANCEL, ROLE_GP, CANCELLED},          {INTERPRETING, EV_RELEASE, ROLE_GP, TO_INTERPRET},
-    {INTERPRETING, EV_EXPIRE, ROLE_SYSTEM, TO_INTERPRET},   {INTERPRETING, EV_SIGN, ROLE_GP, INTERPRETED},
+    {ORDERED, EV_START, ROLE_NURSE | ROLE_GP, ACQUIRING},
+    {ORDERED, EV_CANCEL, ROLE_NURSE | ROLE_GP, CANCELLED},
+    {ACQUIRING, EV_RECORD, ROLE_SYSTEM, ACQUIRED},
+    {ACQUIRING, EV_FAIL, ROLE_SYSTEM, ORDERED},
+    {ACQUIRING, EV_FAIL_AGAIN, ROLE_SYSTEM, ACQUIRED},
+    {ACQUIRED, EV_START, ROLE_NURSE | ROLE_GP, ACQUIRING},
+    {ACQUIRED, EV_REPEAT, ROLE_NURSE | ROLE_GP, ORDERED},
+    {ACQUIRED, EV_ACCEPT, ROLE_NURSE | ROLE_GP, TO_INTERPRET},
+    {ACQUIRED, EV_CANCEL, ROLE_NURSE | ROLE_GP, CANCELLED},
+    {TO_INTERPRET, EV_CLAIM, ROLE_GP, INTERPRETING},
+    {TO_INTERPRET, EV_CANCEL, ROLE_GP, CANCELLED},
+    {INTERPRETING, EV_RELEASE, ROLE_GP, TO_INTERPRET},
+    {ORDERED, EV_ATTACH, ROLE_NURSE | ROLE_GP | ROLE_ADMIN, ACQUIRED},
+    {ACQUIRED, EV_ATTACH, ROLE_NURSE | ROLE_GP | ROLE_ADMIN, ACQUIRED},
+    {ACQUIRED, EV_REASSIGN, ROLE_GP | ROLE_ADMIN, ORDERED},
+    {ACQUIRED, EV_REASSIGN_PART, ROLE_GP | ROLE_ADMIN, ACQUIRED},
+    {TO_INTERPRET, EV_REASSIGN, ROLE_GP | ROLE_ADMIN, ORDERED},
+    {TO_INTERPRET, EV_REASSIGN_PART, ROLE_GP | ROLE_ADMIN, ACQUIRED},
+    {INTERPRETING, EV_REASSIGN, ROLE_GP | ROLE_ADMIN, ORDERED},
+    {INTERPRETING, EV_REASSIGN_PART, ROLE_GP | ROLE_ADMIN, ACQUIRED},
+    {INTERPRETED, EV_REASSIGN, ROLE_GP | ROLE_ADMIN, ORDERED},
+    {INTERPRETED, EV_REASSIGN_PART, ROLE_GP | ROLE_ADMIN, ACQUIRED},
+    {INTERPRETING, EV_EXPIRE, ROLE_SYSTEM, TO_INTERPRET},
+    {INTERPRETING, EV_SIGN, ROLE_GP, INTERPRETED},
 };
 
 const char *study_state_name(enum study_state s) {

@@ -10,17 +10,20 @@
 enum study_state { ORDERED, ACQUIRING, ACQUIRED, TO_INTERPRET, INTERPRETING, INTERPRETED, CANCELLED, STATES };
 
 enum study_event {
-  EV_START,      /* an acquisition begins; from acquired: one more trial */
-  EV_RECORD,     /* it made a record */
-  EV_FAIL,       /* it made none and the study has none: back to ordered */
-  EV_FAIL_AGAIN, /* it made none, the study keeps those it has */
-  EV_REPEAT,     /* the records are superseded, the study starts over */
-  EV_ACCEPT,     /* goes to the queue */
-  EV_CLAIM,      /* a reader takes it */
-  EV_RELEASE,    /* gives it back */
-  EV_EXPIRE,     /* the claim ran out */
-  EV_SIGN,       /* the interpretation is signed */
-  EV_CANCEL,     /* the study ends without one */
+  EV_START,         /* an acquisition begins; from acquired: one more trial */
+  EV_RECORD,        /* it made a record */
+  EV_FAIL,          /* it made none and the study has none: back to ordered */
+  EV_FAIL_AGAIN,    /* it made none, the study keeps those it has */
+  EV_REPEAT,        /* the records are superseded, the study starts over */
+  EV_ACCEPT,        /* goes to the queue */
+  EV_CLAIM,         /* a reader takes it */
+  EV_RELEASE,       /* gives it back */
+  EV_EXPIRE,        /* the claim ran out */
+  EV_SIGN,          /* the interpretation is signed */
+  EV_CANCEL,        /* the study ends without one */
+  EV_ATTACH,        /* a reading from the tray, or of another study, becomes one of this study */
+  EV_REASSIGN,      /* all its readings were another patient's: it starts over */
+  EV_REASSIGN_PART, /* some were, it keeps the others */
   EVENTS
 };
 

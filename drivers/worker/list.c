@@ -70,9 +70,10 @@ static int list_text(const struct acq_driver *const *table) {
 /* ---- for the daemon ---- */
 
 static json_t *match_json(const struct acq_match *m) {
-  return json_pack("{s:s, s:i, s:i, s:i, s:b, s:I, s:s, s:s}", "bus", acq_bus_name(m->bus), "vendor", (int)m->vendor,
-                   "product", (int)m->product, "class", (int)m->usb_class, "generic", (int)m->generic, "baud",
-                   (json_int_t)m->baud, "parity", parities[m->parity], "pattern", m->pattern ? m->pattern : "");
+  return json_pack("{s:s, s:i, s:i, s:i, s:b, s:I, s:s, s:s, s:b}", "bus", acq_bus_name(m->bus), "vendor",
+                   (int)m->vendor, "product", (int)m->product, "class", (int)m->usb_class, "generic", (int)m->generic,
+                   "baud", (json_int_t)m->baud, "parity", parities[m->parity], "pattern", m->pattern ? m->pattern : "",
+                   "flat", (int)m->flat);
 }
 
 static json_t *driver_json(const struct acq_driver *d) {

@@ -54,6 +54,7 @@ struct acq_match {
   uint32_t baud;            /* serial: bit/s, 8 data bits, 1 stop bit */
   enum acq_parity parity;
   const char *pattern; /* file: a shell pattern of file names, in which upper and lower case are the same */
+  bool flat;           /* file: what asaleed-export decode makes of it is read, not the file itself (flat.h) */
 };
 
 struct acq_limits {

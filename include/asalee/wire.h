@@ -24,6 +24,7 @@
 
 #define WIRE_MAX 8192
 #define WIRE_TEXT_MAX 256
+#define WIRE_NODE_MAX 640
 
 /* Descriptors a worker is born with. */
 enum { WIRE_FD_CONTROL = 3, WIRE_FD_CAPTURE, WIRE_FD_RECORD, WIRE_FD_BLOBS };
@@ -62,7 +63,7 @@ enum wire_step {
 
 struct wire_order {
   char driver[ACQ_TEXT_MAX];
-  char node[WIRE_TEXT_MAX]; /* device node or file, absolute; "" to decode the capture already in its memfd */
+  char node[WIRE_NODE_MAX]; /* device node or file, absolute; "" to decode the capture already in its memfd */
   enum acq_bus bus;         /* 0 with node "" */
   struct acq_order order;
 };

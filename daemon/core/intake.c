@@ -1,0 +1,283 @@
+#include "intake.h"
+
+#include "child.h"
+#include "log.h"
+#include "str.h"
+#include "wall.h"
+#include <asalee/export.h>
+#include <asalee/wire.h>
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SLOTS 2 /* files at a time: a practice's box has two processors */
+#define AGAIN_US (5 * 1000000ull)
+#define EXPORT_US (60 * 1000000ull)
+
+/* One file that is being looked at. */
+struct slot {
+  struct intake *intake;
+  struct file file;             /* id 0 = free */
+  unsigned driver;              /* the one that is tried, of devices_driver_at() */
+  char flat[ARTEFACT_NAME_MAX]; /* what asaleed-export made of it; "" = nothing */
+  pid_t pid;                    /* of asaleed-export */
+  sd_event_source *child, *late;
+};
+
+struct intake {
+  struct intake_parts parts;
+  sd_event_source *work, *again;
+  struct slot slots[SLOTS];
+  bool stopped;
+};
+
+static void slot_free(struct slot *s) {
+  sd_event_source_disable_unref(s->child);
+  sd_event_source_disable_unref(s->late);
+  if (s->pid > 0) {
+    kill(s->pid, SIGKILL);
+    waitpid(s->pid, NULL, 0);
+  }
+  if (s->flat[0])
+    artefact_discard(s->intake->parts.artefacts, s->flat);
+  *s = (struct slot){.intake = s->intake};
+}
+
+static void again_later(struct intake *i) {
+  sd_event_source_set_time_relative(i->again, AGAIN_US);
+  sd_event_source_set_enabled(i->again, SD_EVENT_ONESHOT);
+}
+
+void intake_wake(struct intake *i) {
+  if (!i->stopped)
+    sd_event_source_set_enabled(i->work, SD_EVENT_ONESHOT);
+}
+
+void intake_stop(struct intake *i) {
+  i->stopped = true;
+  sd_event_source_set_enabled(i->work, SD_EVENT_OFF);
+  sd_event_source_set_enabled(i->again, SD_EVENT_OFF);
+}
+
+bool intake_is_busy(const struct intake *i, int64_t file) {
+  for (int k = 0; k < SLOTS; k++)
+    if (i->slots[k].file.id == file)
+      return true;
+  return false;
+}
+
+/* ---- which driver ---- */
+
+static bool has_pattern(const struct driver_info *d, const char *name) {
+  const char *base = strrchr(name, '/');
+  for (unsigned k = 0; k < d->n_match; k++)
+    if (!fnmatch(d->match[k].pattern, base ? base + 1 : name, FNM_CASEFOLD))
+      return true;
+  return false;
+}
+
+/* The site says which driver, where it says which instrument. */
+static bool fits(const struct slot *s, const struct driver_info *d, bool by_name) {
+  const struct device *device = s->file.device[0] ? devices_find(s->intake->parts.devices, s->file.device) : NULL;
+  if (!driver_of_files(d))
+    return false;
+  return device ? !strcmp(device->conf.driver, d->name) : !by_name || has_pattern(d, s->file.name);
+}
+
+/* The first that fits from `from` on; those whose pattern does not fit the name only when that is true of all. */
+static const struct driver_info *next_driver(const struct slot *s, unsigned from, unsigned *ret) {
+  bool by_name = false;
+  const struct driver_info *d;
+  for (unsigned k = 0; (d = devices_driver_at(s->intake->parts.devices, k)); k++)
+    by_name |= fits(s, d, true);
+  for (unsigned k = from; (d = devices_driver_at(s->intake->parts.devices, k)); k++)
+    if (fits(s, d, by_name)) {
+      *ret = k;
+      return d;
+    }
+  return NULL;
+}
+
+/* ---- one file ---- */
+
+static void slot_decode(struct slot *s);
+
+static void on_file(void *arg, int64_t file, enum session_file_end end) {
+  struct slot *s = arg;
+  struct intake *i = s->intake;
+  unsigned next;
+  (void)file;
+  if (end == SESSION_FILE_FOREIGN && next_driver(s, s->driver + 1, &next)) {
+    if (s->flat[0])
+      artefact_discard(i->parts.artefacts, s->flat);
+    s->flat[0] = 0;
+    s->driver = next;
+    return slot_decode(s);
+  }
+  slot_free(s);
+  if (end == SESSION_FILE_STOPPED)
+    again_later(i); /* unless the daemon ends */
+  else
+    intake_wake(i);
+}
+
+static void slot_run(struct slot *s) {
+  char node[WIRE_NODE_MAX];
+  unsigned next;
+  struct artefacts *a = s->intake->parts.artefacts;
+  const struct driver_info *driver = devices_driver_at(s->intake->parts.devices, s->driver);
+  int r = s->flat[0] ? artefacts_temporary_path(a, s->flat, node, sizeof node)
+                     : artefact_path(a, s->file.sha256, node, sizeof node);
+  if (r == 0)
+    r = session_file(s->intake->parts.sessions, &(struct session_file){.file = s->file.id,
+                                                                       .driver = driver,
+                                                                       .device = s->file.device,
+                                                                       .node = node,
+                                                                       .last = !next_driver(s, s->driver + 1, &next),
+                                                                       .ended = on_file,
+                                                                       .arg = s});
+  if (r < 0) {
+    log_errno(LOG_ERROR, r, "file F-%lld: cannot be looked at now", (long long)s->file.id);
+    struct intake *i = s->intake;
+    slot_free(s);
+    again_later(i);
+  }
+}
+
+/* ---- what asaleed-export makes of it first ---- */
+
+static int on_exported(sd_event_source *source, const siginfo_t *info, void *arg) {
+  (void)source;
+  struct slot *s = arg;
+  s->pid = 0;
+  s->child = sd_event_source_disable_unref(s->child);
+  s->late = sd_event_source_disable_unref(s->late);
+  bool exited = info->si_code == CLD_EXITED;
+  if (exited && info->si_status == EXPORT_FAILED) { /* the machine's fault */
+    struct intake *i = s->intake;
+    slot_free(s);
+    again_later(i);
+    return 0;
+  }
+  if (!exited)
+    log_warning("file F-%lld: asaleed-export was ended by signal %d", (long long)s->file.id, info->si_status);
+  slot_run(s); /* what was refused is empty, and foreign to the driver */
+  return 0;
+}
+
+static int on_late(sd_event_source *source, uint64_t usec, void *arg) {
+  (void)source;
+  (void)usec;
+  struct slot *s = arg;
+  log_warning("file F-%lld: asaleed-export is out of time, killed", (long long)s->file.id);
+  kill(s->pid, SIGKILL);
+  return 0;
+}
+
+static int slot_export(struct slot *s) {
+  static const char *const args[] = {"decode", NULL};
+  static_assert(EXPORT_FD_JOB == CHILD_FD_FIRST && EXPORT_FD_OUT == CHILD_FD_FIRST + 3, "in this order");
+  struct artefacts *a = s->intake->parts.artefacts;
+  _fd_cleanup_ int none = open("/dev/null", O_RDONLY | O_CLOEXEC), in = artefact_open(a, s->file.sha256);
+  _fd_cleanup_ int out = in < 0 ? -1 : artefacts_temporary(a, s->flat);
+  int r = in < 0 ? in : out < 0 ? out : none < 0 ? -EMFILE : 0;
+  if (r == 0)
+    r = child_spawn(s->intake->parts.export_program, args, -1, (const int[]){none, none, in, out}, 4, &s->pid);
+  if (r == 0)
+    r = sd_event_add_child(s->intake->parts.event, &s->child, s->pid, WEXITED, on_exported, s);
+  if (r >= 0)
+    r = sd_event_add_time_relative(s->intake->parts.event, &s->late, CLOCK_MONOTONIC, EXPORT_US, 100000, on_late, s);
+  return r;
+}
+
+static void slot_decode(struct slot *s) {
+  const struct driver_info *driver = devices_driver_at(s->intake->parts.devices, s->driver);
+  if (!driver->match[0].flat)
+    return slot_run(s);
+  int r = slot_export(s);
+  if (r < 0) {
+    struct intake *i = s->intake;
+    log_errno(LOG_ERROR, r, "file F-%lld: cannot run %s", (long long)s->file.id, i->parts.export_program);
+    slot_free(s);
+    again_later(i);
+  }
+}
+
+/* ---- all of them ---- */
+
+/* Without a driver that reads files it stays pending: they may only not be known yet. */
+static bool slot_begin(struct slot *s) {
+  struct intake *i = s->intake;
+  struct file file = {0};
+  int64_t after = 0;
+  do {
+    enum problem p = file_next_pending(i->parts.store, after, &file);
+    if (p != P_OK && p != P_not_found) {
+      log_error("files: the store cannot be asked (%s)", problem_code(p));
+      again_later(i);
+    }
+    if (p != P_OK)
+      return false;
+    after = file.id;
+  } while (intake_is_busy(i, file.id));
+  s->file = file;
+  if (!next_driver(s, 0, &s->driver)) {
+    s->file.id = 0;
+    return false;
+  }
+  slot_decode(s);
+  return true;
+}
+
+static int on_work(sd_event_source *source, void *arg) {
+  (void)source;
+  struct intake *i = arg;
+  bool more = devices_driver_at(i->parts.devices, 0) != NULL;
+  for (int k = 0; k < SLOTS && more; k++)
+    if (!i->slots[k].file.id)
+      more = slot_begin(&i->slots[k]);
+  return 0;
+}
+
+static int on_again(sd_event_source *source, uint64_t usec, void *arg) {
+  (void)source;
+  (void)usec;
+  intake_wake(arg);
+  return 0;
+}
+
+int intake_open(const struct intake_parts *parts, struct intake **ret) {
+  struct intake *i = calloc(1, sizeof *i);
+  if (!i)
+    return -ENOMEM;
+  i->parts = *parts;
+  for (int k = 0; k < SLOTS; k++)
+    i->slots[k].intake = i;
+  int r = sd_event_add_defer(parts->event, &i->work, on_work, i);
+  if (r >= 0)
+    r = sd_event_source_set_priority(i->work, SD_EVENT_PRIORITY_IDLE); /* people first */
+  if (r >= 0)
+    r = sd_event_add_time_relative(parts->event, &i->again, CLOCK_MONOTONIC, AGAIN_US, 0, on_again, i);
+  if (r < 0) {
+    intake_close(i);
+    return r;
+  }
+  *ret = i;
+  return 0;
+}
+
+void intake_close(struct intake *i) {
+  if (!i)
+    return;
+  for (int k = 0; k < SLOTS; k++)
+    slot_free(&i->slots[k]);
+  sd_event_source_disable_unref(i->work);
+  sd_event_source_disable_unref(i->again);
+  free(i);
+}
