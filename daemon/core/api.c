@@ -256,7 +256,7 @@ static void answer_problem(struct http_request *q, enum problem p, json_t *field
   if (body && field && (p == P_unknown_field || p == P_missing_field || p == P_invalid_field || p == P_not_found))
     json_object_set(body, "field", field);
   json_decref(field);
-  q->etag[0] = q->file[0] = 0;
+  q->etag[0] = q->save_as[0] = 0;
   q->retry_after_s = p == P_dicom_pending ? API_PENDING_S : 0;
   answer_json(q, problem_status(p), "application/problem+json", body);
 }

@@ -47,10 +47,10 @@ enum problem api_record_dicom(struct api_call *call) {
   if (p != P_OK)
     return p;
   if (key.number)
-    snprintf(call->http->file, sizeof call->http->file, "R-%lld-%lld.dcm", (long long)key.record,
+    snprintf(call->http->save_as, sizeof call->http->save_as, "R-%lld-%lld.dcm", (long long)key.record,
              (long long)key.number);
   else
-    snprintf(call->http->file, sizeof call->http->file, "R-%lld.dcm", (long long)key.record);
+    snprintf(call->http->save_as, sizeof call->http->save_as, "R-%lld.dcm", (long long)key.record);
   return P_OK;
 }
 

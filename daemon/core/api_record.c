@@ -209,7 +209,7 @@ enum problem api_record_picture(struct api_call *call) {
   picture_type(record, n, &type, &end);
   p = send_picture(call, sha256, type);
   if (p == P_OK)
-    snprintf(call->http->file, sizeof call->http->file, "R-%lld-%d.%s", (long long)id, (int)n, end);
+    snprintf(call->http->save_as, sizeof call->http->save_as, "R-%lld-%d.%s", (long long)id, (int)n, end);
   return p;
 }
 

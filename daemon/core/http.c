@@ -127,9 +127,9 @@ static struct MHD_Response *make_response(struct http_request *q) {
     MHD_add_response_header(r, "Content-Type", q->type);
   if (q->etag[0])
     MHD_add_response_header(r, "ETag", q->etag);
-  if (q->file[0]) {
+  if (q->save_as[0]) {
     char disposition[80];
-    snprintf(disposition, sizeof disposition, "attachment; filename=\"%s\"", q->file);
+    snprintf(disposition, sizeof disposition, "attachment; filename=\"%s\"", q->save_as);
     MHD_add_response_header(r, "Content-Disposition", disposition);
   }
   if (q->retry_after_s) {

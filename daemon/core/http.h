@@ -37,7 +37,7 @@ struct http_request {
   struct buf answer;
   char etag[32];          /* "" = none */
   const char *allow;      /* a constant; NULL = none */
-  char file[32];          /* what it is saved as, plain ASCII; "" = it is shown */
+  char save_as[32];       /* what it is saved as, plain ASCII; "" = it is shown */
   unsigned retry_after_s; /* 0 = nothing to come back for */
   bool replayed;
   bool answered, suspended, given; /* http.c's own */
