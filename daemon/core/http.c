@@ -39,6 +39,10 @@ static void http_run(struct http *h) {
     sd_event_source_set_enabled(h->timer, SD_EVENT_OFF);
     return;
   }
+  if (!ms) { /* a body that goes on arriving: the next turn, where a timer would be a millisecond late at each piece */
+    sd_event_source_set_enabled(h->run, SD_EVENT_ONESHOT);
+    return;
+  }
   /* A timer that is due earlier does as well: it looks again. So a busy connection does not move it each time. */
   uint64_t set, wanted = monotonic_us() + ms * 1000;
   if (sd_event_source_get_enabled(h->timer, NULL) > 0 && sd_event_source_get_time(h->timer, &set) >= 0 && set <= wanted)
