@@ -19,8 +19,7 @@
 struct http {
   struct MHD_Daemon *daemon;
   sd_event_source *io, *timer, *run;
-  http_handler handler;
-  void (*worked)(void *);
+  struct http_calls calls;
   void *arg;
   struct http_request *suspended;
   bool closing;
@@ -30,7 +29,7 @@ struct http {
 static void http_run(struct http *h) {
   MHD_UNSIGNED_LONG_LONG ms;
   MHD_run(h->daemon);
-  h->worked(h->arg);
+  h->calls.worked(h->arg);
   if (sd_event_source_get_enabled(h->run, NULL) > 0) { /* that answered: send now, not a turn later */
     sd_event_source_set_enabled(h->run, SD_EVENT_OFF);
     MHD_run(h->daemon);
@@ -160,14 +159,17 @@ static enum MHD_Result give(struct http_request *q) {
   return done;
 }
 
-static struct http_request *request_new(struct http *h, struct MHD_Connection *connection, const char *method) {
+static struct http_request *request_new(struct http *h, struct MHD_Connection *connection, const char *method,
+                                        const char *path) {
   struct http_request *q = calloc(1, sizeof *q);
   if (!q)
     return NULL;
   *q = (struct http_request){.method = method,
+                             .path = path,
                              .http = h,
                              .connection = connection,
                              .peer = (uid_t)-1,
+                             .file = -1,
                              .body = BUF_INIT(HTTP_BODY_MAX),
                              .answer = BUF_INIT(80u << 20),
                              .status = 500};
@@ -182,6 +184,55 @@ static struct http_request *request_new(struct http *h, struct MHD_Connection *c
   return q;
 }
 
+/* How long the body says it is: 0 for none, UINT64_MAX in chunks. */
+static uint64_t announced(const struct http_request *q) {
+  const char *length = http_header(q, "Content-Length");
+  uint64_t n = 0;
+  if (http_header(q, "Transfer-Encoding"))
+    return UINT64_MAX;
+  return length && str_to_u64(length, 0, UINT64_MAX - 1, &n) < 0 ? UINT64_MAX - 1 : n;
+}
+
+static void handle(struct http_request *q) {
+  q->handled = true;
+  q->http->calls.handler(q, q->http->arg);
+}
+
+/* The headers are there. The library takes an answer now, which ends the connection, or after the body's end, and none
+ * between. */
+static enum MHD_Result on_headers(struct http_request *q) {
+  struct http *h = q->http;
+  enum http_body body = h->calls.accept ? h->calls.accept(q, h->arg) : HTTP_BUFFER;
+  uint64_t n = announced(q), max = body == HTTP_FILE ? q->file_max : HTTP_BODY_MAX;
+  bool known = n < UINT64_MAX, unwanted = body == HTTP_REFUSED || (known && n > max);
+  q->handled = body == HTTP_REFUSED;
+  q->at_once = unwanted && n && (http_header(q, "Expect") || (known && n > HTTP_DROP_MAX));
+  if (unwanted && body == HTTP_FILE)
+    q->file_err = -EFBIG;
+  if (unwanted && body == HTTP_BUFFER)
+    q->too_large = true;
+  if (q->at_once && !q->handled)
+    handle(q);
+  q->at_headers = q->handled && !q->answered;
+  if (q->at_headers)
+    suspend(q); /* nothing may end a request that somebody is to answer; this call comes again */
+  return q->at_once && q->answered ? give(q) : MHD_YES;
+}
+
+/* A piece of the body; false when there was enough of it. */
+static bool on_body(struct http_request *q, const char *bytes, size_t n) {
+  bool wanted = !q->handled && !q->too_large && !q->file_err;
+  if (wanted && q->file < 0)
+    q->too_large = buf_add(&q->body, bytes, n) < 0;
+  else if (wanted && n > q->file_max - q->file_bytes)
+    q->file_err = -EFBIG;
+  else if (wanted && (q->file_err = fd_write_all(q->file, bytes, n)) == 0)
+    q->file_bytes += n;
+  if (!wanted)
+    q->dropped += n;
+  return q->dropped <= HTTP_DROP_MAX;
+}
+
 static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *url, const char *method,
                                   const char *version, const char *upload, size_t *upload_n, void **context) {
   (void)version;
@@ -190,19 +241,21 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
   if (h->closing && !(q && q->answered))
     return MHD_NO; /* nobody is left to answer what comes now */
   if (!q) {
-    *context = request_new(h, connection, method);
-    return *context ? MHD_YES : MHD_NO;
+    *context = q = request_new(h, connection, method, url);
+    return q ? on_headers(q) : MHD_NO;
+  }
+  if (q->at_headers) {
+    q->at_headers = false;
+    if (!*upload_n)
+      return q->at_once ? give(q) : MHD_YES;
   }
   if (*upload_n) {
-    if (!q->too_large && buf_add(&q->body, upload, *upload_n) < 0)
-      q->too_large = true;
+    bool go_on = on_body(q, upload, *upload_n);
     *upload_n = 0;
-    return MHD_YES;
+    return go_on ? MHD_YES : MHD_NO;
   }
-  if (!q->answered) {
-    q->path = url;
-    h->handler(q, h->arg);
-  }
+  if (!q->handled)
+    handle(q);
   if (q->answered)
     return give(q);
   suspend(q);
@@ -219,6 +272,7 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
     return;
   if (q->stream.finish)
     q->stream.finish(q->stream.arg);
+  fd_finish(&q->file);
   buf_finish(&q->body);
   buf_finish(&q->answer);
   free(q);
@@ -240,15 +294,13 @@ const char *http_header(const struct http_request *q, const char *name) {
   return MHD_lookup_connection_value(q->connection, MHD_HEADER_KIND, name);
 }
 
-int http_open(sd_event *event, int listen_fd, http_handler handler, void (*worked)(void *arg), void *arg,
-              struct http **ret) {
+int http_open(sd_event *event, int listen_fd, struct http_calls calls, void *arg, struct http **ret) {
   struct http *h = calloc(1, sizeof *h);
   if (!h) {
     close(listen_fd);
     return -ENOMEM;
   }
-  h->handler = handler;
-  h->worked = worked;
+  h->calls = calls;
   h->arg = arg;
   h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request,
                                h, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL, MHD_OPTION_LISTEN_SOCKET, listen_fd,

@@ -228,7 +228,8 @@ static int serve(struct program *p, int fd) {
     close(fd);
     return -E2BIG;
   }
-  int r = http_open(p->event, fd, api_handle, api_commit, &p->api, &p->http[p->n_http]);
+  int r = http_open(p->event, fd, (struct http_calls){.handler = api_handle, .worked = api_commit}, &p->api,
+                    &p->http[p->n_http]);
   if (r >= 0)
     p->n_http++;
   return r;
