@@ -22,7 +22,7 @@ void hash_add(struct hash_stream *h, const void *bytes, size_t n) {
   sha256_update((struct sha256_ctx *)(void *)h, n, bytes);
 }
 
-static void hash_end(struct hash_stream *h, uint8_t ret[static HASH_BYTES]) {
+void hash_end(struct hash_stream *h, uint8_t ret[static HASH_BYTES]) {
   sha256_digest((struct sha256_ctx *)(void *)h, HASH_BYTES, ret);
 }
 

@@ -18,8 +18,9 @@ struct hash_stream {
 };
 void hash_start(struct hash_stream *h);
 void hash_add(struct hash_stream *h, const void *bytes, size_t n);
-void hash_text(struct hash_stream *h, char ret[static HASH_TEXT]); /* h is spent */
-bool hash_is_text(const char *text);                               /* 64 lower-case hex digits */
+void hash_end(struct hash_stream *h, uint8_t ret[static HASH_BYTES]); /* h is spent */
+void hash_text(struct hash_stream *h, char ret[static HASH_TEXT]);    /* the same */
+bool hash_is_text(const char *text);                                  /* 64 lower-case hex digits */
 void random_bytes(void *bytes, size_t n);
 void random_text(char *text, size_t hex_digits); /* hex_digits (even) digits and a NUL */
 bool equal_secret(const void *a, const void *b, size_t n);

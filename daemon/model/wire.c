@@ -112,6 +112,81 @@ static void get_picture(struct acq_cur *c, struct wire_picture *p) {
     memcpy(p->jpeg, jpeg, p->n);
 }
 
+static void put_collect(struct buf *b, const struct wire_collect *o) {
+  if (!o->n_patterns || o->n_patterns > WIRE_PATTERNS_MAX) {
+    b->err = b->err ? b->err : -EINVAL;
+    return;
+  }
+  put_text(b, o->path, sizeof o->path);
+  buf_u8(b, o->watch);
+  buf_u32le(b, o->settle_ms);
+  buf_u32le(b, o->poll_s);
+  buf_u32le(b, o->max_bytes);
+  buf_u8(b, (uint8_t)o->n_patterns);
+  for (unsigned i = 0; i < o->n_patterns; i++)
+    put_text(b, o->pattern[i], sizeof o->pattern[i]);
+}
+
+static void get_collect(struct acq_cur *c, struct wire_collect *o) {
+  get_text(c, o->path, sizeof o->path);
+  o->watch = get_range(c, acq_u8(c), 0, 1);
+  o->settle_ms = get_range(c, acq_u32le(c), 0, WIRE_SETTLE_MAX);
+  o->poll_s = get_range(c, acq_u32le(c), o->watch ? 1 : 0, o->watch ? WIRE_POLL_MAX : 0);
+  o->max_bytes = get_range(c, acq_u32le(c), 1, ACQ_BLOB_MAX);
+  o->n_patterns = get_range(c, acq_u8(c), 1, WIRE_PATTERNS_MAX);
+  for (unsigned i = 0; i < o->n_patterns && !c->err; i++) {
+    get_text(c, o->pattern[i], sizeof o->pattern[i]);
+    if (!o->pattern[i][0] || strchr(o->pattern[i], '/'))
+      acq_refuse(c, -EPROTO);
+  }
+  if (o->path[0] != '/')
+    acq_refuse(c, -EPROTO);
+}
+
+static void put_file(struct buf *b, const struct wire_file *f) {
+  buf_u32le(b, f->number);
+  buf_u32le(b, f->pattern);
+  buf_u32le(b, f->bytes);
+  buf_u64le(b, (uint64_t)f->modified_us);
+  buf_add(b, f->sha256, sizeof f->sha256);
+  put_text(b, f->name, sizeof f->name);
+}
+
+static void get_file(struct acq_cur *c, struct wire_file *f) {
+  f->number = get_range(c, acq_u32le(c), 1, UINT32_MAX);
+  f->pattern = get_range(c, acq_u32le(c), 0, WIRE_PATTERNS_MAX - 1);
+  f->bytes = get_range(c, acq_u32le(c), 1, ACQ_BLOB_MAX);
+  f->modified_us = (int64_t)acq_u64le(c);
+  const uint8_t *sha256 = acq_bytes(c, sizeof f->sha256);
+  if (sha256)
+    memcpy(f->sha256, sha256, sizeof f->sha256);
+  get_text(c, f->name, sizeof f->name);
+  if (!f->name[0] || f->modified_us < WALL_MIN || f->modified_us > WALL_MAX)
+    acq_refuse(c, -EPROTO);
+}
+
+#define PASS_COUNTS 7
+static void put_pass(struct buf *b, const struct wire_pass *p) {
+  const uint32_t counts[PASS_COUNTS] = {p->taken,     p->known,     p->unsettled, p->empty,
+                                        p->too_large, p->not_files, p->unreadable};
+  buf_u32le(b, p->matching);
+  for (int i = 0; i < PASS_COUNTS; i++)
+    buf_u32le(b, counts[i]);
+  buf_u8(b, p->too_many);
+}
+
+static void get_pass(struct acq_cur *c, struct wire_pass *p) {
+  uint32_t *const counts[PASS_COUNTS] = {&p->taken,     &p->known,     &p->unsettled, &p->empty,
+                                         &p->too_large, &p->not_files, &p->unreadable};
+  uint64_t sum = 0;
+  p->matching = acq_u32le(c);
+  for (int i = 0; i < PASS_COUNTS; i++)
+    sum += *counts[i] = acq_u32le(c);
+  p->too_many = get_range(c, acq_u8(c), 0, 1);
+  if (sum != p->matching)
+    acq_refuse(c, -EPROTO);
+}
+
 int wire_write(const struct wire_message *m, uint8_t bytes[static WIRE_MAX]) {
   _buf_cleanup_ struct buf b = BUF_INIT(WIRE_MAX);
   buf_u8(&b, (uint8_t)m->type);
@@ -131,6 +206,7 @@ int wire_write(const struct wire_message *m, uint8_t bytes[static WIRE_MAX]) {
   case WIRE_CANCEL:
   case WIRE_FINISH:
   case WIRE_OPENED:
+  case WIRE_KEPT:
     break;
   case WIRE_IDENTITY:
     put_text(&b, m->identity.make, sizeof m->identity.make);
@@ -164,6 +240,18 @@ int wire_write(const struct wire_message *m, uint8_t bytes[static WIRE_MAX]) {
     buf_u32le(&b, (uint32_t)m->fail.err);
     put_enum(&b, m->fail.step, WIRE_STEP_DECODE);
     put_text(&b, m->fail.text, sizeof m->fail.text);
+    break;
+  case WIRE_COLLECT:
+    put_collect(&b, &m->collect);
+    break;
+  case WIRE_FILE:
+    put_file(&b, &m->file);
+    break;
+  case WIRE_BATCH:
+    buf_u32le(&b, m->batch.files);
+    break;
+  case WIRE_PASS:
+    put_pass(&b, &m->pass);
     break;
   default:
     return -EINVAL;
@@ -201,6 +289,7 @@ int wire_read(const void *bytes, size_t n, struct wire_message *ret) {
   case WIRE_CANCEL:
   case WIRE_FINISH:
   case WIRE_OPENED:
+  case WIRE_KEPT:
     break;
   case WIRE_IDENTITY:
     get_text(&c, m.identity.make, sizeof m.identity.make);
@@ -238,6 +327,18 @@ int wire_read(const void *bytes, size_t n, struct wire_message *ret) {
     get_text(&c, m.fail.text, sizeof m.fail.text);
     if (m.fail.err >= 0 || m.fail.err < -4095)
       acq_refuse(&c, -EPROTO);
+    break;
+  case WIRE_COLLECT:
+    get_collect(&c, &m.collect);
+    break;
+  case WIRE_FILE:
+    get_file(&c, &m.file);
+    break;
+  case WIRE_BATCH:
+    m.batch.files = get_range(&c, acq_u32le(&c), 1, WIRE_BATCH_FILES);
+    break;
+  case WIRE_PASS:
+    get_pass(&c, &m.pass);
     break;
   default:
     acq_refuse(&c, -EPROTO);

@@ -12,8 +12,10 @@
  *   daemon -> collector   COLLECT (once, first), KEPT (one a BATCH: its files have their places)
  *   collector -> daemon   FILE for each new file, BATCH when those since the last one would survive a power cut,
  *                         PROGRESS (files), PASS when the whole tree was gone through, FAIL last where it cannot go on
- * It writes a file as the number of its FILE into the folder that WIRE_FD_INCOMING is, goes at most WIRE_BATCHES ahead
- * of KEPT, and ends after PASS unless it watches.
+ * It writes a file as the number of its FILE into the folder that WIRE_FD_INCOMING is (empty at first), goes at most
+ * WIRE_BATCHES ahead of KEPT, and ends after PASS unless it watches. Before it ends it waits for the KEPTs it still has
+ * to come: a socket that is closed with packets in it takes those of the other direction away. After CANCEL, and when
+ * the daemon is gone, it ends at once and says nothing more. A FILE without a BATCH after it never was.
  *
  * Both sides treat the other's bytes as hostile: wire_read() refuses what does not fit exactly.
  */
@@ -105,6 +107,8 @@ struct wire_record {
 
 #define WIRE_PATTERNS_MAX 32
 #define WIRE_BATCHES 2
+#define WIRE_SETTLE_MAX 3600000u /* milliseconds */
+#define WIRE_POLL_MAX 86400u     /* seconds */
 #define WIRE_BATCH_FILES 1000
 #define WIRE_BATCH_BYTES (128u << 20)
 
@@ -112,33 +116,38 @@ struct wire_collect {
   char path[WIRE_TEXT_MAX]; /* of the tree, absolute */
   bool watch;               /* goes on: after each change that the kernel tells of, and every poll_s seconds */
   uint32_t settle_ms;       /* a file is taken when it was the same that long; 0: it is what it is (a stick) */
-  uint32_t poll_s;          /* 1..86400 where it watches */
-  uint32_t max_bytes;       /* of one file, at most ACQ_BLOB_MAX */
-  unsigned n_patterns;
-  char pattern[WIRE_PATTERNS_MAX][ACQ_TEXT_MAX]; /* of names, upper and lower case alike; the first that fits counts */
+  uint32_t poll_s;          /* 1..86400 where it watches, else 0 */
+  uint32_t max_bytes;       /* of one file, 1..ACQ_BLOB_MAX */
+  unsigned n_patterns;      /* 1..WIRE_PATTERNS_MAX */
+  /* Of names, not of paths: no "/"; upper and lower case alike; the first that fits counts. */
+  char pattern[WIRE_PATTERNS_MAX][ACQ_TEXT_MAX];
 };
 
 struct wire_file {
-  uint32_t number;          /* its name in the incoming folder, decimal; counts from 1 */
-  uint32_t pattern;         /* index of the pattern that fitted */
-  uint32_t bytes;           /* 1..max_bytes */
-  int64_t modified_us;      /* as the file system says, microseconds since 1970 UTC */
-  uint8_t sha256[32];       /* of what was copied */
-  char name[WIRE_TEXT_MAX]; /* path within the tree; what is no clean UTF-8 is replaced, its end is kept when cut */
+  uint32_t number;     /* its name in the incoming folder, decimal; counts from 1 */
+  uint32_t pattern;    /* index of the pattern that fitted */
+  uint32_t bytes;      /* 1..max_bytes */
+  int64_t modified_us; /* as the file system says, microseconds since 1970 UTC; 0 when that is no date of wall.h's */
+  uint8_t sha256[32];  /* of what was copied */
+  char name[WIRE_TEXT_MAX]; /* path within the tree, never ""; what is no clean UTF-8 is replaced, its end is kept when
+                             * cut. It may name a patient. */
 };
 
 struct wire_batch {
-  uint32_t files; /* FILEs since the last batch */
+  uint32_t files; /* FILEs since the last batch, 1..WIRE_BATCH_FILES */
 };
 
-/* What one pass met. A file that a pass before this one took, unchanged since, counts as known. */
+/* What one pass met. A file that a pass before this one took, unchanged since, counts as known; one that was removed
+ * before it could be opened does not count. Hidden names (".x") and the folders that systems keep for themselves are
+ * not looked at. */
 struct wire_pass {
-  uint32_t matching, taken, known;
+  uint32_t matching; /* the sum of what follows */
+  uint32_t taken, known;
   uint32_t unsettled; /* still changing: another pass will take them */
   uint32_t empty, too_large;
-  uint32_t not_files; /* links, device nodes and the like that have such a name: never opened */
-  uint32_t unreadable;
-  bool too_many; /* more entries or deeper than a tree may be: the rest was left */
+  uint32_t not_files;  /* links, device nodes and the like that have such a name: never opened */
+  uint32_t unreadable; /* files, and folders that could not be listed */
+  bool too_many;       /* more entries or deeper than a tree may be: the rest was left */
 };
 
 struct wire_fail {

@@ -21,7 +21,7 @@ bool fuzz_seed(const uint8_t *file, size_t n, unsigned i, struct buf *ret) {
   (void)n;
   struct wire_message m = {.type = WIRE_ORDER + i};
   uint8_t bytes[WIRE_MAX];
-  if (file || m.type > WIRE_FAIL)
+  if (file || m.type > WIRE_PASS)
     return false;
   switch (m.type) {
   case WIRE_ORDER:
@@ -53,6 +53,18 @@ bool fuzz_seed(const uint8_t *file, size_t n, unsigned i, struct buf *ret) {
     break;
   case WIRE_FAIL:
     m.fail = (struct wire_fail){-ETIMEDOUT, WIRE_STEP_ACQUIRE, "no answer to the self-test in 3 tries"};
+    break;
+  case WIRE_COLLECT:
+    m.collect = (struct wire_collect){"/srv/ecg", true, 2000, 60, ACQ_BLOB_MAX, 2, {"*.scp", "*.xml"}};
+    break;
+  case WIRE_FILE:
+    m.file = (struct wire_file){1, 1, 30000, 1770000000000000, {1, 2, 3}, "2026/a.xml"};
+    break;
+  case WIRE_BATCH:
+    m.batch = (struct wire_batch){WIRE_BATCH_FILES};
+    break;
+  case WIRE_PASS:
+    m.pass = (struct wire_pass){28, 1, 2, 3, 4, 5, 6, 7, true};
     break;
   default:
     break;

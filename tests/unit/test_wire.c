@@ -24,6 +24,7 @@
 #define TEXT_60 TEXT_15 TEXT_15 TEXT_15 TEXT_15
 #define TEXT_63 TEXT_60 "end"
 #define TEXT_255 TEXT_60 TEXT_60 TEXT_60 TEXT_60 TEXT_15
+#define TEXT_SLASH_255 "/" TEXT_60 TEXT_60 TEXT_60 TEXT_60 "0123456789 end"
 
 static const struct wire_message messages[] = {
     {.type = WIRE_ORDER,
@@ -59,7 +60,25 @@ static const struct wire_message messages[] = {
     {.type = WIRE_PICTURE, .picture = {2, 320, 0x0102, 3, {0xff, 0xd8, 0xd9}}},
     {.type = WIRE_ORDER,
      .order = {"ptp_camera", "/dev/bus/usb/001/002", ACQ_USB, {600, 1, 0, ACQ_FUNDUS, ACQ_NO_PHASE, ACQ_PICTURES_MAX}}},
+    {.type = WIRE_COLLECT, .collect = {"/srv/e", true, 2000, 0x0102, 0x00030405, 2, {"*.scp", "*"}}}, /* 25 */
+    {.type = WIRE_COLLECT, .collect = {TEXT_SLASH_255, false, WIRE_SETTLE_MAX, 0, ACQ_BLOB_MAX, 1, {TEXT_63}}},
+    {.type = WIRE_KEPT},
+    {.type = WIRE_FILE, .file = {1, 2, 3, 0x0004050607080910, {0xa0, [31] = 0xaf}, "a/b.scp"}}, /* 28 */
+    {.type = WIRE_FILE, .file = {UINT32_MAX, WIRE_PATTERNS_MAX - 1, ACQ_BLOB_MAX, WALL_MAX, {0}, TEXT_255}},
+    {.type = WIRE_BATCH, .batch = {1}}, /* 30 */
+    {.type = WIRE_BATCH, .batch = {WIRE_BATCH_FILES}},
+    {.type = WIRE_PASS, .pass = {0x011c, 0x0101, 2, 3, 4, 5, 6, 7, true}}, /* 32 */
+    {.type = WIRE_PASS, .pass = {UINT32_MAX, UINT32_MAX, 0, 0, 0, 0, 0, 0, false}},
+    {.type = WIRE_PASS},
 };
+
+static struct wire_message full_collect(void) {
+  struct wire_message m = {.type = WIRE_COLLECT,
+                           .collect = {TEXT_SLASH_255, true, 0, WIRE_POLL_MAX, 1, WIRE_PATTERNS_MAX, {""}}};
+  for (unsigned i = 0; i < WIRE_PATTERNS_MAX; i++)
+    memcpy(m.collect.pattern[i], TEXT_63, 64);
+  return m;
+}
 
 static struct wire_message full_preview(void) {
   struct wire_message m = {
@@ -88,7 +107,28 @@ static bool same(const struct wire_message *a, const struct wire_message *b) {
   case WIRE_CANCEL:
   case WIRE_FINISH:
   case WIRE_OPENED:
+  case WIRE_KEPT:
     return true;
+  case WIRE_COLLECT:
+    if (strcmp(a->collect.path, b->collect.path) || a->collect.watch != b->collect.watch ||
+        a->collect.settle_ms != b->collect.settle_ms || a->collect.poll_s != b->collect.poll_s ||
+        a->collect.max_bytes != b->collect.max_bytes || a->collect.n_patterns != b->collect.n_patterns)
+      return false;
+    for (unsigned i = 0; i < a->collect.n_patterns; i++)
+      if (strcmp(a->collect.pattern[i], b->collect.pattern[i]))
+        return false;
+    return true;
+  case WIRE_FILE:
+    return a->file.number == b->file.number && a->file.pattern == b->file.pattern && a->file.bytes == b->file.bytes &&
+           a->file.modified_us == b->file.modified_us && !memcmp(a->file.sha256, b->file.sha256, 32) &&
+           !strcmp(a->file.name, b->file.name);
+  case WIRE_BATCH:
+    return a->batch.files == b->batch.files;
+  case WIRE_PASS:
+    return a->pass.matching == b->pass.matching && a->pass.taken == b->pass.taken && a->pass.known == b->pass.known &&
+           a->pass.unsettled == b->pass.unsettled && a->pass.empty == b->pass.empty &&
+           a->pass.too_large == b->pass.too_large && a->pass.not_files == b->pass.not_files &&
+           a->pass.unreadable == b->pass.unreadable && a->pass.too_many == b->pass.too_many;
   case WIRE_PICTURE:
     return a->picture.number == b->picture.number && a->picture.width == b->picture.width &&
            a->picture.height == b->picture.height && a->picture.n == b->picture.n &&
@@ -126,6 +166,11 @@ static bool same(const struct wire_message *a, const struct wire_message *b) {
   return false;
 }
 
+#define MESSAGES (COUNT(messages) + 2)
+static struct wire_message message_of(size_t i) {
+  return i < COUNT(messages) ? messages[i] : i == COUNT(messages) ? full_preview() : full_collect();
+}
+
 /* Reads from a block that ends where the packet ends; *ret is left alone by a refusal. */
 static int read_exact(const uint8_t *bytes, size_t n, struct wire_message *ret) {
   uint8_t *exact = malloc(n + !n);
@@ -148,8 +193,8 @@ static int read_exact(const uint8_t *bytes, size_t n, struct wire_message *ret) 
 TEST(round_trips) {
   static uint8_t bytes[WIRE_MAX], again[WIRE_MAX];
   unsigned seen = 0;
-  for (size_t i = 0; i <= COUNT(messages); i++) {
-    struct wire_message m = i < COUNT(messages) ? messages[i] : full_preview(), back;
+  for (size_t i = 0; i < MESSAGES; i++) {
+    struct wire_message m = message_of(i), back;
     int n = wire_write(&m, bytes);
     if (n <= 0)
       fail_msg("message %zu: %d", i, n);
@@ -160,7 +205,7 @@ TEST(round_trips) {
     assert_memory_equal(bytes, again, (size_t)n);
     seen |= 1u << m.type;
   }
-  assert_int_equal(seen, ((1u << (WIRE_FAIL + 1)) - 1) & ~1u); /* every type was there */
+  assert_int_equal(seen, ((1u << (WIRE_PASS + 1)) - 1) & ~1u); /* every type was there */
 }
 
 /* The bytes themselves: little endian, in the order of the fields. */
@@ -171,7 +216,14 @@ TEST(layout) {
                                     0, 1, 0, 0xff, 0xff, 1, 0xff, 0x7f, 0, 0x80, 15, 0,    0,    2,    1},
                        record[] = {11, 4, 3, 2, 0, 8, 7, 6, 1, 0x0b, 0x0a, 9, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0},
                        picture[] = {9, 2, 0, 0, 0, 0x40, 1, 0, 0, 2, 1, 0, 0, 3, 0, 0, 0, 0xff, 0xd8, 0xd9},
-                       fail[] = {12, 0xff, 0xff, 0xff, 0xff, 6, 255};
+                       fail[] = {12, 0xff, 0xff, 0xff, 0xff, 6, 255},
+                       collect[] = {13, 6, '/', 's', 'r', 'v', '/', 'e', 1,   0xd0, 7,   0,   0,   2, 1,
+                                    0,  0, 5,   4,   3,   0,   2,   5,   '*', '.',  's', 'c', 'p', 1, '*'},
+                       file[] = {15,   1, 0, 0, 0, 2, 0, 0, 0, 3, 0,    0, 0,   0x10, 9,   8,   7,   6,   5,  4, 0,
+                                 0xa0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,    0, 0,   0,    0,   0,   0,   0,   0,  0, 0,
+                                 0,    0, 0, 0, 0, 0, 0, 0, 0, 0, 0xaf, 7, 'a', '/',  'b', '.', 's', 'c', 'p'},
+                       pass[] = {17, 0x1c, 1, 0, 0, 1, 1, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0,
+                                 4,  0,    0, 0, 5, 0, 0, 0, 6, 0, 0, 0, 7, 0, 0, 0, 1};
   uint8_t bytes[WIRE_MAX];
   assert_int_equal(wire_write(&messages[2], bytes), sizeof order);
   assert_memory_equal(bytes, order, sizeof order);
@@ -185,14 +237,22 @@ TEST(layout) {
   assert_memory_equal(bytes, fail, sizeof fail);
   assert_int_equal(wire_write(&messages[23], bytes), sizeof picture);
   assert_memory_equal(bytes, picture, sizeof picture);
+  assert_int_equal(wire_write(&messages[25], bytes), sizeof collect);
+  assert_memory_equal(bytes, collect, sizeof collect);
+  assert_int_equal(wire_write(&messages[28], bytes), sizeof file);
+  assert_memory_equal(bytes, file, sizeof file);
+  assert_int_equal(wire_write(&messages[30], bytes), 5);
+  assert_memory_equal(bytes, ((const uint8_t[]){16, 1, 0, 0, 0}), 5);
+  assert_int_equal(wire_write(&messages[32], bytes), sizeof pass);
+  assert_memory_equal(bytes, pass, sizeof pass);
   struct wire_message full = full_preview();
   assert_int_equal(wire_write(&full, bytes), 16 + 16 * (1 + 2 * 64));
 }
 
 TEST(every_truncation_and_extension) {
   static uint8_t bytes[WIRE_MAX + 8];
-  for (size_t i = 0; i <= COUNT(messages); i++) {
-    struct wire_message m = i < COUNT(messages) ? messages[i] : full_preview(), back;
+  for (size_t i = 0; i < MESSAGES; i++) {
+    struct wire_message m = message_of(i), back;
     int n = wire_write(&m, bytes);
     assert_true(n > 0);
     for (size_t cut = 0; cut < (size_t)n; cut++)
@@ -243,7 +303,7 @@ TEST(random_packets) {
     size_t n = rnd() % 40 + 1;
     for (size_t k = 0; k < n; k++)
       bytes[k] = (uint8_t)(rnd() % 3 ? rnd() % 4 : rnd());
-    bytes[0] = (uint8_t)(rnd() % 14);
+    bytes[0] = (uint8_t)(rnd() % (WIRE_PASS + 2));
     struct wire_message m;
     if (read_exact(bytes, n, &m))
       continue;
@@ -262,7 +322,7 @@ TEST(limits_of_the_reader) {
     bool fine;
   } rows[] = {
       {4, 0, 1, {0}, false}, /* type */
-      {4, 0, 1, {13}, false},
+      {4, 0, 1, {18}, false},
       {4, 0, 1, {255}, false},
       {2, 1, 1, {0}, false},    /* lengths that shift what follows */
       {2, 2, 1, {0x1f}, false}, /* a control in a text */
@@ -326,6 +386,39 @@ TEST(limits_of_the_reader) {
       {18, 5, 1, {0}, false}, /* step */
       {18, 5, 1, {6}, true},
       {18, 5, 1, {7}, false},
+      {25, 2, 1, {'x'}, false},                /* a path is absolute */
+      {25, 8, 1, {2}, false},                  /* watch */
+      {25, 8, 1, {0}, false},                  /* who does not watch has no interval */
+      {25, 9, 4, {0x80, 0xee, 0x36, 0}, true}, /* an hour to settle */
+      {25, 9, 4, {0x81, 0xee, 0x36, 0}, false},
+      {25, 13, 4, {0, 0, 0, 0}, false},      /* who watches has one */
+      {25, 13, 4, {0x80, 0x51, 1, 0}, true}, /* of a day */
+      {25, 13, 4, {0x81, 0x51, 1, 0}, false},
+      {25, 17, 4, {0, 0, 0, 0}, false}, /* max_bytes */
+      {25, 17, 4, {0, 0, 0, 4}, true},
+      {25, 17, 4, {1, 0, 0, 4}, false},
+      {25, 21, 1, {0}, false}, /* patterns */
+      {25, 21, 1, {1}, false},
+      {25, 21, 1, {33}, false},
+      {25, 29, 1, {'/'}, false},       /* of names */
+      {28, 1, 4, {0, 0, 0, 0}, false}, /* number */
+      {28, 5, 4, {31, 0, 0, 0}, true}, /* pattern */
+      {28, 5, 4, {32, 0, 0, 0}, false},
+      {28, 9, 4, {0, 0, 0, 0}, false}, /* bytes */
+      {28, 9, 4, {0, 0, 0, 4}, true},
+      {28, 9, 4, {1, 0, 0, 4}, false},
+      {28, 13, 8, {0, 0, 0, 0, 0, 0, 0, 0x80}, false}, /* before 1970 */
+      {28, 13, 8, {0, 0x60, 0x73, 0xcc, 0x0c, 0x44, 0x84, 0x03}, false},
+      {28, 54, 1, {'\n'}, false},      /* name */
+      {30, 1, 4, {0, 0, 0, 0}, false}, /* files of a batch */
+      {30, 1, 4, {0xe8, 3, 0, 0}, true},
+      {30, 1, 4, {0xe9, 3, 0, 0}, false},
+      {32, 1, 4, {0x1b, 1, 0, 0}, false}, /* the sum */
+      {32, 5, 4, {2, 1, 0, 0}, false},
+      {32, 29, 4, {8, 0, 0, 0}, false},
+      {32, 33, 1, {0}, true}, /* too many */
+      {32, 33, 1, {2}, false},
+      {33, 9, 4, {1, 0, 0, 0}, false}, /* a sum beyond 32 bits */
   };
   uint8_t bytes[WIRE_MAX];
   for (size_t i = 0; i < COUNT(rows); i++) {
@@ -369,7 +462,7 @@ TEST(limits_of_the_writer) {
     assert_int_equal(bytes[0], 0x5a);       \
   } while (0)
   REFUSED(4, m.type = 0);
-  REFUSED(4, m.type = WIRE_FAIL + 1);
+  REFUSED(4, m.type = WIRE_PASS + 1);
   REFUSED(4, m.type = 256 + WIRE_START);
   REFUSED(0, memset(m.order.driver, 'a', sizeof m.order.driver));
   REFUSED(0, memset(m.order.node, 'a', sizeof m.order.node));
@@ -420,6 +513,26 @@ TEST(limits_of_the_writer) {
   REFUSED(17, m.fail.step = 256 + WIRE_STEP_OPEN);
   REFUSED(17, memset(m.fail.text, 'a', sizeof m.fail.text));
   REFUSED(17, m.fail.text[1] = '\t');
+  REFUSED(25, m.collect.path[0] = 0);
+  REFUSED(25, memset(m.collect.path, '/', sizeof m.collect.path));
+  REFUSED(25, m.collect.watch = false);
+  REFUSED(25, m.collect.n_patterns = 0);
+  REFUSED(25, m.collect.n_patterns = WIRE_PATTERNS_MAX + 1);
+  REFUSED(25, m.collect.n_patterns = 256 + 1);
+  REFUSED(25, m.collect.n_patterns = 3); /* the third is "" */
+  REFUSED(25, m.collect.max_bytes = ACQ_BLOB_MAX + 1);
+  REFUSED(26, m.collect.poll_s = 1);
+  REFUSED(28, m.file.number = 0);
+  REFUSED(28, m.file.pattern = WIRE_PATTERNS_MAX);
+  REFUSED(28, m.file.bytes = 0);
+  REFUSED(28, m.file.modified_us = -1);
+  REFUSED(28, m.file.name[0] = 0);
+  REFUSED(28, m.file.name[1] = (char)0xff);
+  REFUSED(28, memset(m.file.name, 'a', sizeof m.file.name));
+  REFUSED(30, m.batch.files = 0);
+  REFUSED(30, m.batch.files = WIRE_BATCH_FILES + 1);
+  REFUSED(32, m.pass.matching++);
+  REFUSED(32, m.pass.unreadable++);
 }
 
 static void pair(int fds[2]) {
@@ -429,8 +542,8 @@ static void pair(int fds[2]) {
 TEST(over_a_socket) {
   int fds[2];
   pair(fds);
-  for (size_t i = 0; i <= COUNT(messages); i++) {
-    struct wire_message m = i < COUNT(messages) ? messages[i] : full_preview(), back;
+  for (size_t i = 0; i < MESSAGES; i++) {
+    struct wire_message m = message_of(i), back;
     assert_int_equal(wire_send(fds[i % 2], &m), 0);
     assert_int_equal(wire_receive(fds[1 - i % 2], &back), 0);
     assert_true(same(&m, &back));
@@ -490,7 +603,7 @@ TEST(hostile_peer) {
   struct wire_message back = {.type = 77};
   for (unsigned type = 0; type < 256; type++)
     for (size_t i = 0; i < COUNT(sizes); i++) {
-      if (sizes[i] == 1 && type >= WIRE_START && type <= WIRE_OPENED)
+      if (sizes[i] == 1 && ((type >= WIRE_START && type <= WIRE_OPENED) || type == WIRE_KEPT))
         continue; /* a whole message */
       bytes[0] = (uint8_t)type;
       assert_int_equal(send(fds[0], bytes, sizes[i], MSG_NOSIGNAL), sizes[i]);
@@ -518,8 +631,8 @@ TEST(no_memory) {
   if (!fail_alloc_works())
     skip();
   static uint8_t bytes[WIRE_MAX], want[WIRE_MAX];
-  for (size_t i = 0; i <= COUNT(messages); i++) {
-    struct wire_message m = i < COUNT(messages) ? messages[i] : full_preview();
+  for (size_t i = 0; i < MESSAGES; i++) {
+    struct wire_message m = message_of(i);
     int n = wire_write(&m, want);
     for (int on = 0; on < 2; on++)
       for (size_t nth = 1;; nth++) {
