@@ -18,8 +18,9 @@ enum { ANYONE = ~0 };
 #define ADMIN ROLE_ADMIN
 #define LGC ROLE_LGC
 
-/* How a route meets the store: reading, or writing inside an act. */
-enum mode { READ, WRITE };
+/* How a route meets the store: reading, or writing inside an act; UPLOAD: its body is a file, it answers by itself, and
+ * the same again is the same file: no key is needed. */
+enum mode { READ, WRITE, UPLOAD };
 
 static const struct route {
   const char *method, *path; /* {} stands for one segment */
@@ -36,6 +37,8 @@ static const struct route {
     {"PUT", "/v1/patients/{}", api_patient_put, NURSE | GP | LGC, WRITE, "family given birth_date sex",
      "Creates a patient under the practice software's id, or changes it (If-Match)."},
     {"GET", "/v1/patients/{}", api_patient_get, NURSE | GP | LGC, READ, NULL, "A patient."},
+    {"GET", "/v1/patients/{}/history", api_patient_history, GP | ADMIN, READ, NULL,
+     "What was done to a patient's studies, newest first: from the audit trail."},
     {"POST", "/v1/orders", api_order_add, NURSE | GP, WRITE, "patient act",
      "Orders an act for a patient; makes its study."},
     {"GET", "/v1/orders", api_orders, NURSE | GP | LGC, READ, NULL, "Orders, newest first (?patient=)."},
@@ -82,9 +85,31 @@ static const struct route {
     {"GET", "/v1/records/{}/dicom", api_record_dicom, NURSE | GP | LGC, READ, NULL,
      "Its DICOM object (?n= picture), with what the caller's role gets; made once the study is accepted."},
     {"GET", "/v1/unmatched", api_unmatched, NURSE | GP | ADMIN, READ, NULL,
-     "The tray: readings that belong to no patient, newest first."},
+     "The tray: readings that belong to no patient, and files in which none was found, newest first."},
     {"GET", "/v1/unmatched/{}", api_unmatched_get, NURSE | GP | ADMIN, READ, NULL,
-     "One of them, less what the caller's role does not get."},
+     "One of them, less what the caller's role does not get, and how it left the tray."},
+    {"POST", "/v1/unmatched/{}/attach", api_unmatched_attach, NURSE | GP, WRITE, "order birth_date confirm reason",
+     "Attaches it to an order's study. birth_date is that of the order's patient, as the caller knows it. Where the"
+     " file says another patient it takes confirm and reason."},
+    {"POST", "/v1/unmatched/{}/discard", api_unmatched_discard, NURSE | GP, WRITE, "reason",
+     "Sets it aside for good; nothing is deleted."},
+    {"POST", "/v1/unmatched/{}/redecode", api_unmatched_redecode, GP | ADMIN, WRITE, "",
+     "Has its file decoded again by the installed drivers, into a new row of the tray."},
+    {"POST", "/v1/studies/{}/reassign", api_study_reassign, GP | ADMIN, WRITE,
+     "order birth_date records confirm reason",
+     "Moves records (a list, \"R-3\") that were another patient's to that patient's order. What was interpreted of them"
+     " is withdrawn; both studies show it."},
+    {"POST", "/v1/files", api_file_add, NURSE | GP | ADMIN | LGC, UPLOAD, NULL,
+     "Takes a file in: the body as it is, at most 64 MiB (?name=, ?device= whose file it is). 201, or 200 when the same"
+     " is there already."},
+    {"GET", "/v1/files", api_files, NURSE | GP | ADMIN | LGC, READ, NULL,
+     "Files that were taken in, newest first (?state=waiting|unmatched|attached|discarded|refused)."},
+    {"GET", "/v1/files/{}", api_file_get, NURSE | GP | ADMIN | LGC, READ, NULL, "One of them, and what became of it."},
+    {"GET", "/v1/files/{}/content", api_file_content, GP, READ, NULL, "Its bytes."},
+    {"GET", "/v1/media/{}", api_media_get, ADMIN, READ, NULL,
+     "A USB stick by the name of its block device: whose files are on it, how far they are copied."},
+    {"POST", "/v1/media", api_media_add, ADMIN, WRITE, "name",
+     "The stick with this block device was mounted: its instruments' files are copied."},
     {"GET", "/v1/devices/{}/calibrations", api_calibrations, NURSE | GP | ADMIN, READ, NULL,
      "A spirometer's verifications with a syringe, newest first, and whether the last one still holds."},
     {"POST", "/v1/devices/{}/calibrations", api_calibration_add, NURSE | GP | ADMIN, WRITE,
@@ -444,7 +469,7 @@ static enum problem run(struct api_call *call) {
   const char *key = NULL;
   uint8_t hash[HASH_BYTES] = {0};
   bool done = false;
-  if (p == P_OK && !strcmp(route->method, "POST")) {
+  if (p == P_OK && !strcmp(route->method, "POST") && route->mode != UPLOAD) {
     key = idempotency_key(call, &p);
     if (p == P_OK)
       p = problem_of_errno(request_hash(call, hash));
@@ -456,6 +481,37 @@ static enum problem run(struct api_call *call) {
   return route->mode == WRITE ? run_act(call, route, key, hash) : route->handler(call);
 }
 
+enum http_body api_accept(struct http_request *q, void *arg) {
+  struct api_call call = {.api = arg, .http = q, .status = 200};
+  const struct route *route;
+  if (find_route(&call, &route) != P_OK || route->mode != UPLOAD)
+    return HTTP_BUFFER;
+  enum problem p = authenticate(&call);
+  if (p == P_OK && !(route->roles & call.caller.role))
+    p = P_forbidden;
+  int fd = p == P_OK ? artefacts_scratch(call.api->artefacts) : -1;
+  if (p == P_OK && fd < 0)
+    p = problem_of_errno(fd);
+  if (p != P_OK) {
+    answer_problem(q, p, NULL);
+    http_answer(q);
+    return HTTP_REFUSED;
+  }
+  q->file = fd;
+  q->file_max = ACQ_BLOB_MAX - 1;
+  return HTTP_FILE;
+}
+
+void api_answer(struct api *a, struct http_request *q, enum problem p, int status, json_t *answer) {
+  if (p != P_OK) {
+    json_decref(answer);
+    answer_problem(q, p, NULL);
+  } else {
+    answer_json(q, status, "application/json", answer);
+  }
+  store_on_commit(a->store, on_durable, q);
+}
+
 void api_handle(struct http_request *q, void *arg) {
   struct api_call call = {.api = arg, .http = q, .status = 200};
   enum problem p = run(&call);
@@ -465,6 +521,8 @@ void api_handle(struct http_request *q, void *arg) {
     answer_json(q, call.status, "application/json", json_incref(call.answer));
   json_decref(call.body);
   json_decref(call.answer);
+  if (p == P_OK && call.later)
+    return;
   /* A read may have seen what the same turn wrote and has not committed yet: it waits for that commit too. */
   store_on_commit(call.api->store, on_durable, q);
 }

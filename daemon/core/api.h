@@ -3,9 +3,11 @@
 #ifndef ASALEED_API_H
 #define ASALEED_API_H
 
+#include "collector.h"
 #include "dicom.h"
 #include "events.h"
 #include "http.h"
+#include "intake.h"
 #include "reading_aids.h"
 #include "session.h"
 #include "worklist.h"
@@ -18,6 +20,8 @@ struct api {
   struct sessions *sessions;
   struct hub *hub;
   struct dicom *dicom;
+  struct intake *intake;
+  struct collectors *collectors;
   struct reading_aids *aids;
   struct worklist_rules rules;
   sd_event_source *claim_timer, *alive_timer;
@@ -27,8 +31,9 @@ int api_open(struct api *a); /* the parts above are set */
 void api_close(struct api *a);
 #define API_ALIVE_US (15 * 1000000ull) /* between comments in event streams */
 
-void api_handle(struct http_request *q, void *api); /* an http_handler */
-void api_commit(void *api);                         /* what the requests of one round did becomes durable together */
+enum http_body api_accept(struct http_request *q, void *api); /* an http_accept */
+void api_handle(struct http_request *q, void *api);           /* an http_handler */
+void api_commit(void *api); /* what the requests of one round did becomes durable together */
 
 /* The reference page of the routes, Markdown, on standard output. */
 void api_print_reference(void);
@@ -45,6 +50,7 @@ struct api_call {
   json_t *item;                /* the object of a list that is being read (api_item), or NULL */
   const char *list;            /* the list's name */
   size_t place;                /* and its place there, from 0 */
+  bool later;                  /* the handler answers by itself, with api_answer() */
   int status;                  /* 200 unless a handler says otherwise */
   json_t *answer;              /* owned */
 };
@@ -76,6 +82,9 @@ enum problem api_send(struct api_call *call, const char *sha256, const char *typ
 /* If-Match: 0 none given, -1 "*", else the version. */
 enum problem api_if_match(struct api_call *call, int64_t *ret);
 
+/* Answers a request whose handler did not at once, when all that was kept so far is durable. Steals the answer. */
+void api_answer(struct api *a, struct http_request *q, enum problem p, int status, json_t *answer);
+
 /* api_system.c */
 enum problem api_health(struct api_call *call);
 enum problem api_drivers(struct api_call *call);
@@ -91,6 +100,7 @@ enum problem api_user_disable(struct api_call *call);
 /* api_study.c */
 enum problem api_patient_put(struct api_call *call);
 enum problem api_patient_get(struct api_call *call);
+enum problem api_patient_history(struct api_call *call);
 enum problem api_order_add(struct api_call *call);
 enum problem api_orders(struct api_call *call);
 enum problem api_order_get(struct api_call *call);
@@ -108,13 +118,28 @@ enum problem api_study_sign(struct api_call *call);
 enum problem api_study_redecode(struct api_call *call);
 enum problem api_study_events(struct api_call *call);
 enum problem api_queue(struct api_call *call);
+/* The study of the path, If-Match observed; and the answer after it was moved, of which those who watch learn. */
+enum problem api_study_find(struct api_call *call, struct study *ret);
+enum problem api_study_moved(struct api_call *call, const struct study *study);
 /* api_record.c */
 enum problem api_record_get(struct api_call *call);
 enum problem api_record_channels(struct api_call *call);
 enum problem api_record_preview(struct api_call *call);
 enum problem api_record_picture(struct api_call *call);
+/* api_tray.c */
 enum problem api_unmatched(struct api_call *call);
 enum problem api_unmatched_get(struct api_call *call);
+enum problem api_unmatched_attach(struct api_call *call);
+enum problem api_unmatched_discard(struct api_call *call);
+enum problem api_unmatched_redecode(struct api_call *call);
+enum problem api_study_reassign(struct api_call *call);
+/* api_intake.c */
+enum problem api_file_add(struct api_call *call);
+enum problem api_files(struct api_call *call);
+enum problem api_file_get(struct api_call *call);
+enum problem api_file_content(struct api_call *call);
+enum problem api_media_get(struct api_call *call);
+enum problem api_media_add(struct api_call *call);
 /* api_dicom.c */
 enum problem api_record_dicom(struct api_call *call);
 /* The objects of a study that the caller may have; null for who may have none. */

@@ -2,6 +2,7 @@
 #include "api.h"
 
 #include "mask.h"
+#include "reading.h"
 #include "str.h"
 #include "wall.h"
 #include <asalee/record.h>
@@ -56,15 +57,7 @@ static enum problem find(struct api_call *call, struct found *f, int64_t *ret_id
 
 /* The record's JSON as it was stored: its hash has just been checked, so it is what was accepted. */
 static enum problem load(struct api_call *call, const struct found *f, json_t **ret) {
-  uint8_t *bytes;
-  size_t n;
-  char reason[256];
-  int r = artefact_get(call->api->artefacts, f->sha256, RECORD_JSON_MAX, &bytes, &n);
-  if (r == 0) {
-    r = json_read((const char *)bytes, n, ret, reason);
-    free(bytes);
-  }
-  return r == -EPROTO ? P_artefact_corrupt : problem_of_errno(r);
+  return problem_of_errno(reading_load(call->api->artefacts, f->sha256, ret));
 }
 
 enum problem api_record_get(struct api_call *call) {
@@ -211,68 +204,4 @@ enum problem api_record_picture(struct api_call *call) {
   if (p == P_OK)
     snprintf(call->http->save_as, sizeof call->http->save_as, "R-%lld-%d.%s", (long long)id, (int)n, end);
   return p;
-}
-
-/* ---- the tray ---- */
-
-#define STRAY_COLUMNS                                                              \
-  "SELECT u.id, u.at, a.device, u.driver, u.driver_version, u.sha256 FROM stray u" \
-  " JOIN acquisition a ON a.id = u.acquisition"
-
-/* Why it is there, what it holds; not whose order it came with: it may be anybody's. (The times tell who was there.) */
-static json_t *stray_json(const struct rows *r) {
-  char ref[32];
-  str_ref('U', rows_int(r, 0), ref);
-  return json_pack("{s:o, s:s, s:s, s:s, s:s, s:s}", "created", json_time(rows_int(r, 1)), "device", rows_text(r, 2),
-                   "driver", rows_text(r, 3), "driver_version", rows_text(r, 4), "id", ref, "reason",
-                   problem_code(P_reading_stray));
-}
-
-enum problem api_unmatched(struct api_call *call) {
-  const char *cursor = http_query(call->http, "cursor");
-  int64_t before = INT64_MAX;
-  int limit, n = 0;
-  enum problem p = api_limit(call, &limit);
-  if (p == P_OK && cursor && !api_id(cursor, 'U', &before)) {
-    call->field = "cursor";
-    p = P_invalid_field;
-  }
-  if (p != P_OK)
-    return p;
-  json_t *items = json_array();
-  char next[32] = "";
-  struct rows r = store_query(call->api->store, STRAY_COLUMNS " WHERE u.id < ? ORDER BY u.id DESC LIMIT ?", "ii",
-                              before, (int64_t)limit);
-  while (p == P_OK && rows_next(&r)) {
-    if (json_array_append_new(items, stray_json(&r)) < 0)
-      p = P_overloaded;
-    if (++n == limit)
-      str_ref('U', rows_int(&r, 0), next);
-  }
-  int err = rows_finish(&r);
-  call->answer = api_list(items, next[0] ? next : NULL);
-  return p != P_OK ? p : err < 0 ? problem_of_errno(err) : call->answer ? P_OK : P_overloaded;
-}
-
-enum problem api_unmatched_get(struct api_call *call) {
-  struct found f = {0};
-  int64_t id;
-  if (!api_id(call->id, 'U', &id))
-    return P_not_found;
-  struct rows r = store_query(call->api->store, STRAY_COLUMNS " WHERE u.id = ?", "i", id);
-  _json_cleanup_ json_t *summary = NULL, *record = NULL;
-  if (rows_next(&r)) {
-    summary = stray_json(&r);
-    text_at(&r, 5, f.sha256, sizeof f.sha256);
-  }
-  int err = rows_finish(&r);
-  if (err < 0 || !f.sha256[0])
-    return err < 0 ? problem_of_errno(err) : P_not_found;
-  enum problem p = load(call, &f, &record);
-  if (p != P_OK)
-    return p;
-  if (!summary || json_object_set_new(summary, "record", mask_record(record, call->caller.role)) < 0)
-    return P_overloaded;
-  call->answer = json_incref(summary);
-  return P_OK;
 }

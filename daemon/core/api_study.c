@@ -1,6 +1,7 @@
 /* Patients, orders, studies, the reading queue. */
 #include "api.h"
 
+#include "attach.h"
 #include "fundus.h"
 #include "mask.h"
 #include "str.h"
@@ -72,6 +73,41 @@ enum problem api_patient_get(struct api_call *call) {
   return call->answer ? P_OK : P_overloaded;
 }
 
+/* By ids: nobody's name, and what was written as a reason only for who reads interpretations. */
+enum problem api_patient_history(struct api_call *call) {
+  struct patient patient;
+  int limit;
+  enum problem p = api_limit(call, &limit);
+  if (p == P_OK)
+    p = patient_find(call->api->store, call->id, &patient);
+  if (p != P_OK)
+    return p;
+  _json_cleanup_ json_t *items = json_array();
+  int err = items ? 0 : -ENOMEM;
+  struct rows r = store_query(call->api->store,
+                              "SELECT a.seq, a.at, a.actor, a.acting_for, a.action, a.subject, a.detail FROM audit a"
+                              " WHERE a.subject IN (SELECT 'S-' || y.id FROM study y JOIN orders o ON o.id = y.orders"
+                              " WHERE o.patient = ?) ORDER BY a.seq DESC LIMIT ?",
+                              "ti", call->id, (int64_t)limit);
+  while (err == 0 && rows_next(&r)) {
+    json_t *detail = json_loads(rows_text(&r, 6), 0, NULL);
+    if (!mask_shows(call->caller.role, PART_INTERPRETATION))
+      json_object_del(detail, "reason");
+    err = json_array_append_new(items, json_pack("{s:s, s:s?, s:s, s:o, s:o, s:I, s:s}", "actor", rows_text(&r, 2),
+                                                 "acting_for", rows_text(&r, 3), "action", rows_text(&r, 4), "at",
+                                                 json_time(rows_int(&r, 1)), "detail", detail, "seq",
+                                                 (json_int_t)rows_int(&r, 0), "study", rows_text(&r, 5))) < 0
+              ? -ENOMEM
+              : 0;
+  }
+  int query_err = rows_finish(&r);
+  if (err == 0)
+    err = query_err;
+  if (err == 0 && !(call->answer = api_list(json_incref(items), NULL)))
+    err = -ENOMEM;
+  return problem_of_errno(err);
+}
+
 /* ---- a study as JSON ---- */
 
 static int records_json(struct api_call *call, int64_t study, json_t *list) {
@@ -99,7 +135,8 @@ static int interpretation_json(struct api_call *call, int64_t study, json_t **re
   struct rows r =
       store_query(call->api->store,
                   "SELECT id, version, by, at, conclusion, text, covers, patient_version FROM interpretation"
-                  " WHERE study = ? ORDER BY version DESC LIMIT 1",
+                  " WHERE study = ? AND id NOT IN (SELECT interpretation FROM withdrawal)"
+                  " ORDER BY version DESC LIMIT 1",
                   "i", study);
   *ret = NULL;
   if (rows_next(&r)) {
@@ -116,9 +153,12 @@ static int interpretation_json(struct api_call *call, int64_t study, json_t **re
 /* The patient's identity was changed after the newest reading, or after the signature. */
 static int changed_json(struct api_call *call, int64_t study, int64_t version, bool *ret) {
   struct rows r = store_query(call->api->store,
-                              "SELECT coalesce((SELECT patient_version FROM acquisition WHERE study = ?1 ORDER BY id"
-                              " DESC LIMIT 1), ?2) <> ?2 OR coalesce((SELECT patient_version FROM interpretation WHERE"
-                              " study = ?1 ORDER BY version DESC LIMIT 1), ?2) <> ?2",
+                              "SELECT coalesce((SELECT coalesce(r.patient_version, a.patient_version) FROM record r"
+                              " JOIN acquisition a ON a.id = r.acquisition WHERE r.study = ?1 AND r.id NOT IN (SELECT"
+                              " record FROM supersession) ORDER BY r.id DESC LIMIT 1), (SELECT patient_version FROM"
+                              " acquisition WHERE study = ?1 ORDER BY id DESC LIMIT 1), ?2) <> ?2 OR coalesce((SELECT"
+                              " patient_version FROM interpretation WHERE study = ?1 AND id NOT IN (SELECT"
+                              " interpretation FROM withdrawal) ORDER BY version DESC LIMIT 1), ?2) <> ?2",
                               "ii", study, version);
   *ret = rows_next(&r) && rows_int(&r, 0);
   return rows_finish(&r);
@@ -142,9 +182,9 @@ static enum problem spirometry_json(struct api_call *call, const struct study *y
   dec_format((struct dec){(int32_t)y->height_mm, -1}, height);
   struct rows rows =
       store_query(call->api->store,
-                  "SELECT calibration_state FROM acquisition a WHERE study = ?1 AND (EXISTS (SELECT 1 FROM"
-                  " record r WHERE r.acquisition = a.id AND r.id NOT IN (SELECT record FROM"
-                  " supersession)) OR id = (SELECT max(id) FROM acquisition WHERE study = ?1)) ORDER BY"
+                  "SELECT calibration_state FROM acquisition a WHERE id IN (SELECT acquisition FROM record"
+                  " WHERE study = ?1 AND id NOT IN (SELECT record FROM supersession))"
+                  " OR id = (SELECT max(id) FROM acquisition WHERE study = ?1) ORDER BY"
                   " instr('failed missing overdue valid unused', calibration_state) LIMIT 1",
                   "i", y->id);
   json_t *calibration = rows_next(&rows) && !rows_is_null(&rows, 0) ? json_string(rows_text(&rows, 0)) : json_null();
@@ -186,6 +226,9 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
   bool changed = false;
   if (r >= 0)
     r = changed_json(call, y->id, patient.version, &changed);
+  json_t *reassigned = NULL;
+  if (r >= 0)
+    r = attach_reassignments(call->api->store, y->id, mask_shows(call->caller.role, PART_INTERPRETATION), &reassigned);
   if (r >= 0 && mask_shows(call->caller.role, PART_IDENTITY)) /* free text about the patient */
     r = comment_json(call, y->id, &comment);
   if (r >= 0 && mask_shows(call->caller.role, PART_INTERPRETATION))
@@ -200,13 +243,13 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
                     ? json_pack("{s:s, s:s, s:s, s:s, s:s}", "birth_date", patient.birth_date, "family", patient.family,
                                 "given", patient.given, "id", patient.id, "sex", patient.sex)
                     : json_pack("{s:s}", "id", patient.id);
-  json_t *study =
-      json_pack("{s:o, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:s, s:b, s:o, s:s, s:o, s:o, s:s, s:o, s:I}", "acquisition",
-                acquisition ? acquisition : json_null(), "act", y->act, "attempts", (json_int_t)y->attempts, "claim",
-                claim, "comment", comment ? comment : json_null(), "created", json_time(y->created), "dicom",
-                dicom ? dicom : json_null(), "due", json_time(y->due), "id", ref, "identity_changed", changed,
-                "last_failure", failure, "order", order, "patient", who, "records", records, "state",
-                study_state_name(y->state), "updated", json_time(y->updated), "version", (json_int_t)y->version);
+  json_t *study = json_pack(
+      "{s:o, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:s, s:b, s:o, s:s, s:o, s:o, s:o, s:s, s:o, s:I}", "acquisition",
+      acquisition ? acquisition : json_null(), "act", y->act, "attempts", (json_int_t)y->attempts, "claim", claim,
+      "comment", comment ? comment : json_null(), "created", json_time(y->created), "dicom",
+      dicom ? dicom : json_null(), "due", json_time(y->due), "id", ref, "identity_changed", changed, "last_failure",
+      failure, "order", order, "patient", who, "reassigned", reassigned ? reassigned : json_array(), "records", records,
+      "state", study_state_name(y->state), "updated", json_time(y->updated), "version", (json_int_t)y->version);
   if (study && interpretation)
     json_object_set_new(study, "interpretation", interpretation);
   p = r < 0 ? problem_of_errno(r) : study ? P_OK : P_overloaded;
@@ -222,7 +265,7 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
   return P_OK;
 }
 
-static enum problem find(struct api_call *call, struct study *y) {
+enum problem api_study_find(struct api_call *call, struct study *y) {
   int64_t id, if_match;
   if (!api_id(call->id, 'S', &id))
     return P_not_found;
@@ -264,7 +307,7 @@ void api_moved(struct api *a, int64_t study) {
   }
 }
 
-static enum problem moved(struct api_call *call, const struct study *y) {
+enum problem api_study_moved(struct api_call *call, const struct study *y) {
   api_moved(call->api, y->id);
   return answer_study(call, y);
 }
@@ -348,7 +391,7 @@ enum problem api_orders(struct api_call *call) {
 
 enum problem api_study_get(struct api_call *call) {
   struct study y;
-  enum problem p = find(call, &y);
+  enum problem p = api_study_find(call, &y);
   return p == P_OK ? answer_study(call, &y) : p;
 }
 
@@ -379,7 +422,7 @@ enum problem api_study_acquire(struct api_call *call) {
   enum acq_phase phase = ACQ_NO_PHASE;
   int64_t seconds;
   uint16_t pictures;
-  enum problem p = find(call, &y);
+  enum problem p = api_study_find(call, &y);
   if (p == P_OK)
     p = api_text(call, "device", 63, true, &device);
   if (p == P_OK)
@@ -406,7 +449,7 @@ enum problem api_study_acquire(struct api_call *call) {
 
 enum problem api_study_finish(struct api_call *call) {
   struct study y;
-  enum problem p = find(call, &y);
+  enum problem p = api_study_find(call, &y);
   if (p == P_OK)
     p = session_finish(call->api->sessions, &call->caller, &y);
   return p == P_OK ? answer_study(call, &y) : p;
@@ -444,7 +487,7 @@ enum problem api_study_pictures(struct api_call *call) {
   struct fundus_label labels[LABELS_MAX];
   size_t n, at = 0;
   const char *field = NULL;
-  enum problem p = find(call, &y);
+  enum problem p = api_study_find(call, &y);
   if (p == P_OK)
     p = api_items(call, "pictures", 1, LABELS_MAX, &n);
   for (size_t i = 0; p == P_OK && i < n; i++)
@@ -456,13 +499,13 @@ enum problem api_study_pictures(struct api_call *call) {
     call->place = at;
     call->field = field;
   }
-  return p == P_OK ? moved(call, &y) : p;
+  return p == P_OK ? api_study_moved(call, &y) : p;
 }
 
 enum problem api_study_pupil(struct api_call *call) {
   struct study y;
   struct fundus_pupil pupil = {0};
-  enum problem p = find(call, &y);
+  enum problem p = api_study_find(call, &y);
   if (p == P_OK)
     p = api_bool(call, "dilated", &pupil.dilated);
   if (p == P_OK && !json_object_get(call->body, "dilated"))
@@ -476,7 +519,7 @@ enum problem api_study_pupil(struct api_call *call) {
     p = api_text(call, "degree_mm", 8, false, &pupil.degree_mm);
   if (p == P_OK)
     p = fundus_pupil(call->api->store, &call->caller, &y, &pupil, &call->field);
-  return p == P_OK ? moved(call, &y) : p;
+  return p == P_OK ? api_study_moved(call, &y) : p;
 }
 
 /* Two acts, told apart by the reason and not by how far the instrument happens to be: without one the acquisition is
@@ -484,7 +527,7 @@ enum problem api_study_pupil(struct api_call *call) {
 enum problem api_study_cancel(struct api_call *call) {
   struct study y;
   const char *reason;
-  enum problem p = find(call, &y);
+  enum problem p = api_study_find(call, &y);
   if (p == P_OK)
     p = api_text(call, "reason", REASON_MAX, false, &reason);
   if (p != P_OK)
@@ -496,27 +539,27 @@ enum problem api_study_cancel(struct api_call *call) {
   if (!*reason)
     return P_invalid_field;
   p = study_cancel(call->api->store, &call->caller, &y, reason);
-  return p == P_OK ? moved(call, &y) : p;
+  return p == P_OK ? api_study_moved(call, &y) : p;
 }
 
 enum problem api_study_repeat(struct api_call *call) {
   struct study y;
   const char *reason;
-  enum problem p = find(call, &y);
+  enum problem p = api_study_find(call, &y);
   if (p == P_OK)
     p = api_text(call, "reason", REASON_MAX, true, &reason);
   if (p == P_OK)
     p = study_repeat(call->api->store, &call->caller, &y, reason);
   if (p == P_OK)
     p = problem_of_errno(assessment_make(call->api->store, call->api->artefacts, &y, wall_now().us));
-  return p == P_OK ? moved(call, &y) : p;
+  return p == P_OK ? api_study_moved(call, &y) : p;
 }
 
 enum problem api_study_accept(struct api_call *call) {
   struct study y;
   const char *comment;
   bool confirmed;
-  enum problem p = find(call, &y);
+  enum problem p = api_study_find(call, &y);
   if (p == P_OK)
     p = api_text(call, "comment", REASON_MAX, false, &comment);
   if (p == P_OK)
@@ -528,18 +571,18 @@ enum problem api_study_accept(struct api_call *call) {
   if (p != P_OK)
     return p;
   dicom_wake(call->api->dicom, y.id);
-  return moved(call, &y);
+  return api_study_moved(call, &y);
 }
 
 enum problem api_study_claim(struct api_call *call) {
   struct study y;
   char token[CLAIM_DIGITS + 1];
   json_t *study = NULL;
-  enum problem p = find(call, &y);
+  enum problem p = api_study_find(call, &y);
   if (p == P_OK)
     p = study_claim(call->api->store, &call->caller, &call->api->rules, &y, token);
   if (p == P_OK)
-    p = moved(call, &y);
+    p = api_study_moved(call, &y);
   if (p != P_OK)
     return p;
   study = call->answer;
@@ -552,19 +595,19 @@ enum problem api_study_claim(struct api_call *call) {
 enum problem api_study_release(struct api_call *call) {
   struct study y;
   const char *token;
-  enum problem p = find(call, &y);
+  enum problem p = api_study_find(call, &y);
   if (p == P_OK)
     p = api_text(call, "token", CLAIM_DIGITS, true, &token);
   if (p == P_OK)
     p = study_release(call->api->store, &call->caller, &y, token);
-  return p == P_OK ? moved(call, &y) : p;
+  return p == P_OK ? api_study_moved(call, &y) : p;
 }
 
 enum problem api_study_sign(struct api_call *call) {
   struct study y;
   const char *token, *conclusion, *text;
   json_t *aids = NULL;
-  enum problem p = find(call, &y);
+  enum problem p = api_study_find(call, &y);
   if (p == P_OK)
     p = api_text(call, "token", CLAIM_DIGITS, true, &token);
   if (p == P_OK)
@@ -582,12 +625,12 @@ enum problem api_study_sign(struct api_call *call) {
     p = P_overloaded;
   if (p == P_OK)
     p = study_sign(call->api->store, &call->caller, &y, token, conclusion, text, shown);
-  return p == P_OK ? moved(call, &y) : p;
+  return p == P_OK ? api_study_moved(call, &y) : p;
 }
 
 enum problem api_study_redecode(struct api_call *call) {
   struct study y;
-  enum problem p = find(call, &y);
+  enum problem p = api_study_find(call, &y);
   if (p == P_OK)
     p = session_redecode(call->api->sessions, &call->caller, &y);
   if (p != P_OK)
@@ -637,7 +680,7 @@ static void watch_finish(void *arg) {
 
 enum problem api_study_events(struct api_call *call) {
   struct study y;
-  enum problem p = find(call, &y);
+  enum problem p = api_study_find(call, &y);
   if (p != P_OK)
     return p;
   const char *last_text = http_header(call->http, "Last-Event-ID");

@@ -55,12 +55,13 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "samples are stored lit
 
 /* The newest records that stand, oldest first. *ret_bad: what could not be read. */
 static int readings_load(struct store *s, struct artefacts *a, int64_t study, struct readings *ret, int *ret_bad) {
-  struct rows r = store_query(s,
-                              "SELECT * FROM (SELECT r.id, r.sha256, r.samples, a.started, a.offset_minutes"
-                              " FROM record r JOIN acquisition a ON a.id = r.acquisition"
-                              " WHERE r.study = ? AND r.id NOT IN (SELECT record FROM supersession)"
-                              " ORDER BY r.id DESC LIMIT ?) ORDER BY 1",
-                              "ii", study, (int64_t)RECORDS_MAX);
+  struct rows r =
+      store_query(s,
+                  "SELECT * FROM (SELECT r.id, r.sha256, r.samples, coalesce(r.taken, a.started), a.offset_minutes"
+                  " FROM record r JOIN acquisition a ON a.id = r.acquisition"
+                  " WHERE r.study = ? AND r.id NOT IN (SELECT record FROM supersession)"
+                  " ORDER BY r.id DESC LIMIT ?) ORDER BY 1",
+                  "ii", study, (int64_t)RECORDS_MAX);
   while (*ret_bad == 0 && rows_next(&r)) {
     struct reading *x = &ret->list[ret->n++];
     *x = (struct reading){.id = rows_int(&r, 0)};

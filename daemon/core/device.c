@@ -36,6 +36,8 @@ struct devices {
   unsigned n_adapters;
   sd_device_monitor *monitor;
   char driver_program[CONF_PATH_MAX];
+  void (*loaded)(void *arg); /* the catalogue is there */
+  void *loaded_arg;
   struct buf output; /* of the running "asaleed-driver list" */
   sd_event_source *output_source;
   int output_fd;
@@ -366,14 +368,17 @@ static int on_catalogue(sd_event_source *source, int fd, uint32_t revents, void 
     if (r == 0) {
       devices_bind(d); /* now it is known on which bus each instrument is */
       devices_check(d);
+      d->loaded(d->loaded_arg);
     } else
       log_errno(LOG_ERROR, r, "drivers: cannot read the list of drivers; no acquisition is possible");
   }
   return 0;
 }
 
-int devices_load_drivers(struct devices *d, sd_event *event) {
+int devices_load_drivers(struct devices *d, sd_event *event, void (*loaded)(void *arg), void *arg) {
   int pipe_fd[2];
+  d->loaded = loaded;
+  d->loaded_arg = arg;
   if (pipe2(pipe_fd, O_CLOEXEC | (event ? O_NONBLOCK : 0)) < 0)
     return -errno;
   d->output = BUF_INIT(CATALOGUE_MAX);

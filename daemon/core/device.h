@@ -44,8 +44,9 @@ int devices_open(sd_event *event, const struct conf *conf, struct devices **ret)
 void devices_close(struct devices *d);
 
 /* Runs "asaleed-driver list --json". Without `event` waits for it (--check-config); with it, returns at once: start-up
- * never waits for a driver, and until the answer is there devices_driver() finds nothing. */
-int devices_load_drivers(struct devices *d, sd_event *event);
+ * never waits for a driver, and until the answer is there devices_driver() finds nothing; then `loaded` is called.
+ */
+int devices_load_drivers(struct devices *d, sd_event *event, void (*loaded)(void *arg), void *arg);
 
 struct device *devices_find(struct devices *d, const char *id);
 const struct driver_info *devices_driver(const struct devices *d, const char *name);

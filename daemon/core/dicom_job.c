@@ -88,14 +88,15 @@ static int picture_json(struct store *s, const struct dicom_key *key, json_t **r
   return 0;
 }
 
-#define DESCRIBE                                                                                                \
-  "SELECT o.act, o.id, o.at, y.id, y.accepted, y.height_mm, r.sha256, coalesce(p.sha256, r.samples), a.device," \
-  " q.id, v.birth_date, v.family, v.given, v.sex, s.uid, (SELECT count(*) FROM record r2 LEFT JOIN picture p2"  \
-  " ON p2.record = r2.id WHERE r2.study = y.id AND (r2.id, coalesce(p2.number, 0)) <= (?1, ?2)), v.version,"    \
-  " y.created, r.at"                                                                                            \
-  " FROM record r JOIN study y ON y.id = r.study JOIN orders o ON o.id = y.orders"                              \
-  " JOIN acquisition a ON a.id = r.acquisition JOIN patient q ON q.id = o.patient"                              \
-  " JOIN patient_version v ON v.patient = q.id AND v.version = q.version JOIN site s"                           \
+#define DESCRIBE                                                                                               \
+  "SELECT o.act, o.id, o.at, y.id, y.accepted, y.height_mm, r.sha256, coalesce(p.sha256, r.samples), "         \
+  "coalesce(a.device, ''),"                                                                                    \
+  " q.id, v.birth_date, v.family, v.given, v.sex, s.uid, (SELECT count(*) FROM record r2 LEFT JOIN picture p2" \
+  " ON p2.record = r2.id WHERE r2.study = y.id AND (r2.id, coalesce(p2.number, 0)) <= (?1, ?2)), v.version,"   \
+  " y.created, r.at"                                                                                           \
+  " FROM record r JOIN study y ON y.id = r.study JOIN orders o ON o.id = y.orders"                             \
+  " JOIN acquisition a ON a.id = r.acquisition JOIN patient q ON q.id = o.patient"                             \
+  " JOIN patient_version v ON v.patient = q.id AND v.version = q.version JOIN site s"                          \
   " LEFT JOIN picture p ON p.record = r.id AND p.number = ?2 WHERE r.id = ?1 AND (?2 = 0) = (p.number IS NULL)"
 
 /* A row of DESCRIBE as a job. */

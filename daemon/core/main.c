@@ -145,7 +145,7 @@ static int check_config(struct program *p) {
   int r = devices_open(NULL, &p->conf, &d);
   if (r < 0)
     return 1;
-  r = devices_load_drivers(d, NULL);
+  r = devices_load_drivers(d, NULL, NULL, NULL);
   if (r == 0)
     r = devices_check(d);
   devices_close(d);
@@ -228,8 +228,9 @@ static int serve(struct program *p, int fd) {
     close(fd);
     return -E2BIG;
   }
-  int r = http_open(p->event, fd, (struct http_calls){.handler = api_handle, .worked = api_commit}, &p->api,
-                    &p->http[p->n_http]);
+  int r =
+      http_open(p->event, fd, (struct http_calls){.accept = api_accept, .handler = api_handle, .worked = api_commit},
+                &p->api, &p->http[p->n_http]);
   if (r >= 0)
     p->n_http++;
   return r;
@@ -305,6 +306,7 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si,
   sd_notify(false, "STOPPING=1\nSTATUS=Stopping");
   log_notice("stopping");
   p->stopping = true;
+  intake_stop(p->api.intake);
   sessions_stop(p->api.sessions);
   if (!sessions_running(p->api.sessions))
     return sd_event_exit(p->event, 0);
@@ -331,6 +333,13 @@ static int open_loop(struct program *p) {
   if (r >= 0)
     r = sd_event_set_watchdog(p->event, true);
   return r < 0 ? log_errno(LOG_ERROR, r, "cannot make the event loop") : 0;
+}
+
+/* What needs to know the drivers. */
+static void on_drivers(void *arg) {
+  struct api *a = arg;
+  collectors_start(a->collectors);
+  intake_wake(a->intake);
 }
 
 static int open_parts(struct program *p) {
@@ -373,12 +382,30 @@ static int open_parts(struct program *p) {
   r = sessions_open(&parts, &a->sessions);
   if (r >= 0)
     sessions_recover(a->sessions);
+  struct intake_parts intake = {.event = p->event,
+                                .store = a->store,
+                                .artefacts = a->artefacts,
+                                .devices = a->devices,
+                                .sessions = a->sessions,
+                                .export_program = p->conf.export_program};
+  if (r >= 0)
+    r = intake_open(&intake, &a->intake);
+  struct collectors_parts collectors = {.event = p->event,
+                                        .store = a->store,
+                                        .artefacts = a->artefacts,
+                                        .devices = a->devices,
+                                        .intake = a->intake,
+                                        .driver_program = p->conf.driver_program,
+                                        .media = p->conf.media};
+  if (r >= 0)
+    r = collectors_open(&collectors, &a->collectors);
   if (r >= 0)
     r = api_open(a);
   if (r >= 0)
     r = open_sockets(p);
   if (r >= 0)
-    devices_load_drivers(a->devices, p->event); /* says itself what went wrong; the queue works without drivers */
+    devices_load_drivers(a->devices, p->event, on_drivers,
+                         a); /* says itself what went wrong; the queue works without drivers */
   return r;
 }
 
@@ -389,7 +416,9 @@ static void close_parts(struct program *p) {
   while (p->n_http)
     http_close(p->http[--p->n_http]);
   api_close(a);
+  collectors_close(a->collectors);
   sessions_close(a->sessions);
+  intake_close(a->intake);
   dicom_close(a->dicom);
   hub_close(a->hub);
   reading_aids_close(a->aids);

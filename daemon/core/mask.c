@@ -36,7 +36,7 @@ static const struct {
     {"driver", PART_ACQUIRED},   {"end", PART_ACQUIRED},          {"integrity", PART_ACQUIRED},
     {"modality", PART_ACQUIRED}, {"quality", PART_ACQUIRED},      {"schema", PART_ACQUIRED},
     {"started", PART_ACQUIRED},  {"statements", PART_STATEMENTS}, {"derived", PART_DERIVED},
-    {"stray", PART_ACQUIRED},    {"sources", PART_STATEMENTS},
+    {"stray", PART_ACQUIRED},    {"sources", PART_STATEMENTS},    {"subject", PART_IDENTITY},
 };
 
 json_t *mask_record(const json_t *record, enum role role) {

@@ -88,7 +88,7 @@ static void take_phases(const json_t *assessment, struct aids_reported ret[stati
 /* When the newest reading that stands was made, as a date, and how tall the patient was. */
 static int circumstances(struct store *s, int64_t study, char date[static 11], uint32_t *ret_height_mm) {
   struct rows r = store_query(s,
-                              "SELECT a.started, a.offset_minutes, y.height_mm FROM study y"
+                              "SELECT coalesce(r.taken, a.started), a.offset_minutes, y.height_mm FROM study y"
                               " JOIN record r ON r.study = y.id AND r.id NOT IN (SELECT record FROM supersession)"
                               " JOIN acquisition a ON a.id = r.acquisition WHERE y.id = ? ORDER BY r.id DESC LIMIT 1",
                               "i", study);

@@ -173,8 +173,6 @@ int encode(const struct encode_input *in, struct encode_output *out, char reason
   *out = (struct encode_output){.transfer_syntax = DICOM_EXPLICIT};
   if (acq_modality_find(json_text(in->record, "modality")) != in->job->act)
     return encode_refuse(reason, "the record is not of the job's act");
-  if (json_is_true(json_object_get(in->record, "stray")))
-    return encode_refuse(reason, "the record belongs to no patient");
   out->object = dicom_create();
   if (!out->object)
     return -ENOMEM;
