@@ -3,6 +3,9 @@
 
 extern const struct acq_driver contec_sp80b;
 extern const struct acq_driver corscience_emi12;
+extern const struct acq_driver file_contec_ecg90a;
+extern const struct acq_driver file_healforce;
+extern const struct acq_driver file_jpeg_fundus;
 extern const struct acq_driver ieee11073_phdc;
 extern const struct acq_driver ptp_camera;
 extern const struct acq_driver vitalograph_lungmonitor;
@@ -11,6 +14,9 @@ extern const struct acq_driver vitalograph_lungmonitor;
 const struct acq_driver *const acq_drivers[] = {
     &contec_sp80b,
     &corscience_emi12,
+    &file_contec_ecg90a,
+    &file_healforce,
+    &file_jpeg_fundus,
     &ieee11073_phdc,
     &ptp_camera,
     &vitalograph_lungmonitor,
