@@ -188,7 +188,7 @@ static void test_wrong(void **state) {
        2, "more than 16 views"},
       {"[fundus R]\nviews = R:disc\n", 1, "unknown section"},
       {"\n[device x]\nnode = /dev/a\n\n", 2, "has no driver"},
-      {"[device x]\ndriver = d\n[device y]\n", 1, "no usb-serial, port or node"},
+      {"[device x]\ndriver = d\n[device y]\n", 1, "no usb-serial, port, node or folder"},
       {"[device x]\ndriver = d\nnode = ttyS0\n", 3, "absolute path"},
       {"[device x]\ndriver = d\nnode = /dev/a\n[device x]\ndriver = d\nnode = /dev/b\n", 4, "already described"},
       {"[device x]\ndriver = d\nnode = /dev/a\n[device y]\ndriver = d\nnode = /dev/a\n", 4, "same adapter"},

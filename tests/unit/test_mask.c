@@ -43,6 +43,7 @@ static const struct {
     {"statements", GP},
     {"derived", GP},
     {"stray", NURSE | GP | ADMIN | LGC},
+    {"subject", NURSE | GP | LGC},
     {"sources", GP},
     {"something_new", 0}, /* what nobody has thought of is shown to nobody */
     {"Statements", 0},

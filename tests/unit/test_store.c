@@ -423,13 +423,23 @@ static const struct {
      "INSERT INTO acquisition(id, study, device, driver, driver_version, program, node, seconds, started,"
      " offset_minutes, by, ended) VALUES(1,1,'d','d','1','1','n',1,1,0,'u',2)",
      "UPDATE acquisition SET outcome = 'x'", true, true},
-    {"record", "INSERT INTO record VALUES(1,1,1,'aa',NULL,'d','1','1',1,1,1)", "UPDATE record SET clean = 0", true,
+    {"record",
+     "INSERT INTO record(id, study, acquisition, sha256, driver, driver_version, program, complete, clean, at)"
+     " VALUES(1,1,1,'aa','d','1','1',1,1,1)",
+     "UPDATE record SET clean = 0", true, true},
+    {"file", "INSERT INTO file VALUES(1,'aa','n','upload',NULL,'u',NULL,1,1)", "UPDATE file SET name = 'x'", true,
      true},
-    {"stray", "INSERT INTO stray VALUES(1,1,'aa',NULL,'d','1','1',1)", "UPDATE stray SET driver = 'x'", true, true},
+    {"unmatched", "INSERT INTO unmatched VALUES(1,1,'aa',NULL,'d','1','1',1,'ecg',NULL,'time','{}',NULL)",
+     "UPDATE unmatched SET driver = 'x'", true, true},
+    {"unmatched_end", "INSERT INTO unmatched_end VALUES(1,'attached',1,1,'u',NULL)",
+     "UPDATE unmatched_end SET by = 'x'", true, true},
+    {"reassignment", "INSERT INTO reassignment VALUES(1,1,1,1,'u','r')", "UPDATE reassignment SET reason = 'x'", true,
+     true},
     {"supersession", "INSERT INTO supersession VALUES(1,1,'u','r')", "UPDATE supersession SET reason = 'x'", true,
      true},
     {"interpretation", "INSERT INTO interpretation VALUES(1,1,1,'u',1,'normal','t','r',1,NULL)",
      "UPDATE interpretation SET text = 'x'", true, true},
+    {"withdrawal", "INSERT INTO withdrawal VALUES(1,1,'u','r')", "UPDATE withdrawal SET reason = 'x'", true, true},
     {"calibration", "INSERT INTO calibration VALUES(1,'d',1,'u',3000,'{}',1,NULL)", "UPDATE calibration SET passed = 0",
      true, true},
     {"assessment", "INSERT INTO assessment VALUES(1,1,1,'{}')", "UPDATE assessment SET json = 'x'", true, true},
@@ -565,10 +575,11 @@ static void test_from_version_2(void **state) {
     }
   raw_exec(db, "INSERT INTO artefact VALUES('ab','samples',7,3); INSERT INTO artefact VALUES('ac','audit',8,4)");
   raw_exec(db, "INSERT INTO record VALUES(2,1,1,'aa','ab','d','2','1',1,0,5)");
+  raw_exec(db, "INSERT INTO stray VALUES(3,1,'aa','ab','d','2','1',6)");
   raw_exec(db,
            "INSERT INTO acquisition(id, study, device, driver, driver_version, program, node, seconds, started,"
            " offset_minutes, by, capture, phase, calibration) VALUES(2,1,'d','d','1','1','n',1,1,0,'u','ac','pre',1)");
-  assert_int_equal(filled, TABLES - 5); /* those that version 3 brings */
+  assert_int_equal(filled, TABLES - 10); /* those that later versions bring */
   for (size_t i = 0; i < TABLES; i++)
     if (n[i])
       before[i] = dump(db, tables[i].table, n[i]);
@@ -583,8 +594,20 @@ static void test_from_version_2(void **state) {
   assert_int_equal(store_run(b->store, "DELETE FROM artefact WHERE sha256 = 'aa'", ""), -EPERM);
   assert_int_equal(store_run(b->store, "UPDATE artefact SET bytes = 9", ""), -EPERM);
   /* What refers to an artefact refers to the table that is there now. */
-  assert_int_equal(store_run(b->store, "INSERT INTO stray VALUES(2,1,'zz',NULL,'d','1','1',1)", ""), -EPERM);
-  assert_int_equal(store_run(b->store, "INSERT INTO stray VALUES(2,1,'ad',NULL,'d','1','1',1)", ""), 1);
+  static const char lost[] = "INSERT INTO unmatched VALUES(7,1,'zz',NULL,'d','1','1',1,NULL,NULL,'time',NULL,NULL)",
+                    kept[] = "INSERT INTO unmatched VALUES(7,1,'ad',NULL,'d','1','1',1,NULL,NULL,'time',NULL,NULL)";
+  assert_int_equal(store_run(b->store, lost, ""), -EPERM);
+  assert_int_equal(store_run(b->store, kept, ""), 1);
+  /* What was aside is in the tray. */
+  assert_int_equal(bed_int(b, "SELECT count(*) FROM unmatched WHERE id = 3 AND sha256 = 'aa' AND samples = 'ab' AND act"
+                              " = 'ecg' AND why = 'time' AND failure IS NULL AND at = 6"),
+                   1);
+  /* An acquisition is of a study or of a file, never both or none. */
+  assert_int_equal(store_run(b->store,
+                             "INSERT INTO acquisition(driver, driver_version, program, node, seconds, started,"
+                             " offset_minutes, by) VALUES('d','1','1','n',1,1,0,'u')",
+                             ""),
+                   -EPERM);
   store_undo(b->store);
   assert_int_equal(store_commit(b->store), 0);
   db = bed_raw(b);

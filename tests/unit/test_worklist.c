@@ -32,7 +32,7 @@ static const struct actor machine = {.name = "asaleed"};
 
 /* ---- the table ---- */
 
-/* The design's states, events and roles, row by row; N nurse, G gp, S the daemon. */
+/* The design's states, events and roles, row by row; N nurse, G gp, A administrator, S the daemon. */
 static const struct {
   const char *from, *event, *roles, *to;
 } design[] = {
@@ -43,6 +43,11 @@ static const struct {
     {"interpreting", "sign", "G", "interpreted"},    {"interpreting", "release", "G", "to_interpret"},
     {"interpreting", "expire", "S", "to_interpret"}, {"ordered", "cancel", "NG", "cancelled"},
     {"acquired", "cancel", "NG", "cancelled"},       {"to_interpret", "cancel", "G", "cancelled"},
+    {"ordered", "attach", "NGA", "acquired"},        {"acquired", "attach", "NGA", "acquired"},
+    {"acquired", "reassign", "GA", "ordered"},       {"acquired", "reassign_part", "GA", "acquired"},
+    {"to_interpret", "reassign", "GA", "ordered"},   {"to_interpret", "reassign_part", "GA", "acquired"},
+    {"interpreting", "reassign", "GA", "ordered"},   {"interpreting", "reassign_part", "GA", "acquired"},
+    {"interpreted", "reassign", "GA", "ordered"},    {"interpreted", "reassign_part", "GA", "acquired"},
 };
 
 static const struct {
@@ -79,8 +84,8 @@ static void test_table(void **state) {
                    study_state_name((enum study_state)from), letters[role].letter, problem_code(p));
         passed += p == P_OK;
       }
-  assert_int_equal(n, 7 * 11 * 5);
-  assert_int_equal(passed, 6 * 2 + 4 + 4);
+  assert_int_equal(n, 7 * 14 * 5);
+  assert_int_equal(passed, 6 * 2 + 4 + 4 + 2 * 3 + 8 * 2);
   print_message("# %u of role x event x state: %u may pass, %u refused\n", n, passed, n - passed);
 }
 
