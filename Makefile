@@ -239,7 +239,7 @@ CHECKS = $(foreach t,$(UNIT_PLAIN),$(notdir $t)=$t) $(foreach t,$(UNIT_WRAPPED),
   'simulators=python3 tests/sim/program.py $(B)' 'api=python3 tests/e2e/api.py $(B)' \
   'instrument=python3 tests/e2e/instrument.py $(B)' 'spirometry=python3 tests/e2e/spirometry.py $(B)' \
   'retinography=python3 tests/e2e/retinography.py $(B)' \
-  'dicom=python3 tests/e2e/dicom.py $(B)' 'crash=python3 tests/e2e/crash.py $(B)' 'units=tests/system/units.sh'
+  'tray=python3 tests/e2e/tray.py $(B)' 'dicom=python3 tests/e2e/dicom.py $(B)' 'crash=python3 tests/e2e/crash.py $(B)' 'units=tests/system/units.sh'
 
 .PHONY: check check-build
 check-build: $(PROGRAMS) $(SIMULATORS) $(UNIT) $(FUZZ) $(B)/tests/replay $(B)/tests/mutate $(B)/locale/fr_FR.UTF-8

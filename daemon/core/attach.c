@@ -95,8 +95,6 @@ static enum problem move_one(struct moving *m, int64_t id) {
     p = problem_of_errno(reading_load(m->artefacts, old.sha256, &record));
   if (p == P_OK)
     p = attach_check(m->store, m->at, record, &m->to);
-  if (p == P_OK && m->to.study.id == m->from->id)
-    p = P_invalid_field;
   if (p != P_OK)
     return p;
   old.reading.study = m->to.study.id;
@@ -149,6 +147,8 @@ enum problem attach_reassign(struct store *s, struct artefacts *a, struct study 
   _json_cleanup_ json_t *list = json_array();
   struct moving m = {.store = s, .artefacts = a, .from = from, .at = at, .now = wall_now().us, .records = list};
   enum problem p = list ? study_next(from->state, EV_REASSIGN, at->caller->role, &to) : P_overloaded;
+  if (p == P_OK && from->order == at->order)
+    p = P_invalid_field;
   for (size_t i = 0; i < n && p == P_OK; i++)
     p = move_one(&m, records[i]);
   if (p == P_OK)

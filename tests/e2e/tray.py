@@ -1,0 +1,616 @@
+#!/usr/bin/env python3
+"""Files that are taken in, the tray, and readings that change patients: through the API of the real programs, with two
+clients at once, and with kill -9 at the calls by which asaleed changes its store. TAP on standard output.
+
+tray.py BUILD [--every]
+
+--every tries each such call, else about POINTS of them, evenly.
+"""
+import json
+import os
+import signal
+import sqlite3
+import struct
+import sys
+import tempfile
+import threading
+import time
+from datetime import datetime, timedelta
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from bed import Api, Asaleed, Tap, check_problem, must, new_key, sanitizer  # noqa: E402
+
+BUILD = os.path.abspath(sys.argv[1])
+PRELOAD = os.path.join(BUILD, "tests/crash_point.so")
+POINTS = 48
+MARKER = "Fibrillation"
+
+
+def ecg90a(name="", when=None, rows=800, step=0):
+    """A recording of an ECG90A (protocol: 43 bytes of header, rows of 8 u16, a footer of 37 after a row of zeros)."""
+    when = when or datetime.now()
+    head = b"00000001"[:7] + b"\0" + b"\0\0" + when.strftime("%Y-%m-%d %H:%M:%S").encode() + b"\0" + b"\0\0"
+    head += name.encode()[:8].ljust(8, b"\0") + bytes([255, 0, 0])
+    must(len(head) == 43, len(head))
+    body = b"".join(struct.pack("<8H", *[2048 + (i * 7 + lead * 31 + step) % 200 - 100 for lead in range(8)])
+                    for i in range(rows))
+    return head + body + bytes(16) + bytes(37 - 16)
+
+
+def jpeg_of(n):
+    """A whole JPEG, 16 x 16, grey, another for each n."""
+    tables = bytes.fromhex("ffd8ffdb004300") + bytes([16 + n % 100] * 64)
+    frame = bytes.fromhex("ffc0000b080010001001011100")
+    huffman = bytes.fromhex("ffc4001f0000010501010101010100000000000000000102030405060708090a0b")
+    huffman += bytes.fromhex("ffc40014100100000000000000000000000000000000")
+    scan = bytes.fromhex("ffda0008010100003f00") + bytes([0b00000000, 0b00000000]) + b"\xff\xd9"
+    return tables + frame + huffman + scan
+
+
+class World:
+    """A daemon with a nurse, a doctor and an administrator, and two patients."""
+
+    def __init__(self, work=None, env=None, devices=""):
+        self.work = work or tempfile.mkdtemp(prefix="asaleed-tray-")
+        os.makedirs(os.path.join(self.work, "folder"), exist_ok=True)
+        os.makedirs(os.path.join(self.work, "devices.d"), exist_ok=True)
+        with open(os.path.join(self.work, "devices.d/files.conf"), "w") as f:
+            f.write(f"[device ecg90]\ndriver = file_contec_ecg90a\nlabel = ECG Contec\nfolder = {self.work}/folder\n"
+                    "folder-poll = 1\n" + devices)
+        self.d = Asaleed(BUILD, self.work, env=env)
+        self.root = self.d.api
+        self.people()
+
+    def people(self):
+        make = lambda name, role: Api(self.d.socket, self.root.post(  # noqa: E731
+            "/v1/users", {"name": name, "role": role, "display": name})["token"])
+        self.nurse, self.gp, self.admin = make("ines", "nurse"), make("martin", "gp"), make("admin", "admin")
+        self.gp2 = make("durand", "gp")
+        for pid, family, birth in (("P1", "DUPONT", "1950-04-12"), ("P2", "MARTIN", "1948-01-31")):
+            self.nurse.ok("PUT", "/v1/patients/" + pid, {"family": family, "given": "Marie", "birth_date": birth, "sex": "F"})
+
+    def order(self, patient="P1", act="ecg"):
+        o = self.nurse.post("/v1/orders", {"patient": patient, "act": act})
+        return o["id"], o["study"]["id"]
+
+    def upload(self, data, name="a.ecg", device=None, who=None):
+        path = f"/v1/files?name={name}" + (f"&device={device}" if device else "")
+        a = (who or self.nurse).call("POST", path, data)
+        must(a.status in (200, 201), a.status, a.body)
+        return a.json
+
+    def settle(self, file, seconds=20):
+        end = time.monotonic() + seconds
+        while (f := self.gp.get("/v1/files/" + file))["state"] in ("waiting", "decoding"):
+            must(time.monotonic() < end, "never looked at:", f, self.d.log()[-500:])
+            time.sleep(0.01)
+        return f
+
+    def tray(self, data, **more):
+        """Takes it in; its row in the tray."""
+        return self.settle(self.upload(data, **more)["id"])["unmatched"]
+
+    def attach(self, tray, order, birth="1950-04-12", who=None, **more):
+        return (who or self.nurse).call("POST", f"/v1/unmatched/{tray}/attach", {"order": order, "birth_date": birth, **more})
+
+    def study(self, s):
+        return self.gp.get("/v1/studies/" + s)
+
+    def done(self):
+        self.d.stop()
+        self.d.own = True
+        self.d.done()
+
+
+def at_once(*calls):
+    """All of them at the same moment; their answers."""
+    gate, out = threading.Barrier(len(calls)), [None] * len(calls)
+
+    def one(i, call):
+        gate.wait()
+        out[i] = call()
+
+    threads = [threading.Thread(target=one, args=(i, c)) for i, c in enumerate(calls)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    return out
+
+
+# ---- taking files in ----
+
+def test_upload(w):
+    data = ecg90a("DUPONT", step=1)
+    first = w.upload(data, "un.ecg")
+    must(first["known"] is False and first["state"] == "waiting" and "name" not in first, first)
+    again = w.upload(data, "deux.ecg")
+    must(again["known"] is True and again["id"] == first["id"], again)
+    f = w.settle(first["id"])
+    must(f["state"] == "unmatched" and f["name"] == "un.ecg" and f["source"] == "upload" and f["by"] == "ines", f)
+    u = w.nurse.get("/v1/unmatched/" + f["unmatched"])
+    must(u["act"] == "ecg" and u["why"] == "no_order" and u["end"] is None, u)
+    must(u["subject"]["family"] == "DUPONT" and u["summary"]["channels"] == 12, u["subject"], u["summary"])
+    must(u["record"]["stray"] is True and "statements" not in u["record"], u["record"].keys())
+    must(w.gp.call("GET", f"/v1/files/{f['id']}/content").body == data, "its bytes")
+    for who in (w.nurse, w.admin):
+        check_problem(who.call("GET", f"/v1/files/{f['id']}/content"), 403, "forbidden")
+    must("subject" not in w.admin.get("/v1/unmatched/" + f["unmatched"]), "names for the administrator")
+
+
+def test_bad_uploads(w):
+    check_problem(w.nurse.call("POST", "/v1/files?name=x", b""), 409, "file_no_reading")
+    check_problem(w.nurse.call("POST", "/v1/files?name=x&device=nobody", b"x"), 404, "device_unknown")
+    check_problem(w.nurse.call("POST", "/v1/files?name=x&device=ecg1", b"x"), 400, "invalid_field", "device")
+    check_problem(w.nurse.call("POST", "/v1/files?name=a%0Ab", b"x"), 400, "invalid_field", "name")
+    check_problem(w.nurse.call("POST", "/v1/files?name=" + "n" * 300, b"x"), 400, "invalid_field", "name")
+    check_problem(Api(w.d.socket, "0" * 64).call("POST", "/v1/files?name=x", b"x" * 100000), 401, "unauthenticated")
+    big = b"x" * (64 << 20)
+    check_problem(w.nurse.call("POST", "/v1/files?name=big", big, timeout=60), 409, "file_too_large")
+    f = w.settle(w.upload(b"no such format at all", "x.bin")["id"])
+    must(f["state"] == "refused" and f["failure"]["code"] == "file_format", f)
+    f = w.settle(w.upload(ecg90a()[:1000], "cut.ecg", device="ecg90")["id"])
+    must(f["state"] == "refused" and f["failure"]["detail"], f)
+    u = w.nurse.get("/v1/unmatched/" + f["unmatched"])
+    must(u["record"] is None and u["why"] == "unreadable" and u["failure"] == f["failure"], u)
+    order, _ = w.order()
+    check_problem(w.attach(f["unmatched"], order), 409, "wrong_state")
+    a = w.gp.post(f"/v1/unmatched/{f['unmatched']}/redecode")
+    must(a["end"]["what"] == "decoded_again", a)
+    g = w.settle(f["id"])
+    must(g["unmatched"] != f["unmatched"] and g["state"] == "refused", g)
+    ids = [i["id"] for i in w.nurse.get("/v1/unmatched")["items"]]
+    must(g["unmatched"] in ids and f["unmatched"] not in ids, ids)
+    check_problem(w.gp.call("POST", f"/v1/unmatched/{f['unmatched']}/redecode", {}), 409, "wrong_state")
+
+
+def test_names_are_masked(w):
+    """Names of files are texts that instruments choose: a conclusion may stand in them."""
+    f = w.settle(w.upload(ecg90a(step=2), f"{MARKER}_auriculaire.ecg")["id"])
+    must(MARKER in json.dumps(w.gp.get("/v1/files/" + f["id"])), "the reader")
+    order, study = w.order()
+    must(w.attach(f["unmatched"], order).status == 200)
+    record = w.study(study)["records"][0]["id"]
+    paths = ["/v1/files", "/v1/files/" + f["id"], "/v1/unmatched", "/v1/unmatched/" + f["unmatched"],
+             "/v1/studies/" + study, "/v1/records/" + record, "/v1/orders", "/v1/devices"]
+    for path in paths:
+        for who in (w.nurse, w.admin):
+            a = who.call("GET", path)
+            must(MARKER.encode() not in a.body, path, a.body)
+    must(MARKER not in w.d.log(), "the journal")
+    must("DUPONT" not in w.d.log() and "MARTIN" not in w.d.log(), "a name in the journal")
+
+
+# ---- attaching ----
+
+def test_attach(w):
+    order, study = w.order()
+    fundus, _ = w.order(act="fundus")
+    tray = w.tray(ecg90a(step=3))
+    check_problem(w.attach(tray, order, "1950-04-13"), 409, "identity_mismatch")
+    check_problem(w.attach(tray, order, ""), 400)
+    check_problem(w.attach(tray, "O-999"), 404, "not_found")
+    check_problem(w.attach(tray, fundus), 409, "wrong_act")
+    check_problem(w.attach("U-999", order), 404, "not_found")
+    check_problem(w.admin.call("POST", f"/v1/unmatched/{tray}/attach", {"order": order, "birth_date": "1950-04-12"}),
+                  403, "forbidden")
+    must(w.study(study)["state"] == "ordered", "nothing was attached")
+    a = w.attach(tray, order)
+    must(a.status == 200 and a.json["state"] == "acquired" and len(a.json["records"]) == 1, a.body)
+    check_problem(w.attach(tray, order), 409, "wrong_state")
+    u = w.nurse.get("/v1/unmatched/" + tray)
+    must(u["end"]["what"] == "attached" and u["end"]["record"] == a.json["records"][0]["id"], u["end"])
+    check_problem(w.nurse.call("POST", f"/v1/unmatched/{tray}/discard", {"reason": "x"}), 409, "wrong_state")
+    check_problem(w.nurse.call("POST", f"/v1/studies/{study}/accept", {}), 409, "confirmation_needed")  # nobody's name in it
+    w.nurse.post(f"/v1/studies/{study}/accept", {"confirm": True})
+    check_problem(w.attach(w.tray(ecg90a(step=4)), order), 409, "wrong_state")
+    token = w.gp.post(f"/v1/studies/{study}/claim")["token"]
+    w.gp.post(f"/v1/studies/{study}/sign", {"token": token, "conclusion": "normal", "text": "Sinusal."})
+    end = time.monotonic() + 20
+    while not w.study(study)["dicom"]:
+        must(time.monotonic() < end, "no DICOM object", w.d.log()[-400:])
+        time.sleep(0.05)
+
+
+def test_other_name(w):
+    order, study = w.order()
+    tray = w.tray(ecg90a("MARTIN", step=5))
+    check_problem(w.attach(tray, order), 409, "subject_differs")
+    check_problem(w.attach(tray, order, confirm=True), 409, "subject_differs")
+    check_problem(w.attach(tray, order, reason="x"), 409, "subject_differs")
+    must(w.study(study)["state"] == "ordered")
+    a = w.attach(tray, order, confirm=True, reason="Nom saisi par erreur sur l'appareil")
+    must(a.status == 200, a.body)
+    trail = [x for x in w.root.get("/v1/audit?limit=50")["items"] if x["action"] == "study.attach" and x["subject"] == study]
+    must(len(trail) == 1 and trail[0]["detail"]["identity"]["name"] == "differs" and trail[0]["detail"]["confirmed"], trail)
+    order, _ = w.order()
+    must(w.attach(w.tray(ecg90a("dupont", step=6)), order).status == 200, "case alone does not differ")
+
+
+def test_discard(w):
+    tray = w.tray(ecg90a(step=7))
+    check_problem(w.nurse.call("POST", f"/v1/unmatched/{tray}/discard", {}), 400, "missing_field", "reason")
+    u = w.nurse.post(f"/v1/unmatched/{tray}/discard", {"reason": "Essai de l'appareil"})
+    must(u["end"]["what"] == "discarded", u)
+    must(tray not in [i["id"] for i in w.nurse.get("/v1/unmatched")["items"]])
+    f = w.gp.get("/v1/files/" + u["file"])
+    must(f["state"] == "discarded" and w.gp.call("GET", f"/v1/files/{f['id']}/content").status == 200, "kept")
+    must(w.upload(ecg90a(step=7)).get("known") in (True, False))
+
+
+def test_two_at_once(w):
+    """Whoever is second learns it, and nothing is there twice."""
+    for i in range(6):
+        tray = w.tray(ecg90a(step=20 + i))
+        (o1, s1), (o2, s2) = w.order("P1"), w.order("P2")
+        a, b = at_once(lambda: w.attach(tray, o1), lambda: w.attach(tray, o2, "1948-01-31", who=w.gp))
+        must(sorted((a.status, b.status)) == [200, 409], a.body, b.body)
+        must(len(w.study(s1)["records"]) + len(w.study(s2)["records"]) == 1, "twice")
+    for i in range(4):
+        tray = w.tray(ecg90a(step=30 + i))
+        o, s = w.order()
+        a, b = at_once(lambda: w.attach(tray, o),
+                       lambda: w.gp.call("POST", f"/v1/unmatched/{tray}/discard", {"reason": "x"}))
+        must(sorted((a.status, b.status)) == [200, 409], a.body, b.body)
+        must(len(w.study(s)["records"]) == (a.status == 200), "attached and discarded")
+    key, tray, (o, s) = new_key(), w.tray(ecg90a(step=40)), w.order()
+    body = {"order": o, "birth_date": "1950-04-12"}
+    a, b = at_once(*[lambda: w.nurse.call("POST", f"/v1/unmatched/{tray}/attach", body, key)] * 2)
+    must(a.status == b.status == 200 and len(w.study(s)["records"]) == 1, a.body, b.body)
+    ups = at_once(*[lambda: w.nurse.call("POST", "/v1/files?name=same.ecg", ecg90a(step=41))] * 4)
+    must(len({u.json["id"] for u in ups}) == 1 and sum(u.status == 201 for u in ups) == 1, [u.body for u in ups])
+
+
+# ---- reassigning ----
+
+def advance(w, study, state):
+    """To that state; the claim's token."""
+    token = None
+    if state != "acquired":
+        w.nurse.post(f"/v1/studies/{study}/accept", {"confirm": True})
+    if state in ("interpreting", "interpreted"):
+        token = w.gp.post(f"/v1/studies/{study}/claim")["token"]
+    if state == "interpreted":
+        w.gp.post(f"/v1/studies/{study}/sign", {"token": token, "conclusion": "abnormal", "text": MARKER})
+    return token
+
+
+def test_reassign(w):
+    for i, state in enumerate(("acquired", "to_interpret", "interpreting", "interpreted")):
+        (o1, s1), (o2, s2) = w.order("P1"), w.order("P2")
+        must(w.attach(w.tray(ecg90a(step=50 + i)), o1).status == 200)
+        token = advance(w, s1, state)
+        records = [w.study(s1)["records"][0]["id"]]
+        body = {"order": o2, "birth_date": "1948-01-31", "records": records, "reason": "Mauvais patient"}
+        path = f"/v1/studies/{s1}/reassign"
+        check_problem(w.nurse.call("POST", path, body), 403, "forbidden")
+        check_problem(w.gp.call("POST", path, {**body, "birth_date": "1950-04-12"}), 409, "identity_mismatch")
+        check_problem(w.gp.call("POST", path, {**body, "records": ["R-9999"]}), 400, "invalid_field")
+        check_problem(w.gp.call("POST", path, {**body, "records": []}), 400)
+        check_problem(w.gp.call("POST", path, {k: v for k, v in body.items() if k != "reason"}), 400, "missing_field", "reason")
+        check_problem(w.gp.call("POST", path, {**body, "order": o1, "birth_date": "1950-04-12"}), 400, "invalid_field")
+        must(w.study(s1)["state"] == state and not w.study(s2)["records"], "refusals changed something")
+        a = (w.admin if i % 2 else w.gp).post(path, body)
+        must(a["from"]["state"] == "ordered" and a["to"]["state"] == "acquired", a)
+        y1, y2 = w.study(s1), w.study(s2)
+        must(all(r["superseded"] for r in y1["records"]) and len(y2["records"]) == 1, y1["records"], y2["records"])
+        must("interpretation" not in y1 or y1["interpretation"] is None, "an interpretation of another patient", y1)
+        for y in (y1, y2):
+            must([(r["from"], r["to"], r["record"]) for r in y["reassigned"]] == [(s1, s2, records[0])], y["reassigned"])
+            must(y["reassigned"][0]["reason"] == "Mauvais patient")
+        must("reason" not in w.nurse.get("/v1/studies/" + s1)["reassigned"][0], "a reason for the nurse")
+        for pid, study in (("P1", s1), ("P2", s2)):
+            history = w.gp.get(f"/v1/patients/{pid}/history?limit=200")["items"]
+            must(any(h["study"] == study and h["action"] in ("study.reassign", "study.attach") and "records" in h["detail"]
+                     for h in history), pid, history[:3])
+        if token:
+            check_problem(w.gp.call("POST", f"/v1/studies/{s1}/sign", {"token": token, "conclusion": "normal", "text": "x"}),
+                          409, "stale_token")
+        advance(w, s2, "interpreted")
+        must(w.attach(w.tray(ecg90a(step=60 + i)), o1).status == 200, "the first patient's own, later")
+        advance(w, s1, "interpreted")
+        must(w.study(s1)["interpretation"]["version"] == (2 if state == "interpreted" else 1))
+
+
+def test_reassign_part(w):
+    (o1, s1), (o2, s2) = w.order("P1"), w.order("P2")
+    for i in range(2):
+        must(w.attach(w.tray(ecg90a(step=70 + i)), o1).status == 200)
+    first, second = [r["id"] for r in w.study(s1)["records"]]
+    body = {"order": o2, "birth_date": "1948-01-31", "records": [second], "reason": "Mauvais patient"}
+    check_problem(w.gp.call("POST", f"/v1/studies/{s1}/reassign", {**body, "records": [second, second]}), 400)
+    a = w.gp.post(f"/v1/studies/{s1}/reassign", body)
+    must(a["from"]["state"] == "acquired" and [r["superseded"] for r in a["from"]["records"]] == [False, True], a["from"])
+    check_problem(w.gp.call("POST", f"/v1/studies/{s1}/reassign", body), 400, "invalid_field")
+
+
+def test_reassign_at_once(w):
+    for i in range(4):
+        (o1, s1), (o2, s2), (o3, s3) = w.order("P1"), w.order("P2"), w.order("P2")
+        must(w.attach(w.tray(ecg90a(step=80 + i)), o1).status == 200)
+        record = w.study(s1)["records"][0]["id"]
+        body = lambda o: {"order": o, "birth_date": "1948-01-31", "records": [record], "reason": "x"}  # noqa: E731
+        answers = at_once(lambda: w.gp.call("POST", f"/v1/studies/{s1}/reassign", body(o2)),
+                          lambda: w.gp2.call("POST", f"/v1/studies/{s1}/reassign", body(o3)),
+                          lambda: w.nurse.call("POST", f"/v1/studies/{s1}/accept", {"confirm": True}))
+        must([a.status for a in answers[:2]].count(200) == 1, [a.body for a in answers])
+        standing = [r["id"] for s in (s1, s2, s3) for r in w.study(s)["records"] if not r["superseded"]]
+        must(len(standing) == 1, "a reading in two places", standing)
+
+
+# ---- an order that waits ----
+
+def wait_for(w, study, state, seconds=15):
+    end = time.monotonic() + seconds
+    while (y := w.study(study))["state"] != state:
+        must(time.monotonic() < end, "waits for", state, "is", y["state"], w.d.log()[-600:])
+        time.sleep(0.02)
+    return y
+
+
+def test_waiting_order(w):
+    order, study = w.order("P1")
+    w.nurse.post(f"/v1/studies/{study}/acquire", {"device": "ecg90", "seconds": 600})
+    wait_for(w, study, "acquiring")
+    busy = w.order("P2")[1]
+    check_problem(w.nurse.call("POST", f"/v1/studies/{busy}/acquire", {"device": "ecg90"}), 409, "device_busy")
+    for data, why in ((ecg90a("MARTIN", step=90), "identity"),
+                      (ecg90a("DUPONT", datetime.now() - timedelta(hours=2), step=91), "time"),
+                      (ecg90a("DUPONT", datetime.now() + timedelta(hours=2), step=92), "time")):
+        u = w.nurse.get("/v1/unmatched/" + w.tray(data, device="ecg90"))
+        must(u["why"] == why and u["end"] is None, why, u)
+        must(w.study(study)["state"] == "acquiring", "somebody else's reading was taken")
+    tray = w.tray(ecg90a("DUPONT", step=93), device="ecg90")
+    y = wait_for(w, study, "acquired")
+    must(len(y["records"]) == 1, y["records"])
+    u = w.nurse.get("/v1/unmatched/" + tray)
+    must(u["end"]["what"] == "attached" and u["end"]["by"] == "asaleed", u["end"])
+    must(w.tray(ecg90a("DUPONT", step=94), device="ecg90"), "the next one waits for people")
+    w.nurse.post(f"/v1/studies/{study}/accept", {"confirm": True})
+
+
+def test_waiting_ends(w):
+    order, study = w.order("P1")
+    w.nurse.post(f"/v1/studies/{study}/acquire", {"device": "ecg90", "seconds": 1})
+    y = wait_for(w, study, "ordered")
+    must(y["last_failure"]["code"] == "device_silent", y["last_failure"])
+    w.nurse.post(f"/v1/studies/{study}/acquire", {"device": "ecg90", "seconds": 600})
+    wait_for(w, study, "acquiring")
+    w.nurse.post(f"/v1/studies/{study}/cancel", {})
+    y = wait_for(w, study, "ordered")
+    must(y["last_failure"]["code"] == "acquisition_cancelled", y["last_failure"])
+    w.nurse.post(f"/v1/studies/{study}/acquire", {"device": "ecg90", "seconds": 600})
+    wait_for(w, study, "acquiring")
+    w.d.kill()
+    w.d.start()
+    y = wait_for(w, study, "ordered")
+    must(y["last_failure"]["code"] == "acquisition_interrupted", y["last_failure"])
+    w.nurse.post(f"/v1/studies/{study}/acquire", {"device": "ecg90", "seconds": 600})
+    begin = time.monotonic()
+    must(w.d.stop() == 0 and time.monotonic() - begin < 4, "a waiting order holds the end up")
+    w.d.start()
+
+
+def test_folder(w):
+    """What is put into a watched folder: half-written, renamed in, with a bad name, twice under two names."""
+    folder = os.path.join(w.work, "folder")
+    before = {f["id"] for f in w.gp.get("/v1/files?limit=200")["items"]}
+    data = ecg90a(step=100)
+    with open(os.path.join(folder, "slow.ecg"), "wb") as f:
+        for i in range(0, len(data), len(data) // 8):
+            f.write(data[i:i + len(data) // 8])
+            f.flush()
+            time.sleep(0.1)
+    with open(os.path.join(w.work, "other.tmp"), "wb") as f:
+        f.write(ecg90a(step=101))
+    os.rename(os.path.join(w.work, "other.tmp"), os.path.join(folder, "new\nline.ECG"))
+    with open(os.path.join(folder, "again.ecg"), "wb") as f:
+        f.write(data)
+    os.symlink("/etc/passwd", os.path.join(folder, "link.ecg"))
+    os.mkfifo(os.path.join(folder, "pipe.ecg"))
+    with open(os.path.join(folder, "notes.txt"), "w") as f:
+        f.write("not an ECG")
+    end = time.monotonic() + 30
+    while True:
+        new = [f for f in w.gp.get("/v1/files?limit=200")["items"] if f["id"] not in before]
+        if len(new) == 2 and all(f["state"] == "unmatched" for f in new):
+            break
+        must(time.monotonic() < end and len(new) <= 2, [(f["name"], f["state"], f["failure"]) for f in new], w.d.log()[-600:])
+        time.sleep(0.05)
+    must(all(f["source"] == "folder" and f["device"] == "ecg90" for f in new), new)
+    time.sleep(2.5)  # two more passes
+    must(len([f for f in w.gp.get("/v1/files?limit=200")["items"] if f["id"] not in before]) == 2, "taken twice")
+    for name in ("link.ecg", "pipe.ecg"):
+        os.unlink(os.path.join(folder, name))
+
+
+# ---- kill -9 ----
+
+class Gone(Exception):
+    pass
+
+
+class CrashJob:
+    """A file, attached, accepted, signed, reassigned, accepted and signed again; can go on from wherever it is."""
+
+    def __init__(self):
+        self.tokens, self.acknowledged = {}, {}
+
+    def call(self, who, method, path, body=None, key=None):
+        try:
+            a = Api(self.d.socket, self.tokens.get(who)).call(method, path, body, key)
+        except (OSError, AssertionError):
+            raise Gone() from None
+        must(a.status < 300, method, path, a.status, a.body[:300])
+        return a.json
+
+    def people(self):
+        for name, role in (("ines", "nurse"), ("martin", "gp")):
+            if name not in self.tokens:
+                u = self.call(None, "POST", "/v1/users", {"name": name, "role": role, "display": name}, f"user-{name}-1")
+                self.tokens[name] = u["token"] or self.call(None, "POST", f"/v1/users/{name}/token", {})["token"]
+        for pid, birth in (("P1", "1950-04-12"), ("P2", "1948-01-31")):
+            self.call("ines", "PUT", "/v1/patients/" + pid, {"family": "ESSAI" + pid, "given": "M", "birth_date": birth, "sex": "F"})
+
+    def study(self, n):
+        o = self.call("ines", "POST", "/v1/orders", {"patient": f"P{n}", "act": "ecg"}, f"order-key-{n}")
+        return o["id"], o["study"]["id"]
+
+    def finish(self, study):
+        """From acquired to interpreted."""
+        while (state := self.call("martin", "GET", "/v1/studies/" + study)["state"]) != "interpreted":
+            if state == "acquired":
+                self.call("ines", "POST", f"/v1/studies/{study}/accept", {"confirm": True})
+            else:
+                token = self.call("martin", "POST", f"/v1/studies/{study}/claim", {})["token"]
+                self.call("martin", "POST", f"/v1/studies/{study}/sign", {"token": token, "conclusion": "normal", "text": "x"})
+
+    def run(self, d):
+        self.d = d
+        self.people()
+        (o1, s1), (o2, s2) = self.study(1), self.study(2)
+        f = self.call("ines", "POST", "/v1/files?name=a.ecg", ecg90a(when=datetime(2026, 1, 2, 3, 4, 5)))
+        self.acknowledged["file"] = f["id"]
+        end = time.monotonic() + 20
+        while (g := self.call("martin", "GET", "/v1/files/" + f["id"]))["state"] in ("waiting", "decoding"):
+            must(time.monotonic() < end, "never decoded", d.log()[-300:])
+            time.sleep(0.005)
+        y = self.call("martin", "GET", "/v1/studies/" + s2)
+        if not y["records"]:
+            if g["state"] == "unmatched":
+                self.call("ines", "POST", f"/v1/unmatched/{g['unmatched']}/attach", {"order": o1, "birth_date": "1950-04-12"})
+                self.acknowledged["attached"] = s1
+            self.finish(s1)
+            record = [r["id"] for r in self.call("martin", "GET", "/v1/studies/" + s1)["records"]]
+            self.call("martin", "POST", f"/v1/studies/{s1}/reassign",
+                      {"order": o2, "birth_date": "1948-01-31", "records": record, "reason": "x"})
+            self.acknowledged["moved"] = s2
+        self.finish(s2)
+        self.acknowledged["signed"] = s2
+
+    def compare(self, d):
+        """What was acknowledged is there."""
+        self.d = d
+        root = Api(d.socket)
+        must(root.get("/v1/audit/verify")["ok"], "audit")
+        if "file" in self.acknowledged:
+            must(root.get("/v1/files/" + self.acknowledged["file"])["state"], "the file")
+        if "moved" in self.acknowledged:
+            must(root.get("/v1/studies/" + self.acknowledged["moved"])["records"], "moved")
+        if "signed" in self.acknowledged:
+            must(root.get("/v1/studies/" + self.acknowledged["signed"])["state"] == "interpreted", "signed")
+
+
+def check_store(work, whole):
+    db = sqlite3.connect(f"{work}/store/asaleed.db")
+    one = lambda sql: db.execute(sql).fetchone()[0]  # noqa: E731
+    must(one("PRAGMA integrity_check") == "ok" and not db.execute("PRAGMA foreign_key_check").fetchall(), "integrity")
+    standing = "SELECT count(*) FROM record WHERE id NOT IN (SELECT record FROM supersession)"
+    must(one(standing) == one("SELECT count(*) FROM unmatched_end WHERE what = 'attached'"), "a reading in two places")
+    must(one("SELECT count(*) FROM reassignment") == one("SELECT count(*) FROM supersession"), "moved without a trace")
+    must(one("SELECT count(*) FROM unmatched") == one("SELECT count(*) FROM acquisition"), "a decoding without a row")
+    for sha, size in db.execute("SELECT sha256, bytes FROM artefact"):
+        must(os.path.getsize(f"{work}/store/artefacts/{sha[:2]}/{sha}") == size, "artefact", sha)
+    if whole:
+        must(one("SELECT count(*) FROM file") == 1 and one("SELECT count(*) FROM unmatched") == 1, "decoded twice")
+        must(one("SELECT count(*) FROM interpretation WHERE id NOT IN (SELECT interpretation FROM withdrawal)") == 1)
+        must(one("SELECT count(*) FROM record") == 2 and one("SELECT count(*) FROM withdrawal") == 1, "records")
+    db.close()
+
+
+def environment(work, **more):
+    return {"LD_PRELOAD": PRELOAD, "ASALEED_CRASH_STORE": os.path.realpath(os.path.join(work, "store")), **more}
+
+
+def crash(point):
+    work = tempfile.mkdtemp(prefix="asaleed-tray-")
+    os.makedirs(os.path.join(work, "store"), mode=0o700)
+    job, d = CrashJob(), None
+    try:
+        d = Asaleed(BUILD, work, env=environment(work, ASALEED_CRASH_AT=point), wait=False)
+        try:
+            if d.ready():
+                job.run(d)
+                d.stop()
+        except Gone:
+            pass  # it is ending, or has
+        hit = d.process.wait(20) == -signal.SIGKILL
+        d.start(env={})
+        job.compare(d)
+        job.run(d)
+        must(d.stop() == 0)
+        check_store(work, True)
+        return hit
+    finally:
+        if d:
+            d.kill()
+            d.own = True
+            d.done()
+
+
+def count():
+    work = tempfile.mkdtemp(prefix="asaleed-tray-")
+    os.makedirs(os.path.join(work, "store"), mode=0o700)
+    log = os.path.join(work, "calls")
+    d = Asaleed(BUILD, work, env=environment(work, ASALEED_CRASH_LOG=log))
+    CrashJob().run(d)
+    must(d.stop() == 0)
+    check_store(work, True)
+    with open(log) as f:
+        n = len(f.readlines())
+    d.own = True
+    d.done()
+    return n
+
+
+def test_crashes(tap, every):
+    total = count()
+    points = list(range(1, total + 1)) if every else sorted({1 + i * (total - 1) // (POINTS - 1) for i in range(POINTS)})
+    tasks = [f"{n}:{'after' if n % 2 else 'before'}" for n in points]
+    struck, bad, lock = [0], [], threading.Lock()
+
+    def work():
+        while True:
+            with lock:
+                if not tasks:
+                    return
+                task = tasks.pop()
+            try:
+                hit = crash(task)
+                with lock:
+                    struck[0] += hit
+            except Exception as e:
+                with lock:
+                    bad.append(f"{task}: {type(e).__name__}: {e}")
+
+    threads = [threading.Thread(target=work) for _ in range(2 * (os.cpu_count() or 1))]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    tap.note(f"{struck[0]} kills at {len(points)} of {total} calls")
+    must(not bad, "\n".join(bad[:6]))
+    must(struck[0] > len(points) * 3 // 4, "few kills struck", struck[0])
+
+
+def main():
+    tap = Tap()
+    w = World()
+    try:
+        for name, test in (("a file is taken in, once", test_upload), ("bad uploads", test_bad_uploads),
+                           ("names of files are the reader's", test_names_are_masked),
+                           ("attaching needs an order and a second factor", test_attach),
+                           ("a file that says another patient", test_other_name), ("discarding", test_discard),
+                           ("two clients at once", test_two_at_once), ("reassigning, from every state", test_reassign),
+                           ("reassigning one of two", test_reassign_part),
+                           ("reassigning, two at once", test_reassign_at_once),
+                           ("an order that waits for its file", test_waiting_order),
+                           ("how the waiting ends", test_waiting_ends), ("a watched folder", test_folder)):
+            tap.run(name, test, w)
+        tap.run("it was alive to the end", lambda: must(w.d.alive() and w.d.stop() == 0, w.d.log()[-500:]))
+    finally:
+        w.done()
+    if sanitizer(BUILD):
+        tap.skip("kill -9 at every step", "a build with sanitizers: its calls are the same, its time is not")
+    else:
+        tap.run("kill -9 at every step", test_crashes, tap, "--every" in sys.argv)
+    return tap.end()
+
+
+sys.exit(main())
