@@ -34,7 +34,7 @@ int confine_limit(const struct confine_limits *l) {
   return 0;
 }
 
-/* ---- Landlock: no rule is ever added, so every right that is handled is denied everywhere ---- */
+/* ---- Landlock: every right that is handled is denied everywhere but where a rule gives it ---- */
 
 /* As in the kernel's linux/landlock.h, which on an older system lacks the later members and rights. */
 struct landlock_attr {
@@ -42,14 +42,38 @@ struct landlock_attr {
 };
 #define LANDLOCK_VERSION 1u
 
+struct landlock_rule {
+  uint64_t fs;
+  int32_t fd;
+} __attribute__((packed));
+#define LANDLOCK_BENEATH 1
+
 #define LANDLOCK_FS_ABI1 ((1ull << 13) - 1)
+#define LANDLOCK_FS_WRITE_FILE (1ull << 1)
+#define LANDLOCK_FS_READ_FILE (1ull << 2)
+#define LANDLOCK_FS_READ_DIR (1ull << 3)
+#define LANDLOCK_FS_REMOVE_FILE (1ull << 5)
+#define LANDLOCK_FS_MAKE_REG (1ull << 8)
 #define LANDLOCK_FS_REFER (1ull << 13)
 #define LANDLOCK_FS_TRUNCATE (1ull << 14)
 #define LANDLOCK_FS_IOCTL_DEV (1ull << 15)
 #define LANDLOCK_NET_TCP 3ull   /* bind, connect */
 #define LANDLOCK_SCOPE_ALL 3ull /* abstract sockets and signals of others */
 
+static int allow_beneath(int ruleset, const struct confine_folder *f) {
+  static const uint64_t rights[] = {
+      [CONFINE_READ] = LANDLOCK_FS_READ_FILE | LANDLOCK_FS_READ_DIR,
+      [CONFINE_WRITE] = LANDLOCK_FS_WRITE_FILE | LANDLOCK_FS_MAKE_REG | LANDLOCK_FS_REMOVE_FILE,
+  };
+  struct landlock_rule rule = {rights[f->rights], f->fd};
+  return syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_BENEATH, &rule, 0) < 0 ? -errno : 0;
+}
+
 int confine_files(void) {
+  return confine_to(NULL, 0);
+}
+
+int confine_to(const struct confine_folder *folders, size_t n) {
   /* Landlock asks for this; asked for again, as a process without limits must not be one with privileges. */
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
     return -errno;
@@ -66,7 +90,12 @@ int confine_files(void) {
   };
   /* A longer structure than the kernel knows is fine as long as the rest is zero. */
   _fd_cleanup_ int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof attr, 0);
-  if (ruleset < 0 || syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
+  if (ruleset < 0)
     return -errno;
-  return 0;
+  for (size_t i = 0; i < n; i++) {
+    int r = allow_beneath(ruleset, &folders[i]);
+    if (r < 0)
+      return r;
+  }
+  return syscall(SYS_landlock_restrict_self, ruleset, 0) < 0 ? -errno : 0;
 }

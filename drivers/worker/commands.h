@@ -8,6 +8,9 @@
 /* One acquisition, or one decode, for the daemon: wire.h. Ends the process. */
 _Noreturn void command_run(const struct acq_driver *const *table);
 
+/* Copies the files of a tree for the daemon: wire.h, "A collector". Ends the process. */
+_Noreturn void command_collect(void);
+
 int command_list(const struct acq_driver *const *table, bool json);
 int command_udev(const struct acq_driver *const *table);
 

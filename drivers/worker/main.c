@@ -14,7 +14,7 @@ static const char usage[] =
     "usage: asaleed-driver list [--json]\n"
     "       asaleed-driver decode DRIVER FILE [--raw] [--samples]\n"
     "       asaleed-driver udev\n"
-    "       asaleed-driver run\n"
+    "       asaleed-driver run | collect\n"
     "       asaleed-driver --help | --version\n"
     "\n"
     "list     the drivers, what they speak to and how far they have been tried\n"
@@ -22,7 +22,8 @@ static const char usage[] =
     "           --raw      FILE holds bare received bytes\n"
     "           --samples  the samples as CSV instead, one column a channel, empty where they are missing\n"
     "udev     the rules that open the instruments' nodes to asaleed\n"
-    "run      one acquisition; only asaleed starts this\n";
+    "run      one acquisition; only asaleed starts this\n"
+    "collect  copies the files of a stick or folder; only asaleed starts this\n";
 
 static int wrong(void) {
   fputs(usage, stderr);
@@ -60,6 +61,8 @@ int main(int argc, char **argv) {
   }
   if (!strcmp(command, "run") && argc == 2)
     command_run(acq_drivers);
+  if (!strcmp(command, "collect") && argc == 2)
+    command_collect();
   if (!strcmp(command, "list") && argc == 2)
     return command_list(acq_drivers, false);
   if (!strcmp(command, "list") && argc == 3 && !strcmp(argv[2], "--json"))

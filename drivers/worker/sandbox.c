@@ -70,8 +70,36 @@ static int allow_if(scmp_filter_ctx filter, int call, unsigned argument, uint32_
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-static int sandbox_seccomp(enum acq_bus bus) {
-  static const unsigned no_bits[] = {0}, flags[] = {F_GETFL, F_SETFL, F_GETFD, F_SETFD};
+static const unsigned no_bits[] = {0};
+
+static int allow_bus(scmp_filter_ctx filter, enum acq_bus bus) {
+  if (bus == ACQ_SERIAL)
+    return allow_if(filter, SCMP_SYS(ioctl), 1, UINT32_MAX, serial_ioctls, COUNT(serial_ioctls));
+  if (bus == ACQ_USB)
+    return allow_if(filter, SCMP_SYS(ioctl), 1, UINT32_MAX, usb_ioctls, COUNT(usb_ioctls));
+  return 0;
+}
+
+/* openat2() has its flags in memory, where a filter does not look: what it may open is Landlock's to say. */
+static int allow_collect(scmp_filter_ctx filter, int incoming) {
+  static const int calls[] = {SCMP_SYS(openat2), SCMP_SYS(newfstatat), SCMP_SYS(getdents64), SCMP_SYS(fadvise64),
+                              SCMP_SYS(inotify_add_watch)};
+  const unsigned folder[] = {(unsigned)incoming};
+  int r = allow(filter, calls, COUNT(calls));
+  if (r == 0)
+    r = allow_if(filter, SCMP_SYS(openat), 2, O_ACCMODE | O_CREAT | O_TRUNC, no_bits, 1);
+  if (r == 0)
+    r = allow_if(filter, SCMP_SYS(openat), 0, UINT32_MAX, folder, 1);
+  if (r == 0)
+    r = allow_if(filter, SCMP_SYS(unlinkat), 0, UINT32_MAX, folder, 1);
+  if (r == 0)
+    r = allow_if(filter, SCMP_SYS(syncfs), 0, UINT32_MAX, folder, 1);
+  return r;
+}
+
+/* incoming is -1 for what is no collector. */
+static int sandbox_seccomp(enum acq_bus bus, int incoming) {
+  static const unsigned flags[] = {F_GETFL, F_SETFL, F_GETFD, F_SETFD};
   const unsigned self[] = {(unsigned)getpid()};
   scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
   if (!filter)
@@ -85,10 +113,8 @@ static int sandbox_seccomp(enum acq_bus bus) {
     r = allow_if(filter, SCMP_SYS(fcntl), 1, UINT32_MAX, flags, COUNT(flags));
   if (r == 0)
     r = allow_if(filter, SCMP_SYS(tgkill), 0, UINT32_MAX, self, 1); /* abort() */
-  if (r == 0 && bus == ACQ_SERIAL)
-    r = allow_if(filter, SCMP_SYS(ioctl), 1, UINT32_MAX, serial_ioctls, COUNT(serial_ioctls));
-  if (r == 0 && bus == ACQ_USB)
-    r = allow_if(filter, SCMP_SYS(ioctl), 1, UINT32_MAX, usb_ioctls, COUNT(usb_ioctls));
+  if (r == 0)
+    r = incoming < 0 ? allow_bus(filter, bus) : allow_collect(filter, incoming);
 #ifdef __SANITIZE_ADDRESS__
   if (r == 0)
     r = allow(filter, sanitizer, COUNT(sanitizer));
@@ -101,5 +127,11 @@ static int sandbox_seccomp(enum acq_bus bus) {
 
 int sandbox_enter(enum acq_bus bus) {
   int r = confine_files();
-  return r < 0 ? r : sandbox_seccomp(bus);
+  return r < 0 ? r : sandbox_seccomp(bus, -1);
+}
+
+int sandbox_enter_collect(int tree, int incoming) {
+  const struct confine_folder folders[] = {{tree, CONFINE_READ}, {incoming, CONFINE_WRITE}};
+  int r = confine_to(folders, COUNT(folders));
+  return r < 0 ? r : sandbox_seccomp(0, incoming);
 }

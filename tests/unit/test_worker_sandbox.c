@@ -29,14 +29,23 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <linux/openat2.h>
 #include <linux/usbdevice_fs.h>
+
+static int pipes[2], control[2], memory, folders[2]; /* a collector's: the tree and the incoming one */
+
+#define COLLECTOR ((enum acq_bus) - 1)
+
+static int enter(enum acq_bus bus) {
+  return bus == COLLECTOR ? sandbox_enter_collect(folders[0], folders[1]) : sandbox_enter(bus);
+}
 
 /* Runs the check inside and fails the test with the line that it gives; 0 = all well. */
 static void inside(enum acq_bus bus, int (*check)(void)) {
   pid_t child = fork();
   assert_true(child >= 0);
   if (child == 0)
-    _exit(sandbox_limit(10) < 0 ? 254 : sandbox_enter(bus) < 0 ? 253 : check());
+    _exit(sandbox_limit(10) < 0 ? 254 : enter(bus) < 0 ? 253 : check());
   int status;
   assert_int_equal(waitpid(child, &status, 0), child);
   assert_true(WIFEXITED(status));
@@ -57,8 +66,6 @@ static void inside(enum acq_bus bus, int (*check)(void)) {
       return step;             \
   } while (0)
 
-static int pipes[2], control[2], memory;
-
 static int files(void) {
   REFUSED(1, open("/etc/passwd", O_RDONLY));
   REFUSED(2, open("/dev/null", O_RDWR));
@@ -75,6 +82,61 @@ static int files(void) {
   REFUSED(13, fcntl(memory, F_ADD_SEALS, F_SEAL_SEAL));
   REFUSED(14, chmod("/tmp", 0777));
   REFUSED(15, (int)syscall(SYS_io_uring_setup, 1, NULL));
+  return 0;
+}
+
+/* Landlock's refusal, where the kernel has it: EACCES. */
+#define DENIED(step, call)               \
+  do {                                   \
+    errno = 0;                           \
+    if ((call) != -1 || errno != EACCES) \
+      return step;                       \
+  } while (0)
+
+static int open2(int folder, const char *path, uint64_t flags) {
+  const struct open_how how = {.flags = flags, .mode = flags & O_CREAT ? 0400 : 0};
+  return (int)syscall(SYS_openat2, folder, path, &how, sizeof how);
+}
+
+static int collecting(void) {
+  struct stat st;
+  int fd = open2(folders[0], "file", O_RDONLY);
+  WORKS(1,
+        fd >= 0 && read(fd, &st, 1) == 1 && fstat(fd, &st) == 0 && posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) == 0);
+  WORKS(2, openat(folders[0], "file", O_RDONLY) >= 0 && open2(folders[0], ".", O_RDONLY | O_DIRECTORY) >= 0);
+  WORKS(3, fstatat(folders[0], "file", &st, 0) == 0);
+  fd = openat(folders[1], "1", O_WRONLY | O_CREAT | O_EXCL, 0400);
+  WORKS(4, fd >= 0 && write(fd, "x", 1) == 1 && syncfs(folders[1]) == 0 && unlinkat(folders[1], "1", 0) == 0);
+  REFUSED(10, openat(folders[0], "more", O_WRONLY | O_CREAT, 0400));
+  REFUSED(11, openat(folders[0], "file", O_WRONLY));
+  REFUSED(12, openat(folders[0], "file", O_RDWR));
+  REFUSED(13, openat(folders[0], "file", O_RDONLY | O_TRUNC));
+  REFUSED(14, openat(AT_FDCWD, "/tmp/x", O_WRONLY | O_CREAT, 0400));
+  REFUSED(15, unlinkat(folders[0], "file", 0));
+  REFUSED(16, syncfs(folders[0]));
+  REFUSED(17, unlink("/tmp/x"));
+  REFUSED(18, renameat(folders[1], "1", folders[1], "2"));
+  REFUSED(19, linkat(folders[0], "file", folders[1], "2", 0));
+  REFUSED(20, symlinkat("/etc", folders[1], "2"));
+  REFUSED(21, mkdirat(folders[1], "2", 0700));
+  REFUSED(22, fchmod(fd, 0777));
+  REFUSED(23, fchmodat(folders[1], "1", 0777, 0));
+  REFUSED(24, chdir("/"));
+  REFUSED(25, fchdir(folders[0]));
+  REFUSED(26, (int)syscall(SYS_mknodat, folders[1], "2", 0, 0));
+  return 0;
+}
+
+static int collecting_elsewhere(void) {
+  DENIED(1, open("/etc/passwd", O_RDONLY));
+  DENIED(2, open("/etc", O_RDONLY | O_DIRECTORY));
+  DENIED(3, open2(AT_FDCWD, "/etc/passwd", O_RDONLY));
+  DENIED(4, open2(folders[0], "file", O_WRONLY));
+  DENIED(5, open2(folders[0], "more", O_WRONLY | O_CREAT));
+  DENIED(6, open2(AT_FDCWD, "/dev/null", O_RDWR));
+  DENIED(7, openat(folders[1], "kept", O_RDONLY)); /* what it wrote it reads no more */
+  DENIED(8, openat(folders[1], ".", O_RDONLY | O_DIRECTORY));
+  DENIED(9, openat(folders[1], "../out", O_WRONLY | O_CREAT, 0400));
   return 0;
 }
 
@@ -232,6 +294,48 @@ static void test_ioctls(void **state) {
   inside(ACQ_FILE, no_ioctls);
 }
 
+static char base[32];
+
+static int make_folders(void **state) {
+  (void)state;
+  snprintf(base, sizeof base, "/tmp/worker-sandbox-XXXXXX");
+  int at = mkdtemp(base) ? open(base, O_RDONLY | O_DIRECTORY) : -1;
+  if (at < 0 || mkdirat(at, "tree", 0700) < 0 || mkdirat(at, "incoming", 0700) < 0)
+    return -1;
+  folders[0] = openat(at, "tree", O_RDONLY | O_DIRECTORY);
+  folders[1] = openat(at, "incoming", O_RDONLY | O_DIRECTORY);
+  close(at);
+  int file = openat(folders[0], "file", O_WRONLY | O_CREAT, 0600);
+  int kept = openat(folders[1], "kept", O_WRONLY | O_CREAT, 0600);
+  return write(file, "x", 1) == 1 && close(file) == 0 && close(kept) == 0 ? 0 : -1;
+}
+
+static int remove_folders(void **state) {
+  (void)state;
+  unlinkat(folders[0], "file", 0);
+  unlinkat(folders[1], "kept", 0);
+  unlinkat(folders[0], "../tree", AT_REMOVEDIR);
+  unlinkat(folders[1], "../incoming", AT_REMOVEDIR);
+  close(folders[0]);
+  close(folders[1]);
+  return rmdir(base);
+}
+
+static void test_collector(void **state) {
+  (void)state;
+  inside(COLLECTOR, collecting);
+  inside(COLLECTOR, processes);
+  inside(COLLECTOR, network);
+  inside(COLLECTOR, no_ioctls);
+}
+
+static void test_collector_elsewhere(void **state) {
+  (void)state;
+  if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1) < 1)
+    skip();
+  inside(COLLECTOR, collecting_elsewhere);
+}
+
 static void test_limits(void **state) {
   (void)state;
   pid_t child = fork();
@@ -261,9 +365,15 @@ static int set_up(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_files),  cmocka_unit_test(test_processes), cmocka_unit_test(test_network),
-      cmocka_unit_test(test_useful), cmocka_unit_test(test_ioctls),    cmocka_unit_test(test_limits),
+      cmocka_unit_test(test_files),
+      cmocka_unit_test(test_processes),
+      cmocka_unit_test(test_network),
+      cmocka_unit_test(test_useful),
+      cmocka_unit_test(test_ioctls),
+      cmocka_unit_test(test_limits),
       cmocka_unit_test(test_abort),
+      cmocka_unit_test_setup_teardown(test_collector, make_folders, remove_folders),
+      cmocka_unit_test_setup_teardown(test_collector_elsewhere, make_folders, remove_folders),
   };
   return cmocka_run_group_tests(tests, set_up, NULL);
 }
