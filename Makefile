@@ -105,7 +105,7 @@ CTL    := $(call obj,$(filter-out %/main.c,$(wildcard daemon/ctl/*.c)))
 DRIVERS_SHARE := $(wildcard $(addprefix drivers/worker/,crc.c text.c xml_in.c))
 DRIVER := $(call obj,$(wildcard $(addsuffix /*.c,$(DRIVERS))) drivers/table.c)
 WORKER := $(call obj,$(filter-out %/main.c,$(wildcard drivers/worker/*.c)))
-SIM    := $(call obj,$(filter-out %/sim_main.c %/tty_shim.c tests/sim/test_%,$(wildcard tests/sim/*.c)))
+SIM    := $(call obj,$(filter-out %/sim_main.c %/file_main.c %/tty_shim.c tests/sim/test_%,$(wildcard tests/sim/*.c)))
 
 $(B)/obj/daemon/base/%.o:   INCLUDES = $(INCLUDE_base)
 $(B)/obj/daemon/model/%.o:  INCLUDES = $(INCLUDE_model)
@@ -175,6 +175,10 @@ $(B)/tests/sim: $(call obj,tests/sim/sim_main.c) $(SIM) $(EVERYTHING)
 	@mkdir -p $(@D) && echo "  LINK $@"
 	@$(CC) $(LDFLAGS_TEST) -o $@ $^ $(LIBS_TEST) -lm
 endif
+# Files as recorders write them.
+$(B)/tests/file_maker: $(call obj,tests/sim/file_main.c) $(B)/libtests.a $(EVERYTHING)
+	@mkdir -p $(@D) && echo "  LINK $@"
+	@$(CC) $(LDFLAGS_TEST) -o $@ $^ $(LIBS_TEST) -lm
 $(B)/tests/%.so: tests/sim/%.c | build/.packages
 	@mkdir -p $(@D) && echo "  LINK $@"
 	@$(CC) $(filter-out $(SANITIZE) $(LTO) -fPIE,$(CFLAGS_ALL)) -fPIC -shared -o $@ $< -ldl
@@ -219,7 +223,7 @@ $(B)/tests/replay $(B)/tests/mutate: $(B)/tests/%: $(B)/obj/tests/replay/%.o $(c
 $(B)/locale/fr_FR.UTF-8: | build/.packages
 	@mkdir -p $(@D) && localedef -i fr_FR -f UTF-8 $@
 
-SIMULATORS := $(B)/tests/sim $(B)/tests/tty_shim.so $(B)/tests/crash_point.so
+SIMULATORS := $(B)/tests/sim $(B)/tests/file_maker $(B)/tests/tty_shim.so $(B)/tests/crash_point.so
 CAPTURES := $(wildcard tests/captures/*/*.capture)
 # A test under umockdev; with SAN=1 the sanitizer's library must come first.
 WRAP := umockdev-wrapper
