@@ -178,8 +178,8 @@ static void tag_device(const struct scp_options *o, struct buf *b) {
   buf_u8(&v, 1); /* 50 Hz mains */
   for (unsigned i = 0; i < 16; i++)
     buf_u8(&v, 0);
-  buf_u8(&v, 1); /* the analysing program's name, none: just its NUL */
-  const char *texts[] = {"", or_empty(o->program), or_empty(o->serial), "", "", or_empty(o->manufacturer)};
+  const char *texts[] = {or_empty(o->program), or_empty(o->serial), "", "", or_empty(o->manufacturer)};
+  buf_u8(&v, (uint8_t)(strlen(texts[0]) + 1));
   for (unsigned i = 0; i < sizeof(texts) / sizeof(*texts); i++)
     buf_add(&v, texts[i], strlen(texts[i]) + 1);
   tag_bytes(b, 14, v.data, v.len);
@@ -545,7 +545,7 @@ static void point(struct file *f) {
   for (unsigned i = 0; i < f->n; i++)
     if (f->section[i].id >= STANDARD_SECTIONS)
       order[n++] = f->section[i].id;
-  for (unsigned i = n; i > 1 && (f->o->quirks & SCP_SHUFFLED); i--) {
+  for (unsigned i = n; i > 1 && (f->o->quirks & SCP_POINTERS_SHUFFLED); i--) {
     unsigned k = draw(&state, i), swapped = order[i - 1];
     order[i - 1] = order[k];
     order[k] = swapped;

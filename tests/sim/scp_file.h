@@ -66,14 +66,15 @@ enum scp_damage {
 
 /* What real files have and the standard does not. */
 enum scp_quirk {
-  SCP_LEAD_COUNT = 1,       /* section 3 says one lead less than it has */
-  SCP_FIRST_ZERO = 2,       /* leads numbered from 0: 0 to n - 1 */
-  SCP_NO_LEAD_LENGTHS = 4,  /* section 6 of raw data has no length per lead */
-  SCP_BIMODAL_IDLE = 8,     /* says bimodal, nothing is decimated (options' decimation is 1) */
-  SCP_LONG_CUT = 16,        /* a stream of more than 65534 bytes is cut */
-  SCP_CRC_BLANK = 32,       /* every section's CRC is 0xFFFF, "not computed" */
-  SCP_SIGNATURE_BLANK = 64, /* no "SCPECG" */
-  SCP_SHUFFLED = 128,       /* sections and pointers in some order, section 0 first */
+  SCP_LEAD_COUNT = 1,          /* section 3 says one lead less than it has */
+  SCP_FIRST_ZERO = 2,          /* leads numbered from 0: 0 to n - 1 */
+  SCP_NO_LEAD_LENGTHS = 4,     /* section 6 of raw data has no length per lead */
+  SCP_BIMODAL_IDLE = 8,        /* says bimodal, nothing is decimated (options' decimation is 1) */
+  SCP_LONG_CUT = 16,           /* a stream of more than 65534 bytes is cut */
+  SCP_CRC_BLANK = 32,          /* every section's CRC is 0xFFFF, "not computed" */
+  SCP_SIGNATURE_BLANK = 64,    /* no "SCPECG" */
+  SCP_SHUFFLED = 128,          /* sections in some order, section 0 first */
+  SCP_POINTERS_SHUFFLED = 256, /* ... their pointers */
 };
 
 struct scp_lead {

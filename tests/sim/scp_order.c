@@ -11,8 +11,9 @@ static const char *const damages[SCP_DAMAGES] = {
     "none",         "pointer-outside", "overlap",    "prefix",        "switch-loop",   "file-crc", "section-crc",
     "lead-length",  "stream-short",    "cut",        "zero-interval", "zero-avm",      "65-leads", "zero-lengths",
     "pointer-loop", "tag-length",      "no-tag-end", "beat-outside",  "lead-backwards"};
-static const char *const quirks[] = {"lead-count", "first-zero", "no-lead-lengths", "bimodal-idle",
-                                     "long-cut",   "crc-blank",  "signature-blank", "shuffled"}; /* bits, in order */
+static const char *const quirks[] = {
+    "lead-count", "first-zero",      "no-lead-lengths", "bimodal-idle",     "long-cut",
+    "crc-blank",  "signature-blank", "shuffled",        "pointers-shuffled"}; /* bits, in order */
 #define QUIRKS (sizeof(quirks) / sizeof(*quirks))
 static const char *const leads[ECG12_LEADS] = {"I",  "II", "III", "aVR", "aVL", "aVF",
                                                "V1", "V2", "V3",  "V4",  "V5",  "V6"};
@@ -137,7 +138,8 @@ const struct file_format scp_format = {
             "  extra=N           sections of the manufacturer's own (0)\n"
             "  alphabet=ascii|latin1|latin9|utf16|iso-8859-N  second-family=TEXT\n"
             "  manufacturer=  model=  serial=  program=  high-pass=CENTIHERTZ  low-pass=HZ  filters=BITS\n"
-            "  quirk=lead-count|first-zero|no-lead-lengths|bimodal-idle|long-cut|crc-blank|signature-blank|shuffled\n"
+            "  quirk=lead-count|first-zero|no-lead-lengths|bimodal-idle|long-cut|crc-blank|signature-blank|shuffled|\n"
+            "    pointers-shuffled\n"
             "  damage=pointer-outside|overlap|prefix|switch-loop|file-crc|section-crc|lead-length|stream-short|cut|\n"
             "    zero-interval|zero-avm|65-leads|zero-lengths|pointer-loop|tag-length|no-tag-end|beat-outside|\n"
             "    lead-backwards\n",
