@@ -113,7 +113,7 @@ struct scp_options scp_file_defaults(void);
 void scp_file_twelve(struct scp_options *o);
 
 /* 0; -EINVAL: options that contradict each other, or a rate whose interval is no whole number of microseconds below
- * 65536; -ERANGE: a difference does not fit in 16 bits; -EILSEQ; -ENOMEM, -EFBIG. Appends to ret. */
+ * 65536; -ERANGE: a sample or a difference does not fit in 16 bits; -EILSEQ; -ENOMEM, -EFBIG. Appends to ret. */
 int scp_file_make(const struct scp_options *o, const struct ecg12 *ecg, struct buf *ret);
 
 /* What a reader gets back of the i-th lead of an undamaged file, in nanovolts: layer 2 is undone so: in a gap, m stored

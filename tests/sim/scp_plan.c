@@ -160,9 +160,13 @@ static int plan_line(struct scp_plan *p, const struct ecg12 *ecg, struct scp_lin
     free(samples);
     return -ENOMEM;
   }
+  int r = 0;
   make_beat(p, ecg, l);
-  for (size_t i = 0; i < n; i++)
+  for (size_t i = 0; i < n; i++) {
     samples[i] = sample_nv(ecg, l->lead, l->first - 1 + i);
+    if (abs(samples[i]) / (int32_t)p->avm_nv > INT16_MAX)
+      r = -ERANGE;
+  }
   add_beat(p, l, samples, -1);
   for (size_t i = 0; i < n; i++)
     samples[i] /= (int32_t)p->avm_nv; /* both are multiples of it */
@@ -170,7 +174,7 @@ static int plan_line(struct scp_plan *p, const struct ecg12 *ecg, struct scp_lin
   walk_gaps(p, l, &w, decimate);
   l->stored_n = w.out;
   free(samples);
-  return 0;
+  return r;
 }
 
 /* ---- the plan ---- */

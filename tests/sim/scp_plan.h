@@ -33,7 +33,7 @@ struct scp_plan {
   struct scp_line line[SCP_LEADS_MAX];
 };
 
-/* 0, -EINVAL, -ENOMEM. *ret is to be finished only after 0. */
+/* 0, -EINVAL, -ERANGE, -ENOMEM. *ret is to be finished only after 0. */
 int scp_plan_make(struct scp_plan *ret, const struct scp_options *o, const struct ecg12 *ecg);
 void scp_plan_finish(struct scp_plan *p);
 
