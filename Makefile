@@ -120,6 +120,7 @@ $(B)/obj/tests/%.o:         INCLUDES = $(INCLUDE_tests)
 UMOCKDEV_CFLAGS = $(shell pkg-config --cflags umockdev-1.0 libusb-1.0 | sed 's/-I/-isystem /g')
 $(B)/obj/tests/sim/%.o $(B)/obj/tests/unit/usb_%.o $(B)/obj/tests/unit/test_usb%.o \
   $(B)/obj/tests/unit/test_worker_s%.o: INCLUDES = $(INCLUDE_tests) $(UMOCKDEV_CFLAGS)
+$(B)/obj/tests/sim/xml_judge.o: INCLUDES = $(INCLUDE_tests) $(shell pkg-config --cflags libxml-2.0)
 
 $(B)/obj/%.o: %.c | build/.packages
 	@mkdir -p $(@D)
