@@ -270,16 +270,8 @@ static void put_series(struct buf *b, const struct aecg_file *f, const struct ec
 static void put_doctype(struct buf *b, enum aecg_damage damage) {
   if (damage == AECG_EXTERNAL_ENTITY)
     buf_text(b, "<!DOCTYPE AnnotatedECG [<!ENTITY j SYSTEM \"file:///etc/hostname\">]>\n");
-  if (damage != AECG_ENTITY_BOMB)
-    return;
-  buf_text(b, "<!DOCTYPE AnnotatedECG [\n<!ENTITY a \"AAAAAAAAAA\">\n");
-  for (char c = 'b'; c <= 'j'; c++) {
-    buf_format(b, "<!ENTITY %c \"", c);
-    for (unsigned i = 0; i < 10; i++)
-      buf_format(b, "&%c;", c - 1);
-    buf_text(b, "\">\n");
-  }
-  buf_text(b, "]>\n");
+  if (damage == AECG_ENTITY_BOMB)
+    xml_entity_bomb(b, "AnnotatedECG");
 }
 
 static void put_document(struct buf *b, const struct aecg_file *f, const struct ecg12 *e) {

