@@ -31,7 +31,7 @@ static void put_code(struct buf *b, const char *code, const char *system) {
 
 /* more_s later, but not past midnight: no calendar is needed. */
 static void put_time(struct buf *b, const struct aecg_file *f, const char *element, unsigned more_s) {
-  struct ecg_time t = f->facts.at;
+  struct file_clock t = f->facts.at;
   if (t.year == 0)
     return;
   if (more_s > 0) {

@@ -70,21 +70,21 @@ static void put_empty_sequence(struct dcm_out *o, uint32_t tag) {
 
 /* ---- what all objects say ---- */
 
-static void put_day(struct dcm_out *o, uint32_t tag, const struct ecg_time *t) {
+static void put_day(struct dcm_out *o, uint32_t tag, const struct file_clock *t) {
   struct buf text _buf_cleanup_ = BUF_INIT(64);
   if (t->year > 0)
     buf_format(&text, "%04u%02u%02u", t->year, t->month, t->day);
   dcm_text(o, tag, "DA", text.len > 0 ? buf_cstr(&text) : NULL);
 }
 
-static void put_clock(struct dcm_out *o, uint32_t tag, const struct ecg_time *t) {
+static void put_clock(struct dcm_out *o, uint32_t tag, const struct file_clock *t) {
   struct buf text _buf_cleanup_ = BUF_INIT(64);
   if (t->year > 0)
     buf_format(&text, "%02u%02u%02u", t->hour, t->minute, t->second);
   dcm_text(o, tag, "TM", text.len > 0 ? buf_cstr(&text) : NULL);
 }
 
-static void put_moment(struct dcm_out *o, uint32_t tag, const struct ecg_time *t) {
+static void put_moment(struct dcm_out *o, uint32_t tag, const struct file_clock *t) {
   struct buf text _buf_cleanup_ = BUF_INIT(64);
   if (t->year == 0)
     return;

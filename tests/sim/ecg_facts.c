@@ -1,8 +1,5 @@
 #include "ecg_facts.h"
 
-#include <errno.h>
-#include <string.h>
-
 const struct ecg_facts ecg_facts_example = {
     .id = "P-2026/0042",
     .last = "Lefèvre",
@@ -16,6 +13,18 @@ const struct ecg_facts ecg_facts_example = {
     .software = "4.2",
     .statement = "MARKER-STATEMENT sinus rhythm",
 };
+
+struct ecg_facts ecg_facts_of(const struct file_order *order) {
+  struct ecg_facts facts = ecg_facts_example;
+  facts.id = order->person.id;
+  facts.last = order->person.family;
+  facts.first = order->person.given;
+  facts.birth = order->person.birth;
+  facts.sex = order->person.sex == 'O' ? '\0' : order->person.sex;
+  facts.at = order->taken;
+  facts.statement = order->marker;
+  return facts;
+}
 
 const char *ecg12_lead_name(enum ecg12_lead lead) {
   static const char *const names[ECG12_LEADS] = {"I",  "II", "III", "aVR", "aVL", "aVF",
@@ -34,12 +43,4 @@ bool ecg12_median(const struct ecg12 *ecg, size_t *ret_first, size_t *ret_n) {
   *ret_first = ecg->beat[0].fiducial - before;
   *ret_n = n;
   return true;
-}
-
-int ecg_name_find(const char *const *names, unsigned count, const char *name) {
-  for (unsigned i = 0; i < count; i++) {
-    if (strcmp(names[i], name) == 0)
-      return (int)i;
-  }
-  return -EINVAL;
 }

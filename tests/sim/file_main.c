@@ -3,10 +3,12 @@
  */
 #include "file_maker.h"
 
+#include "dicom_order.h"
 #include "ecg90a_file.h"
 #include "healforce_file.h"
 #include "jpeg_file.h"
 #include "scp_file.h"
+#include "xml_order.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -17,10 +19,8 @@
 
 /* In the order of --help. */
 static const struct file_format *const formats[] = {
-    &scp_format,
-    &ecg90a_format,
-    &healforce_format,
-    &jpeg_format,
+    &scp_format,    &ecg90a_format, &healforce_format, &jpeg_format,         &aecg_format,
+    &sierra_format, &muse_format,   &dicom_ecg_format, &dicom_fundus_format,
 };
 #define FORMATS (sizeof(formats) / sizeof(*formats))
 

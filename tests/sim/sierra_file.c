@@ -225,7 +225,7 @@ static void put_samples(struct buf *b, const struct sierra_file *f, const struct
 
 /* ---- the document ---- */
 
-static void put_when(struct buf *b, const struct ecg_time *t) {
+static void put_when(struct buf *b, const struct file_clock *t) {
   if (t->year > 0)
     buf_format(b, " date=\"%04u-%02u-%02u\" time=\"%02u:%02u:%02u\"", t->year, t->month, t->day, t->hour, t->minute,
                t->second);

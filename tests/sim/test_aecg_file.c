@@ -235,9 +235,9 @@ TEST(damaged_elements) {
 TEST(names) {
   for (unsigned d = 0; d < AECG_DAMAGES; d++) {
     assert_non_null(aecg_damage_names[d]);
-    assert_int_equal(ecg_name_find(aecg_damage_names, AECG_DAMAGES, aecg_damage_names[d]), d);
+    assert_int_equal(file_word(aecg_damage_names[d], aecg_damage_names, AECG_DAMAGES), d);
   }
-  assert_int_equal(ecg_name_find(aecg_damage_names, AECG_DAMAGES, "unheard-of"), -EINVAL);
+  assert_int_equal(file_word("unheard-of", aecg_damage_names, AECG_DAMAGES), -1);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

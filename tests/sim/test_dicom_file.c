@@ -392,7 +392,7 @@ TEST(damaged_objects) {
 
 TEST(impossible) {
   for (unsigned d = 0; d < DICOM_DAMAGES; d++)
-    assert_int_equal(ecg_name_find(dicom_damage_names, DICOM_DAMAGES, dicom_damage_names[d]), d);
+    assert_int_equal(file_word(dicom_damage_names[d], dicom_damage_names, DICOM_DAMAGES), d);
   ecg12_make(&ecg, 1000, 17, 5, 3, 1);
   assert_int_equal(dicom_ecg_file_make(&(struct dicom_ecg_file){.median = true}, &ecg, &file), -EINVAL);
   assert_int_equal(dicom_fundus_file_make(&(struct dicom_fundus_file){.rows = 9, .columns = 15}, &file), -EINVAL);

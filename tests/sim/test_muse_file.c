@@ -199,7 +199,7 @@ TEST(damaged_elements) {
 
 TEST(names) {
   for (unsigned d = 0; d < MUSE_DAMAGES; d++)
-    assert_int_equal(ecg_name_find(muse_damage_names, MUSE_DAMAGES, muse_damage_names[d]), d);
+    assert_int_equal(file_word(muse_damage_names[d], muse_damage_names, MUSE_DAMAGES), d);
   ecg.rate_hz = 505;
   assert_int_equal(muse_file_make(&(struct muse_file){.exponent = true}, &ecg, &file), -EINVAL);
 }

@@ -339,7 +339,7 @@ TEST(damaged_text) {
 
 TEST(names) {
   for (unsigned d = 0; d < SIERRA_DAMAGES; d++)
-    assert_int_equal(ecg_name_find(sierra_damage_names, SIERRA_DAMAGES, sierra_damage_names[d]), d);
+    assert_int_equal(file_word(sierra_damage_names[d], sierra_damage_names, SIERRA_DAMAGES), d);
   ecg12_make(&ecg, 500, 0, 5, 3, 1);
   assert_int_equal(sierra_file_make(&(struct sierra_file){.v104 = true}, &ecg, &file), -EINVAL);
 }
