@@ -52,7 +52,9 @@ static void set_text(struct buf *b, size_t *at, unsigned tag, const char *text, 
   if (n <= 4 && !b->err)
     memcpy(b->data + *at - 4, text, n); /* short ones lie in the entry */
   else
-    buf_add(b, text, n + n % 2);
+    buf_add(b, text, n);
+  if (b->len % 2 != 0)
+    buf_u8(b, 0);
 }
 
 static void make_exif(const struct jpeg_options *o, struct buf *b) {
@@ -73,8 +75,6 @@ static void make_exif(const struct jpeg_options *o, struct buf *b) {
       set_text(b, &at, texts[i].tag, texts[i].text, o->big);
   if (!o->taken)
     return;
-  if (b->len % 2 != 0)
-    buf_u8(b, 0);
   set_entry(b, &at, OWN_FIELDS, LONG, 1, o->damage == JPEG_EXIF_LOOP ? 8 : b->len - TIFF, o->big);
   at = put_directory(b, 1, o->big);
   set_text(b, &at, ORIGINAL, o->taken, o->big);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The simulator program with several instruments on one machine: program.py BUILD. TAP on standard output.
+"""The simulator program with several instruments on one machine, file_maker: program.py BUILD. TAP on standard output.
 
 The hosts here are as small as can be: that the bytes are right is for the engines' own tests.
 """
@@ -14,6 +14,7 @@ import time
 
 BUILD = os.path.abspath(sys.argv[1])
 SIM = os.path.join(BUILD, "tests/sim")
+FILE_MAKER = os.path.join(BUILD, "tests/file_maker")
 count = failures = 0
 
 
@@ -174,9 +175,34 @@ def generate():
     result(codes == [2, 2], "one instrument, which can start by itself", codes)
 
 
+def make_file(*args):
+    return subprocess.run([FILE_MAKER, *args], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+
+
+def files():
+    told = make_file("--help")
+    formats = [line.split(":")[0] for line in told.stdout.decode().split("\n\n")[2:]]
+    result(told.returncode == 0 and {"scp", "ecg90a", "healforce", "jpeg"} <= set(formats), "file_maker says what it makes", formats)
+    person = ("--family", "Durand", "--given", "Eve", "--id", "4711", "--birth-date", "1950-02-28", "--sex", "F",
+              "--time", "2026-01-02T03:04:05")
+    for name in formats:
+        a, b, c = (make_file(name, *person, "--seed", seed, "-") for seed in "112")
+        result(a.returncode == 0 and a.stdout and a.stdout == b.stdout != c.stdout, f"{name}: the same seed, the same file",
+               a.stderr)
+    marked, plain = (make_file("scp", *args, "-").stdout for args in (("--marker", "MARK"), ()))
+    result(marked.count(b"MARK") == 10 and b"MARK" not in plain, "an interpretation's texts hold the marker", marked.count(b"MARK"))
+    wrong = [(), ("scp",), ("tar", "-"), ("scp", "-", "-"), ("scp", "-", "--colour", "red"), ("scp", "-", "--still=yes"),
+             ("scp", "-", "--rate"), ("scp", "-", "--rate", "0"), ("scp", "-", "--time", "noon"), ("scp", "-", "--sex", "X")]
+    codes = [make_file(*args).returncode for args in wrong]
+    result(codes == [2] * len(wrong), "file_maker refuses what it does not understand", codes)
+    wrong = [("--option", "code=morse"), ("--option", "avm=3000"), ("--rate", "300"), ("--seconds", "3600"), ("--family", "Zoé")]
+    codes = [make_file("scp", "-", *args).returncode for args in wrong]
+    result(codes == [1] * len(wrong), "... and what cannot be", codes)
+
+
 if len(sys.argv) > 2:
     sys.exit(inside(sys.argv[2]))
-for test in (several, statuses, generate):
+for test in (several, statuses, generate, files):
     try:
         test()
     except Exception as e:  # the others still run
