@@ -600,8 +600,11 @@ static void seal(const struct file *f, struct buf *ret, size_t from) {
   }
   set32(&file, 2, file.len);
   set16(&file, 0, crc_of(&file, 2, file.len) ^ (f->o->damage == SCP_FILE_CRC ? 0x0180u : 0));
-  if (f->o->damage == SCP_CUT)
-    ret->len -= file.len / 3;
+  for (unsigned i = 0; i < f->n && f->o->damage == SCP_CUT; i++) {
+    if (f->section[i].id == 6)
+      ret->len = from + at + f->section[i].body.len / 2;
+    at += f->section[i].body.len;
+  }
 }
 
 static int assemble(struct file *f, struct buf *ret) {

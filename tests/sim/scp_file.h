@@ -116,8 +116,8 @@ void scp_file_twelve(struct scp_options *o);
  * 65536; -ERANGE: a sample or a difference does not fit in 16 bits; -EILSEQ; -ENOMEM, -EFBIG. Appends to ret. */
 int scp_file_make(const struct scp_options *o, const struct ecg12 *ecg, struct buf *ret);
 
-/* What a reader gets back of the i-th lead of an undamaged file, in nanovolts: layer 2 is undone so: in a gap, m stored
- * means become m * d samples: d / 2 times the first, then from each to the next in d equal parts (rounded to the
+/* What a reader gets back of the i-th lead of an undamaged, uncut file, in nanovolts: layer 2 is undone so: in a gap, m
+ * stored means become m * d samples: d / 2 times the first, then from each to the next in d equal parts (rounded to the
  * nearest, halves away from 0), then d / 2 times the last; then the samples stored as they are. Then every sample
  * outside the protected zones becomes the mean of itself and its two neighbours as they were before (rounded alike),
  * but not the lead's first and last, nor, where the reference beat was taken off, the two samples on either side of the

@@ -548,6 +548,23 @@ TEST(bimodal) {
       }
 }
 
+TEST(all_layers) {
+  ecg12_make(&ecg, 500, 2, 9, 3, 1);
+  for (unsigned code = 0; code < SCP_CODES; code++)
+    for (unsigned order = 0; order <= 2; order++) {
+      o.code = (enum scp_code)code;
+      o.difference = order;
+      o.subtract = true;
+      o.decimation = order == 1 ? 2 : 4;
+      o.foreign_every = 3;
+      o.quirks = SCP_SHUFFLED;
+      o.seed = code;
+      make();
+      expect_crcs();
+      assert_in_range(expect_leads(), 5, 90);
+    }
+}
+
 /* Between the beats of a recording without noise and drift there is nothing to lose but the waves' curvature. */
 TEST(bimodal_keeps_the_shape) {
   ecg12_make(&ecg, 500, 4, 7, 0, 0);
@@ -809,6 +826,7 @@ TEST(damage_of_structure) {
   assert_int_equal(u32(6 + 4), 0);
   damage(SCP_CUT);
   assert_true(u32(2) > file.len);
+  assert_true(section(6, &n) + HEADER < file.len && section(6, &n) + n > file.len);
   damage(SCP_FILE_CRC);
   assert_int_not_equal(u16(0), crc16_ccitt(CRC16_CCITT_FALSE_INIT, file.data + 2, file.len - 2));
   damage(SCP_SECTION_CRC);
@@ -903,6 +921,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(beat_in_other_steps, setup, teardown),
       cmocka_unit_test_setup_teardown(beats_alike_leave_nothing, setup, teardown),
       cmocka_unit_test_setup_teardown(bimodal, setup, teardown),
+      cmocka_unit_test_setup_teardown(all_layers, setup, teardown),
       cmocka_unit_test_setup_teardown(bimodal_keeps_the_shape, setup, teardown),
       cmocka_unit_test_setup_teardown(bimodal_idle, setup, teardown),
       cmocka_unit_test_setup_teardown(rates, setup, teardown),
