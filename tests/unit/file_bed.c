@@ -162,7 +162,7 @@ unsigned file_mutate(const struct acq_driver *driver, const void *bytes, size_t 
     for (uint32_t changes = 1 + throw_dice(&state) % 4; changes; changes--) {
       /* half of them where the structure is */
       const size_t among = throw_dice(&state) % 2 && len > 512 ? 512 : len;
-      work[throw_dice(&state) % among] = (uint8_t)throw_dice(&state);
+      work[throw_dice(&state) % among] ^= (uint8_t)(1 + throw_dice(&state) % 255);
       if (throw_dice(&state) % 16 == 0)
         len = 1 + throw_dice(&state) % len;
     }
