@@ -32,7 +32,8 @@ struct picture_item {
   const struct capture_blob *blob;
   unsigned trial, number; /* in its record, from 1 */
   char name[SOURCE_BYTES_MAX];
-  char laterality; /* 'L', 'R', 0 */
+  char laterality;   /* 'L', 'R', 0 */
+  bool contradicted; /* both were said */
   struct picture structure;
   bool judged;
   struct picture_judgement judgement;
@@ -61,6 +62,7 @@ struct acq_record {
   unsigned n_channels;
   struct picture_item pictures[WIRE_RECORDS * ACQ_PICTURES_MAX];
   unsigned n_pictures;
+  struct picture_item *shown; /* that which the last acq_rec_picture() was about; NULL: none, or it is not kept */
   json_t *measures, *quality, *statements; /* each item with its "trial" */
 };
 
@@ -93,9 +95,9 @@ static json_t *dec_json(struct dec d) {
 }
 
 /* What goes into somebody else's record must never cost this patient's: what of it does not fit is left out there, and
- * stays in the capture. */
+ * stays in the capture. Where there is no patient yet there is nothing to spare. */
 static bool is_spared(const struct acq_record *r, unsigned trial) {
-  return trial && r->trials[trial - 1].stray;
+  return !r->unordered && trial && r->trials[trial - 1].stray;
 }
 
 /* How many items of the list are of the part that is being added to. */
@@ -341,6 +343,16 @@ static void derive(struct acq_record *r, const char *code, struct dec scale, uns
   }
 }
 
+/* Half of it, exactly; false where that has more digits than a decimal holds. */
+static bool halve(struct dec d, struct dec *ret) {
+  for (; d.mantissa > INT32_MAX / 5 && d.mantissa % 10 == 0; d.mantissa /= 10)
+    d.exponent++;
+  if (d.exponent <= DEC_EXP_MIN || dec_mul(d, 5, ret) < 0)
+    return false;
+  ret->exponent--;
+  return dec_is_exact(*ret);
+}
+
 void acq_rec_limb_leads(struct acq_record *r) {
   static const struct {
     const char *code;
@@ -351,21 +363,20 @@ void acq_rec_limb_leads(struct acq_record *r) {
                {"lead_avr", {-1, -1}, {-2, 1}, true},
                {"lead_avl", {2, -1}, {1, -2}, true},
                {"lead_avf", {-1, 2}, {1, 1}, true}};
-  struct dec half;
   if (r->err)
     return;
   const struct channel *one = measured_lead(r, "lead_i"), *two = measured_lead(r, "lead_ii"),
                        *three = measured_lead(r, "lead_iii");
   const bool from_one = goes_with(one, two);
-  if ((!from_one && !goes_with(two, three)) || dec_mul(from_one ? one->scale : two->scale, 5, &half) < 0 ||
-      half.exponent == INT8_MIN)
+  if (!from_one && !goes_with(two, three))
     return;
-  half.exponent--;
+  struct dec half;
+  const bool halves = halve(from_one ? one->scale : two->scale, &half);
   const unsigned a = (unsigned)((from_one ? one : two) - r->channels),
                  b = (unsigned)((from_one ? two : three) - r->channels);
   for (size_t i = 0; i < sizeof leads / sizeof *leads; i++) {
     const int *f = from_one ? leads[i].first : leads[i].second;
-    if (!measured_lead(r, leads[i].code))
+    if (!measured_lead(r, leads[i].code) && (halves || !leads[i].half))
       derive(r, leads[i].code, leads[i].half ? half : r->channels[a].scale, a, f[0], b, f[1]);
   }
 }
@@ -401,9 +412,10 @@ static void judge_picture(struct acq_record *r, struct picture_item *p, const ui
 }
 
 /* However often, it is one item beside the picture that was kept: no camera fills a record by repeating itself. */
-static void repeat_picture(struct acq_record *r, const struct picture_item *kept) {
+static void repeat_picture(struct acq_record *r, struct picture_item *kept) {
   const unsigned trial = r->trial;
   char subject[16];
+  r->shown = kept;
   snprintf(subject, sizeof subject, "%u", kept->number);
   r->trial = kept->trial;
   acq_rec_quality(r, "picture_repeated", subject, 1);
@@ -422,8 +434,9 @@ void acq_rec_picture(struct acq_record *r, size_t i, const char *name) {
     return refuse(r, -EINVAL, "a picture that is no blob of the capture");
   const bool spared = is_spared(r, r->trial);
   unsigned number = 1;
+  r->shown = NULL;
   for (unsigned k = 0; k < r->n_pictures; k++) {
-    const struct picture_item *other = &r->pictures[k];
+    struct picture_item *other = &r->pictures[k];
     if (is_spared(r, other->trial) != spared)
       continue;
     if (!strcmp(other->blob->sha256, blob->sha256))
@@ -435,7 +448,7 @@ void acq_rec_picture(struct acq_record *r, size_t i, const char *name) {
       refuse(r, -EPROTO, "more pictures than a record holds");
     return;
   }
-  struct picture_item *p = &r->pictures[r->n_pictures++];
+  struct picture_item *p = r->shown = &r->pictures[r->n_pictures++];
   *p = (struct picture_item){.blob = blob, .trial = r->trial, .number = number};
   size_t n = strlen(name);
   if (n < sizeof p->name && json_is_clean(name, n) && str_is_clean_utf8(name, n))
@@ -448,7 +461,10 @@ void acq_rec_laterality(struct acq_record *r, char laterality) {
     return;
   if (!r->n_pictures || (laterality != 'L' && laterality != 'R'))
     return refuse(r, -EINVAL, "a laterality of no picture, or none");
-  r->pictures[r->n_pictures - 1].laterality = laterality;
+  if (r->shown && r->shown->laterality && r->shown->laterality != laterality)
+    r->shown->contradicted = true; /* the same picture came as one of the other eye */
+  if (r->shown)
+    r->shown->laterality = r->shown->contradicted ? 0 : laterality;
 }
 
 static void add_quality(struct acq_record *r, const char *code, const char *subject, uint32_t count, size_t most) {
@@ -802,7 +818,7 @@ static int encode(struct acq_record *r, int part, struct record_result *ret) {
  * reading makes no record; nor does the session when all that was measured in trials is stray. */
 static int encode_all(struct acq_record *r, struct record_result ret[static WIRE_RECORDS]) {
   unsigned n_own = divide(r, WIRE_OWN), n_stray = divide(r, WIRE_STRAY);
-  if (n_own && n_stray)
+  if (r->has_own && n_own && n_stray)
     add_quality(r, "readings_stray", "", n_stray, QUALITY_MAX);
   int err = r->err;
   if (err == 0 && r->has_own)

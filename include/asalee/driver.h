@@ -272,13 +272,14 @@ void acq_rec_gap(struct acq_record *record, unsigned channel, size_t n);
  * file's name as the instrument gives it, or "": only the reader sees it. Call acq_rec_trial() before each: the time of
  * a trial is the picture's. */
 void acq_rec_picture(struct acq_record *record, size_t i, const char *name);
-/* Which eye the instrument says the picture added last is of: 'L' or 'R'. The nurse labels it all the same. */
+/* Which eye the instrument says the picture added last is of: 'L' or 'R'; neither, once it said both of the same
+ * picture. The nurse labels it all the same. */
 void acq_rec_laterality(struct acq_record *record, char laterality);
 #define ACQ_PICTURES_MAX 32
 
 /* Adds those limb leads (I, III, aVR, aVL, aVF) that are not there and follow from two that are, I and II or II and
  * III, as derived channels: after the measured ones of the trial. The augmented ones have half the scale, exactly. A
- * lead of which one value would not fit is left out. */
+ * lead of which one value or the scale would not fit is left out. */
 void acq_rec_limb_leads(struct acq_record *record);
 
 /* A technical fact about the recording: a row of nomenclature.def's ACQ_QUALITY, with what it is about (an
