@@ -639,7 +639,7 @@ static void test_list(void **state) {
   assert_int_equal(command(run_list, &json, &out), 0);
   json_error_t error;
   json_t *list = json_loads(out, JSON_REJECT_DUPLICATES, &error);
-  assert_int_equal(json_array_size(list), 4);
+  assert_int_equal(json_array_size(list), 5);
   const json_t *row = json_array_get(list, 0);
   assert_string_equal(json_text(row, "name"), "toy");
   assert_int_equal(json_array_size(json_object_get(row, "modalities")), 1);
@@ -913,6 +913,199 @@ static void test_pictures_killed(void **state) {
   assert_true(crashed > 0);
 }
 
+/* ---- a file that is taken whole ---- */
+
+static uint8_t whole_byte(size_t i) {
+  return i < 5 ? (uint8_t) "WHOLE"[i] : (uint8_t)((i - 5) % 200);
+}
+
+/* "WHOLE" and as many samples 0, 1, .. as make n bytes. */
+static void make_whole(size_t n) {
+  str_copy(path, sizeof path, "/tmp/worker-run-XXXXXX");
+  int fd = mkstemp(path);
+  for (size_t i = 0; i < n; i++) {
+    const uint8_t byte = whole_byte(i);
+    assert_int_equal(write(fd, &byte, 1), 1);
+  }
+  close(fd);
+}
+
+static struct wire_order whole_order(const char *node, enum acq_modality modality) {
+  struct wire_order o = file_order(2);
+  str_copy(o.driver, sizeof o.driver, "toy_whole");
+  str_copy(o.node, sizeof o.node, node);
+  o.order.modality = modality;
+  return o;
+}
+
+/* Nobody can be asked who it is; the daemon is told all the same. */
+static void up_to_start_whole(struct run *r) {
+  struct wire_message m;
+  hear(r, WIRE_OPENED, &m);
+  hear(r, WIRE_IDENTITY, &m);
+  assert_string_equal(m.identity.make, "");
+  assert_string_equal(m.identity.serial, "");
+  say(r, WIRE_START);
+}
+
+/* The record in that part has these samples, is alone, and says what the file said. */
+static void check_whole(const struct wire_record *made, const char *all, int part, size_t samples) {
+  char reason[256];
+  json_t *record;
+  int16_t *values = malloc(samples * sizeof *values);
+  assert_non_null(values);
+  memcpy(values, all, samples * sizeof *values);
+  assert_int_equal(made->data_bytes[part], samples * sizeof *values);
+  assert_int_equal(made->json_bytes[1 - part] + made->data_bytes[1 - part], 0);
+  for (size_t i = 0; i < samples; i++)
+    assert_int_equal(values[i], i % 200);
+  if (record_read(all + samples * sizeof *values, made->json_bytes[part], values, samples * sizeof *values, &record,
+                  reason) < 0)
+    fail_msg("%s", reason);
+  assert_int_equal(json_is_true(json_object_get(record, "stray")), part == WIRE_STRAY);
+  assert_string_equal(json_text(json_object_get(record, "device"), "make"), "Toys");
+  assert_true(json_is_null(json_object_get(record, "subject")));
+  json_decref(record);
+  free(values);
+}
+
+static void test_whole_file(void **state) {
+  (void)state;
+  static const size_t sizes[] = {6, 1000, 4096}; /* 4096 is all that the driver takes */
+  static const enum acq_modality modalities[] = {ACQ_ECG, 0};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+    for (int part = WIRE_OWN; part <= WIRE_STRAY; part++) { /* what nobody ordered is nobody's */
+      struct run r, again;
+      struct wire_message m;
+      make_whole(sizes[i]);
+      struct wire_order order = whole_order(path, modalities[part]);
+      start(&r, &order, NULL);
+      up_to_start_whole(&r);
+      struct wire_record made = hear_record(&r);
+      char *text = contents(r.capture), *all = contents(r.record), *blobs = contents(r.blobs);
+      check_whole(&made, all, part, sizes[i] - 5);
+      assert_non_null(strstr(text, part == WIRE_OWN ? "\norder 2 ecg\n" : "\norder 2\n"));
+      assert_true(in_order(text, (const char *const[]){" identity\n", " make \n", NULL}));
+      const char *acquire = strstr(text, " acquire\n@ "), *blob = strstr(text, "\n# "),
+                 *release = strstr(text, " release\n"), *end = strstr(text, "\nend ok\n");
+      assert_true(acquire && blob && release && end && acquire < blob && blob < release && release < end);
+      assert_int_equal(lseek(r.blobs, 0, SEEK_END), sizes[i]); /* every byte of the file, and no other */
+      for (size_t k = 0; k < sizes[i]; k++)
+        assert_int_equal((uint8_t)blobs[k], whole_byte(k));
+
+      /* Again from its capture: the same. Again from the bare file: it says the same. */
+      struct wire_order redecode = {.driver = "toy_whole"};
+      start_with(&again, &redecode, text, blobs, sizes[i]);
+      hear(&again, WIRE_RECORD, &m);
+      assert_int_equal(ended(&again), 0);
+      assert_memory_equal(&m.record, &made, sizeof made);
+      char *all_again = contents(again.record);
+      assert_memory_equal(all_again, all, made.data_bytes[part] + made.json_bytes[part]);
+      finish(&again);
+      free(all_again);
+      if (sizes[i] == 6)
+        expect_lines((struct decode_options){.driver = "toy_whole", .raw = true, .samples = true}, "lead_ii\n0\n");
+      free(text);
+      free(all);
+      free(blobs);
+      finish(&r);
+      unlink(path);
+    }
+}
+
+/* Files that give no record: how far the worker comes, and what it leaves in the capture. */
+static void test_whole_file_refused(void **state) {
+  (void)state;
+  static const struct {
+    size_t n;
+    int err;
+    const char *text;
+  } v[] = {{0, -ENODATA, "no whole file"}, {4, -ENXIO, "not a toy's file"}};
+  struct run r;
+  struct wire_order order;
+  for (size_t i = 0; i < sizeof v / sizeof *v; i++) {
+    make_whole(v[i].n);
+    order = whole_order(path, ACQ_ECG);
+    start(&r, &order, NULL);
+    up_to_start_whole(&r);
+    expect_fail(&r, v[i].err, WIRE_STEP_DECODE, v[i].text);
+    char *text = contents(r.capture);
+    assert_non_null(strstr(text, "\nend ok\n")); /* it was taken, all of it */
+    assert_int_equal(strstr(text, "\n# ") != NULL, v[i].n > 0);
+    assert_int_equal(lseek(r.blobs, 0, SEEK_END), v[i].n);
+    free(text);
+    finish(&r);
+    unlink(path);
+  }
+  make_whole(4097);
+  order = whole_order(path, ACQ_ECG);
+  start(&r, &order, NULL);
+  expect_fail(&r, -EFBIG, WIRE_STEP_OPEN, "the file is longer than 4096 bytes");
+  finish(&r);
+  unlink(path);
+
+  make_whole(10); /* cancelled before it starts */
+  order = whole_order(path, ACQ_ECG);
+  struct wire_message m;
+  start(&r, &order, NULL);
+  hear(&r, WIRE_OPENED, &m);
+  hear(&r, WIRE_IDENTITY, &m);
+  say(&r, WIRE_CANCEL);
+  expect_fail(&r, -ECANCELED, WIRE_STEP_ACQUIRE, "cancelled");
+  char *text = contents(r.capture);
+  assert_non_null(strstr(text, "\nend cancel\n"));
+  assert_int_equal(lseek(r.blobs, 0, SEEK_END), 0);
+  free(text);
+  finish(&r);
+  unlink(path);
+}
+
+/* What stands in a file's place: nothing of it is followed, waited for or read. */
+static void test_no_file(void **state) {
+  (void)state;
+  struct run r;
+  struct wire_order order;
+  char other[80];
+  make_whole(10);
+  snprintf(other, sizeof other, "%s.other", path);
+  for (int kind = 0; kind < 5; kind++) {
+    assert_int_equal(kind == 0   ? symlink(path, other)
+                     : kind == 1 ? mkfifo(other, 0600)
+                     : kind == 2 ? mkdir(other, 0700)
+                     : kind == 3 ? chmod(path, 0)
+                                 : 0,
+                     0);
+    if (kind == 3 && access(path, R_OK) == 0) { /* root reads everything */
+      print_message("skipped: a file that may not be read (as root there is none)\n");
+      continue;
+    }
+    order = whole_order(kind == 3 ? path : other, ACQ_ECG);
+    start(&r, &order, NULL);
+    if (kind == 1 || kind == 2)
+      expect_fail(&r, -ENODEV, WIRE_STEP_OPEN, "not a regular file");
+    else
+      expect_fail(&r, kind == 0 ? -ELOOP : kind == 3 ? -EACCES : -ENOENT, WIRE_STEP_OPEN, "the file cannot be opened");
+    assert_int_equal(lseek(r.capture, 0, SEEK_END) + lseek(r.blobs, 0, SEEK_END), 0);
+    finish(&r);
+    remove(other);
+  }
+  unlink(path);
+
+  /* One that can be opened and not read, as that of a stick that was pulled out; root has one. */
+  if (geteuid() != 0) {
+    print_message("skipped: a file that can be opened and not read\n");
+    return;
+  }
+  order = whole_order("/proc/self/mem", ACQ_ECG);
+  start(&r, &order, NULL);
+  up_to_start_whole(&r);
+  expect_fail(&r, -ENODEV, WIRE_STEP_ACQUIRE, "the file can no longer be read");
+  char *text = contents(r.capture);
+  assert_non_null(strstr(text, "\nend error\n"));
+  free(text);
+  finish(&r);
+}
+
 static int set_up(void **state) {
   (void)state;
   return hash_open();
@@ -928,7 +1121,8 @@ int main(void) {
       cmocka_unit_test(test_decode_raw),    cmocka_unit_test(test_list),
       cmocka_unit_test(test_udev),          cmocka_unit_test(test_pictures),
       cmocka_unit_test(test_pictures_cut),  cmocka_unit_test(test_pictures_killed),
-      cmocka_unit_test(test_table),
+      cmocka_unit_test(test_whole_file),    cmocka_unit_test(test_whole_file_refused),
+      cmocka_unit_test(test_no_file),       cmocka_unit_test(test_table),
   };
   return cmocka_run_group_tests(tests, set_up, NULL);
 }

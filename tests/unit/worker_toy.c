@@ -146,6 +146,22 @@ static int camera_decode(const struct acq_capture *capture, struct acq_record *r
   return acq_rec_done(ret);
 }
 
+static int whole_decode(const struct acq_capture *capture, struct acq_record *ret) {
+  static const char start[] = "WHOLE";
+  struct acq_cur c;
+  int r = acq_capture_file(capture, &c, NULL);
+  if (r < 0)
+    return acq_rec_fail(ret, r, "no whole file");
+  const uint8_t *at = acq_bytes(&c, sizeof start - 1);
+  if (!at || memcmp(at, start, sizeof start - 1))
+    return acq_rec_fail(ret, -ENXIO, "not a toy's file");
+  acq_rec_instrument(ret, &(struct acq_identity){.make = "Toys", .serial = "42"});
+  const unsigned channel = acq_rec_channel(ret, "lead_ii", (struct dec){10, 0}, (struct dec){5, 0}, false);
+  while (acq_left(&c))
+    acq_rec_samples(ret, channel, &(int16_t){acq_u8(&c)}, 1);
+  return acq_rec_done(ret);
+}
+
 #define TOY_COMMON                                                                          \
   .abi = ACQ_DRIVER_ABI, .version = "1", .maturity = ACQ_SIMULATED, .integrity = ACQ_CRC16, \
   .limits = {.max_bytes = 4096, .max_seconds = 60, .default_seconds = 2, .idle_ms = 1500, .grace_ms = 2000}
@@ -200,7 +216,16 @@ const struct acq_driver toy_camera = {
     .release = file_release,
 };
 
-const struct acq_driver *const toy_table[] = {&toy, &toy_file, &toy_memory, &toy_camera, NULL};
+const struct acq_driver toy_whole = {
+    TOY_COMMON,
+    .modalities = ACQ_MODALITY(ACQ_ECG),
+    .decode = whole_decode,
+    .name = "toy_whole",
+    .label = "Jouet, fichier entier",
+    .match = (const struct acq_match[]){{.bus = ACQ_FILE, .pattern = "*.whole"}, {0}},
+};
+
+const struct acq_driver *const toy_table[] = {&toy, &toy_file, &toy_memory, &toy_camera, &toy_whole, NULL};
 
 void toy_frame(unsigned second, uint8_t bytes[static TOY_FRAME]) {
   bytes[0] = 'F';
