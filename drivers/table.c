@@ -6,6 +6,7 @@ extern const struct acq_driver corscience_emi12;
 extern const struct acq_driver file_contec_ecg90a;
 extern const struct acq_driver file_healforce;
 extern const struct acq_driver file_jpeg_fundus;
+extern const struct acq_driver file_scp_ecg;
 extern const struct acq_driver ieee11073_phdc;
 extern const struct acq_driver ptp_camera;
 extern const struct acq_driver vitalograph_lungmonitor;
@@ -17,6 +18,7 @@ const struct acq_driver *const acq_drivers[] = {
     &file_contec_ecg90a,
     &file_healforce,
     &file_jpeg_fundus,
+    &file_scp_ecg,
     &ieee11073_phdc,
     &ptp_camera,
     &vitalograph_lungmonitor,
