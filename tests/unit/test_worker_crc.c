@@ -33,7 +33,19 @@ static void test_every_row(void **state) {
     }
 }
 
+/* Long runs take another way than single bytes. */
+static void test_long_runs(void **state) {
+  (void)state;
+  uint8_t bytes[300];
+  for (unsigned i = 0; i < sizeof bytes; i++)
+    bytes[i] = (uint8_t)(i * 151 + (i >> 3));
+  for (size_t n = 0; n <= sizeof bytes; n++)
+    for (uint32_t crc = 0; crc < 0x10000; crc += 0x3337)
+      assert_int_equal(crc16_ccitt((uint16_t)crc, bytes, n), slow((uint16_t)crc, bytes, n));
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_check_value), cmocka_unit_test(test_every_row)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_check_value), cmocka_unit_test(test_every_row),
+                                     cmocka_unit_test(test_long_runs)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
