@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "streams and lookups are loaded as words");
+
 #define DEFAULT_TABLE 19999
 #define PREFIX_MAX 32
 
@@ -190,18 +192,59 @@ static int read_one(struct scp_codes *c, unsigned *table, struct bits *b, int32_
   return !found->is_switch;
 }
 
+typedef int8_t bytes_16 __attribute__((vector_size(16)));
+typedef uint64_t doubles_2 __attribute__((vector_size(16)));
+typedef int16_t halves_8 __attribute__((vector_size(16)));
+typedef int32_t words_4 __attribute__((vector_size(16)));
+
+/* All eight bytes of an entry as numbers, the last two of which are no values: quicker than to count them. Each byte
+ * becomes the highest of a word, which is shifted down. */
+static inline void put_values(const struct scp_look *e, int32_t *values) {
+  const halves_8 zero = {0};
+  uint64_t entry;
+  memcpy(&entry, e, sizeof entry);
+  const bytes_16 narrow = (bytes_16)(doubles_2){entry, 0};
+  const halves_8 high =
+      (halves_8)__builtin_shufflevector((bytes_16)zero, narrow, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  const words_4 first = (words_4)__builtin_shufflevector(zero, high, 0, 8, 1, 9, 2, 10, 3, 11) >> 24,
+                second = (words_4)__builtin_shufflevector(zero, high, 4, 12, 5, 13, 6, 14, 7, 15) >> 24;
+  memcpy(values, &first, sizeof first);
+  memcpy(values + 4, &second, sizeof second);
+}
+
+/* A code with a number behind it, found by a lookup. False, and nothing is taken, where it is another or is cut. */
+static inline bool read_number(const struct scp_codes *c, const struct scp_look *e, struct bits *b, int32_t *ret) {
+  const struct scp_code *code = &c->codes[e->code];
+  const struct bits before = *b;
+  if (!e->bits || code->is_switch)
+    return false;
+  drop(b, e->bits);
+  refill(b);
+  if (code->extra > b->n) {
+    *b = before;
+    return false;
+  }
+  *ret = code->base + (code->extra ? (int32_t)((int64_t)b->hold >> (64 - code->extra)) : 0);
+  drop(b, code->extra);
+  return true;
+}
+
 /* Values that lookups give, as long as there is room for them and eight bytes are left. */
-static size_t read_fast(const struct scp_look *look, struct bits *b, int32_t *values, size_t max) {
-  const size_t round = 64 / SCP_LOOK_BITS * SCP_LOOK_VALUES;
+static size_t read_fast(struct scp_codes *c, unsigned table, struct bits *b, int32_t *values, size_t max) {
+  const struct scp_look *look = looks(c, table);
+  const size_t round = 56 / SCP_LOOK_BITS * SCP_LOOK_VALUES;
   size_t n = 0;
   while (max - n >= round && b->end - b->at >= 8) {
     refill(b);
     for (unsigned i = 0; i < 56 / SCP_LOOK_BITS; i++) {
       const struct scp_look *e = &look[b->hold >> (64 - SCP_LOOK_BITS)];
-      if (!e->n)
-        return n;
-      for (unsigned k = 0; k < SCP_LOOK_VALUES; k++)
-        values[n + k] = e->value[k];
+      if (!e->n) {
+        if (!read_number(c, e, b, &values[n]))
+          return n;
+        n++;
+        break;
+      }
+      put_values(e, values + n);
       n += e->n;
       drop(b, e->bits);
     }
@@ -214,7 +257,7 @@ struct scp_stream scp_codes_read(struct scp_codes *c, const uint8_t *bytes, size
   struct scp_stream s = {.end = SCP_WHOLE};
   unsigned table = 0;
   while (s.n < max) {
-    s.n += read_fast(looks(c, table), &b, values + s.n, max - s.n);
+    s.n += read_fast(c, table, &b, values + s.n, max - s.n);
     if (s.n == max)
       break;
     int r = read_one(c, &table, &b, &values[s.n], &s.end);
