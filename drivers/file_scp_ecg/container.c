@@ -109,7 +109,7 @@ static int open_section(struct acq_cur bytes, const struct pointer *p, struct sc
 /* Where the sections lie that were seen so far, in that order. */
 struct places {
   unsigned n;
-  struct pointer at[POINTERS_MAX];
+  struct pointer at[POINTERS_MAX + 1]; /* section 0 first */
 };
 
 /* False when it overlaps another one. */
@@ -133,6 +133,20 @@ static int check_place(const struct pointer *p, size_t file, struct places *plac
   return 0;
 }
 
+/* Where all sections lie, before one of them is looked into. */
+static int check_places(struct acq_cur pointers, size_t file, struct places *places, struct acq_record *record) {
+  const struct pointer own = places->at[0];
+  int r = 0;
+  while (acq_left(&pointers) && r == 0) {
+    const struct pointer p = read_pointer(&pointers);
+    if (p.length && p.id == 0 && (p.length != own.length || p.index != own.index))
+      return acq_rec_fail(record, -EPROTO, "section 0 is not where its pointer says");
+    if (p.length && p.id != 0)
+      r = check_place(&p, file, places, record);
+  }
+  return r;
+}
+
 int scp_open(struct acq_cur bytes, struct scp_file *ret, struct acq_record *record) {
   static struct places places;
   struct header zero;
@@ -144,23 +158,19 @@ int scp_open(struct acq_cur bytes, struct scp_file *ret, struct acq_record *reco
     return r;
   if (zero.protocol >= VERSION_3)
     return acq_rec_fail(record, -EOPNOTSUPP, "SCP-ECG version 3 is not decoded");
-  const uint32_t n = (zero.length - SECTION_HEADER) / POINTER;
-  if (zero.length > acq_left(&bytes) - FILE_HEADER || (zero.length - SECTION_HEADER) % POINTER || n > POINTERS_MAX)
+  if (zero.length > acq_left(&bytes) - FILE_HEADER || (zero.length - SECTION_HEADER) % POINTER ||
+      (zero.length - SECTION_HEADER) / POINTER > POINTERS_MAX)
     return acq_rec_fail(record, -EPROTO, "section 0 is no row of pointers");
   const struct pointer own = {0, zero.length, FILE_HEADER + 1};
   places.n = 0;
   take_place(&places, &own);
   r = open_section(bytes, &own, ret, record);
   struct acq_cur pointers = ret->section[0].body;
-  for (uint32_t i = 0; i < n && r == 0; i++) {
-    struct pointer p = read_pointer(&pointers);
-    if (!p.length)
-      continue;
-    if (p.id == 0 && (p.length != own.length || p.index != own.index))
-      return acq_rec_fail(record, -EPROTO, "section 0 is not where its pointer says");
-    if (p.id != 0)
-      r = check_place(&p, acq_left(&bytes), &places, record);
-    if (r == 0 && p.id > 0 && p.id < SCP_SECTIONS)
+  if (r == 0)
+    r = check_places(pointers, acq_left(&bytes), &places, record);
+  while (acq_left(&pointers) && r == 0) {
+    const struct pointer p = read_pointer(&pointers);
+    if (p.length && p.id > 0 && p.id < SCP_SECTIONS)
       r = open_section(bytes, &p, ret, record);
   }
   return r;

@@ -126,9 +126,10 @@ static bool tell_measurements(const struct scp_section *s, unsigned quirks, stru
   if (!room)
     return false;
   tell_spikes(&c, spikes, record);
-  if (s->protocol >= RATES_SINCE && acq_left(&c) > 1)
+  const bool whole = !c.err;
+  if (s->protocol >= RATES_SINCE) /* writers leave some of this out */
     tell_rates(&c, record);
-  return !c.err;
+  return whole;
 }
 
 /* ---- sections 8 and 11 -------------------------------------------------------------------------------------- */
