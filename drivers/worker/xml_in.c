@@ -1,10 +1,13 @@
 #include "xml_in.h"
 
 #include "str.h"
+#include "text.h"
+#include <asalee/record.h>
 #include <errno.h>
 #include <libxml/parser.h>
 #include <libxml/parserInternals.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -422,4 +425,188 @@ int xml_read(const struct xml_form *form, const void *bytes, size_t n, void *arg
   else
     walk(w, bytes, n);
   return w->err;
+}
+
+/* ---- what such documents of ECGs have in common ---- */
+
+#define BLANKS " \t\r\n"
+#define NOTES_MAX 1024u /* statements of one document */
+
+bool xml_field(const struct xml_text *text, char *ret, size_t size) {
+  return text_read(TEXT_UTF8, text->at, text->n, ret, size) && !text->cut;
+}
+
+bool xml_number(const char *text, struct dec *ret) {
+  char digits[DEC_TEXT_MAX];
+  struct dec d;
+  text += strspn(text, BLANKS);
+  text += *text == '+';
+  size_t n = strcspn(text, BLANKS "eE");
+  if (n >= sizeof digits)
+    return false;
+  memcpy(digits, text, n);
+  digits[n] = 0;
+  text += n;
+  int exponent = 0;
+  if (*text == 'e' || *text == 'E') {
+    const bool negative = text[1] == '-';
+    text += 1 + (text[1] == '-' || text[1] == '+');
+    const char *first = text;
+    while (*text >= '0' && *text <= '9' && text - first < 3)
+      exponent = exponent * 10 + (*text++ - '0');
+    if (text == first)
+      return false;
+    exponent = negative ? -exponent : exponent;
+  }
+  if (text[strspn(text, BLANKS)] || dec_parse(digits, &d) < 0 || d.exponent + exponent < DEC_EXP_MIN ||
+      d.exponent + exponent > DEC_EXP_MAX)
+    return false;
+  *ret = (struct dec){d.mantissa, (int8_t)(d.exponent + exponent)};
+  return true;
+}
+
+static int *clock_part(struct acq_clock *clock, char letter) {
+  switch (letter) {
+  case 'Y':
+    return &clock->year;
+  case 'M':
+    return &clock->month;
+  case 'D':
+    return &clock->day;
+  case 'h':
+    return &clock->hour;
+  case 'm':
+    return &clock->minute;
+  case 's':
+    return &clock->second;
+  default:
+    return NULL;
+  }
+}
+
+const char *xml_clock(const char *text, const char *form, struct acq_clock *ret) {
+  struct acq_clock c = *ret;
+  for (; *form; form++) {
+    int *part = clock_part(&c, *form);
+    if (!part && *text++ != *form)
+      return NULL;
+    if (part)
+      *part = 0;
+    for (int i = *form == 'Y' ? 4 : 2; part && i; i--, text++) {
+      if (*text < '0' || *text > '9')
+        return NULL;
+      *part = *part * 10 + (*text - '0');
+    }
+  }
+  *ret = c;
+  return text;
+}
+
+void xml_birth_date(const struct acq_clock *clock, char ret[static 11]) {
+  struct acq_clock c = {.year = clock->year + 400, .month = clock->month, .day = clock->day};
+  char text[40];
+  int64_t us; /* of 400 years later, when the calendar is the same: clocks begin in 1970 */
+  *ret = 0;
+  if (clock->year < 1800 || acq_clock_to_us(&c, &us) < 0)
+    return;
+  snprintf(text, sizeof text, "%04d-%02d-%02d", clock->year, clock->month, clock->day);
+  memcpy(ret, text, 10);
+  ret[10] = 0;
+}
+
+const char *xml_lead(const char *name) {
+  const struct nomenclature *row;
+  for (unsigned i = 0; (row = nomenclature_row(i)); i++)
+    if (row->kind == 'C' && !strncmp(row->code, "lead_", 5) && strcmp(row->code, "lead_unspecified") &&
+        !strcasecmp(row->label, name))
+      return row->code;
+  return NULL;
+}
+
+static int base64_value(char c) {
+  return c >= 'A' && c <= 'Z'   ? c - 'A'
+         : c >= 'a' && c <= 'z' ? c - 'a' + 26
+         : c >= '0' && c <= '9' ? c - '0' + 52
+         : c == '+'             ? 62
+         : c == '/'             ? 63
+                                : -1;
+}
+
+int xml_base64(struct xml_base64 *state, const char *text, size_t n, uint8_t *ret) {
+  int len = 0;
+  for (size_t i = 0; i < n; i++) {
+    const char c = text[i];
+    if (c == ' ' || c == '\t' || c == '\r' || c == '\n')
+      continue;
+    int v = c == '=' ? 0 : base64_value(c);
+    state->padding += c == '=';
+    if (v < 0 || (c != '=' && state->padding) || state->padding > 2 || (c == '=' && state->n % 4 < 2))
+      return -EPROTO;
+    state->bits = state->bits << 6 | (uint32_t)v;
+    if (++state->n % 4)
+      continue;
+    ret[len++] = (uint8_t)(state->bits >> 16);
+    if (state->padding < 2)
+      ret[len++] = (uint8_t)(state->bits >> 8);
+    if (state->padding < 1)
+      ret[len++] = (uint8_t)state->bits;
+  }
+  return len;
+}
+
+int xml_base64_end(const struct xml_base64 *state) {
+  return state->n % 4 ? -EPROTO : 0;
+}
+
+void xml_note(struct xml_notes *notes, const char *code, const char *format, ...) {
+  const size_t room = sizeof notes->at - notes->n, head = strlen(code) + 1;
+  va_list ap;
+  va_start(ap, format);
+  int len =
+      notes->count < NOTES_MAX && head < room ? vsnprintf(notes->at + notes->n + head, room - head, format, ap) : -1;
+  va_end(ap);
+  if (len < 0 || (size_t)len >= room - head) {
+    notes->full = true;
+    return;
+  }
+  memcpy(notes->at + notes->n, code, head);
+  notes->n += head + (size_t)len + 1;
+  notes->count++;
+}
+
+void xml_notes_tell(const struct xml_notes *notes, struct acq_record *record) {
+  for (size_t at = 0; at < notes->n;) {
+    const char *code = notes->at + at, *text = code + strlen(code) + 1;
+    acq_rec_statement(record, code, text);
+    at += strlen(code) + strlen(text) + 2;
+  }
+  if (notes->full)
+    acq_rec_quality(record, "unknown_value", "", 1);
+}
+
+/* With the comma of a French sentence. */
+static bool frequency(const char *text, char ret[static DEC_TEXT_MAX]) {
+  struct dec d;
+  if (!xml_number(text, &d) || d.mantissa <= 0 || d.exponent < -6 || d.exponent > 3)
+    return false;
+  dec_format(d, ret);
+  char *point = strchr(ret, '.');
+  if (point)
+    *point = ',';
+  return true;
+}
+
+void xml_filters(struct acq_record *record, const char *high_pass, const char *low_pass, const char *mains) {
+  char low[DEC_TEXT_MAX], high[DEC_TEXT_MAX], subject[ACQ_TEXT_MAX];
+  const bool from = frequency(high_pass, low), to = frequency(low_pass, high);
+  if (from && to)
+    snprintf(subject, sizeof subject, "%.24s à %.24s Hz", low, high);
+  else
+    snprintf(subject, sizeof subject, "%s %.24s Hz", from ? "de" : "à", from ? low : high);
+  if (from || to)
+    acq_rec_quality(record, "signal_filtered", subject, 1);
+  if (frequency(mains, high)) {
+    snprintf(subject, sizeof subject, "secteur %.24s Hz", high);
+    acq_rec_quality(record, "signal_filtered", subject, 1);
+  }
 }

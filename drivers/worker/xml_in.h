@@ -11,9 +11,7 @@
 #ifndef ASALEED_XML_IN_H
 #define ASALEED_XML_IN_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include <asalee/driver.h>
 
 #define XML_BYTES_MAX (64u << 20)
 #define XML_DEPTH_MAX 64
@@ -65,5 +63,48 @@ struct xml_form {
  * -EOPNOTSUPP: an alphabet that is not read; -EFBIG; -ENOMEM. The reason is English and has nothing of the document in
  * it. Nothing is kept between two calls. */
 int xml_read(const struct xml_form *form, const void *bytes, size_t n, void *arg, char reason[static XML_REASON_MAX]);
+
+/* ---- what such documents of ECGs have in common -------------------------------------------------------------- */
+
+/* A text without blanks around it, controls or anything unreadable, cut to the field; false when it was cut. */
+bool xml_field(const struct xml_text *text, char *ret, size_t size);
+
+/* A decimal number with blanks around it, perhaps with a sign or an exponent ("1e-3"). *ret is untouched when it is
+ * none. */
+bool xml_number(const char *text, struct dec *ret);
+
+/* Reads a date or time of the form "M-D-Y h:m": Y is four digits, M, D, h, m and s are two, all else stands for itself.
+ * Returns what follows, or NULL when it is another form. */
+const char *xml_clock(const char *text, const char *form, struct acq_clock *ret);
+
+/* "YYYY-MM-DD" of the clock's date, "" for a date that is none. */
+void xml_birth_date(const struct acq_clock *clock, char ret[static 11]);
+
+/* The code of a lead by its name ("aVR", in any case); NULL for one that the nomenclature does not list. */
+const char *xml_lead(const char *name);
+
+/* Base64 in pieces: bytes of the n characters in ret, which takes XML_BASE64(n); -EPROTO for what is none. After the
+ * last piece, xml_base64_end(): 0, or -EPROTO when some of it is missing. Begins as {0}. */
+struct xml_base64 {
+  uint32_t bits;
+  unsigned n, padding;
+};
+#define XML_BASE64(n) ((n) / 4 * 3 + 3)
+int xml_base64(struct xml_base64 *state, const char *text, size_t n, uint8_t *ret);
+int xml_base64_end(const struct xml_base64 *state);
+
+/* Statements that are held until their trial begins. Begins as all zeros. */
+struct xml_notes {
+  size_t n;
+  unsigned count;
+  bool full; /* some had no room */
+  char at[1 << 17];
+};
+void xml_note(struct xml_notes *notes, const char *code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Gives them to the record, with a quality item when some were left out. */
+void xml_notes_tell(const struct xml_notes *notes, struct acq_record *record);
+
+/* The quality items about filters, from texts in Hz; "" where nothing is said, or "0" where there is none. */
+void xml_filters(struct acq_record *record, const char *high_pass, const char *low_pass, const char *mains);
 
 #endif
