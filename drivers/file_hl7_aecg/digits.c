@@ -57,39 +57,64 @@ static int add_character(struct digits *d, char c) {
   return 0;
 }
 
-/* Eight bytes at once: the value of the figures in the lower `n` of them, the first figure lowest. */
-static uint32_t eight(uint64_t figures, unsigned n) {
-  uint64_t t = figures << (8 - n) * 8;
+/* The number that eight figures make, the first in the lowest byte. */
+static uint32_t eight(uint64_t t) {
   t = t * 10 + (t >> 8);
   return (uint32_t)(((t & 0xff000000ff) * 0xf424000000064 + ((t >> 16 & 0xff000000ff) * 0x271000000001)) >> 32);
 }
 
-/* As many whole numbers of at most seven figures, each ended by a blank, as there are at the beginning; returns where
- * they end. The bytes come as a processor with the lowest byte first has them. */
-static const char *read_plain(struct digits *d, const char *at, const char *end) {
-  size_t n = d->n;
-  while (end - at > 9 && n < d->max) {
+/* Which of 64 bytes are blanks, the first lowest. What is below 33 and no blank never leaves an XML parser. */
+static uint64_t blanks(const char *at) {
+  uint64_t mask = 0;
+  for (unsigned i = 0; i < 64; i += 8) {
     uint64_t w;
-    if (is_blank(*at)) {
-      memcpy(&w, at, 8);
-      at += w == 0x2020202020202020 ? 8 : 1;
-      continue;
-    }
-    const unsigned negative = *at == '-';
-    memcpy(&w, at + negative, 8);
-    w ^= 0x3030303030303030;
-    const uint64_t other = ((w + 0x7676767676767676) | w) & 0x8080808080808080;
-    if (!(other & ~UINT64_C(0x80)))
-      break;
-    const unsigned figures = (unsigned)__builtin_ctzll(other) / 8;
-    if (!figures || !is_blank(at[negative + figures]))
-      break;
-    const int32_t v = (int32_t)eight(w, figures);
-    d->values[n++] = negative ? -v : v;
-    at += negative + figures + 1;
+    memcpy(&w, at + i, 8);
+    const uint64_t blank = ~(((w & 0x7f7f7f7f7f7f7f7f) + 0x5f5f5f5f5f5f5f5f) | w) & 0x8080808080808080;
+    mask |= ((blank >> 7) * 0x0102040810204080 >> 56) << i;
   }
-  d->n = n;
-  return at;
+  return mask;
+}
+
+/* A whole number of at most seven figures between two blanks; false for anything else. Eight bytes from its first
+ * figure are there to be read. The lowest byte of a word is its first, as on all machines this is built for. */
+static bool plain_number(const char *at, size_t n, int32_t *ret) {
+  const unsigned negative = *at == '-';
+  const unsigned figures = (unsigned)n - negative;
+  uint64_t w;
+  if (figures - 1 > 6)
+    return false;
+  memcpy(&w, at + negative, 8);
+  w = (w ^ 0x3030303030303030) << (8 - figures) * 8;
+  if (((w + 0x7676767676767676) | w) & 0x8080808080808080)
+    return false;
+  const int32_t v = (int32_t)eight(w);
+  *ret = negative ? -v : v;
+  return true;
+}
+
+/* As many plain numbers as there are at the beginning, 64 bytes at a time; returns where they end. */
+static const char *read_plain(struct digits *d, const char *at, const char *end) {
+  const char *start = at, *block = at;
+  uint64_t before = 1; /* was the byte before the block a blank? */
+  for (; end - block > 64 + 9 && d->max - d->n > 64; block += 64) {
+    const uint64_t blank = blanks(block), after = blank << 1 | before;
+    uint64_t starts = ~blank & after, ends = blank & ~after;
+    before = blank >> 63;
+    while (ends) {
+      if (starts && (starts & -starts) < (ends & -ends)) {
+        start = block + __builtin_ctzll(starts);
+        starts &= starts - 1;
+      }
+      const char *stop = block + __builtin_ctzll(ends);
+      ends &= ends - 1;
+      if (!plain_number(start, (size_t)(stop - start), &d->values[d->n]))
+        return start;
+      d->n++;
+      start = stop + 1;
+    }
+    start = starts ? block + __builtin_ctzll(starts) : before ? block + 64 : start;
+  }
+  return start;
 }
 
 int digits_read(struct digits *d, const char *text, size_t n) {

@@ -558,18 +558,31 @@ int xml_base64_end(const struct xml_base64 *state) {
   return state->n % 4 ? -EPROTO : 0;
 }
 
+static bool is_held(const struct xml_notes *notes, const char *note, size_t n) {
+  for (size_t at = 0; at < notes->n;) {
+    const char *held = notes->at + at;
+    const size_t head = strlen(held) + 1, len = head + strlen(held + head) + 1;
+    if (len == n && !memcmp(held, note, n))
+      return true;
+    at += len;
+  }
+  return false;
+}
+
 void xml_note(struct xml_notes *notes, const char *code, const char *format, ...) {
+  char *note = notes->at + notes->n;
   const size_t room = sizeof notes->at - notes->n, head = strlen(code) + 1;
   va_list ap;
   va_start(ap, format);
-  int len =
-      notes->count < NOTES_MAX && head < room ? vsnprintf(notes->at + notes->n + head, room - head, format, ap) : -1;
+  int len = notes->count < NOTES_MAX && head < room ? vsnprintf(note + head, room - head, format, ap) : -1;
   va_end(ap);
   if (len < 0 || (size_t)len >= room - head) {
     notes->full = true;
     return;
   }
-  memcpy(notes->at + notes->n, code, head);
+  memcpy(note, code, head);
+  if (is_held(notes, note, head + (size_t)len + 1))
+    return;
   notes->n += head + (size_t)len + 1;
   notes->count++;
 }
