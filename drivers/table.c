@@ -4,6 +4,7 @@
 extern const struct acq_driver contec_sp80b;
 extern const struct acq_driver corscience_emi12;
 extern const struct acq_driver file_contec_ecg90a;
+extern const struct acq_driver file_dicom;
 extern const struct acq_driver file_ge_muse_xml;
 extern const struct acq_driver file_healforce;
 extern const struct acq_driver file_hl7_aecg;
@@ -19,6 +20,7 @@ const struct acq_driver *const acq_drivers[] = {
     &contec_sp80b,
     &corscience_emi12,
     &file_contec_ecg90a,
+    &file_dicom,
     &file_ge_muse_xml,
     &file_healforce,
     &file_hl7_aecg,

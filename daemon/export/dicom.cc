@@ -2,7 +2,13 @@
 #include "dicom.h"
 
 #include <dcmtk/config/osconfig.h>
+#include <dcmtk/dcmdata/dcdicent.h>
+#include <dcmtk/dcmdata/dcdict.h>
+#include <dcmtk/dcmdata/dcistrma.h>
 #include <dcmtk/dcmdata/dcostrmb.h>
+#include <dcmtk/dcmdata/dcpixel.h>
+#include <dcmtk/dcmdata/dcpixseq.h>
+#include <dcmtk/dcmdata/dcpxitem.h>
 #include <dcmtk/dcmdata/dctk.h>
 #include <dcmtk/dcmdata/dcwcache.h>
 
@@ -21,6 +27,10 @@
 struct dicom {
   DcmDataset dataset;
   int err = 0;
+  /* of one that was read: */
+  E_TransferSyntax syntax = EXS_Unknown;
+  OFString numbers;
+  std::vector<iovec> pieces;
 };
 
 namespace {
@@ -71,7 +81,7 @@ bool put(DcmItem *item, Uint16 element, const char *vr, const char *value) {
   return item->putAndInsertString(DcmTag(0x0002, element, DcmVR(vr)), value).good();
 }
 
-const E_TransferSyntax syntax = EXS_LittleEndianExplicit;
+const E_TransferSyntax ours = EXS_LittleEndianExplicit;
 
 /* Meta information and dataset, as they stand in the file. */
 bool serialise(dicom *object, const char *transfer_syntax, std::vector<char> &ret) {
@@ -86,19 +96,19 @@ bool serialise(dicom *object, const char *transfer_syntax, std::vector<char> &re
       !put(&meta, 0x0013, "SH", IMPLEMENTATION_VERSION))
     return false;
   const size_t preamble = 132, group_length = 12;
-  const Uint32 rest = meta.calcElementLength(syntax, EET_ExplicitLength) - static_cast<Uint32>(preamble);
+  const Uint32 rest = meta.calcElementLength(ours, EET_ExplicitLength) - static_cast<Uint32>(preamble);
   if (meta.putAndInsertUint32(DcmTag(0x0002, 0x0000, EVR_UL), rest).bad())
     return false;
-  const size_t body = object->dataset.calcElementLength(syntax, EET_ExplicitLength);
+  const size_t body = object->dataset.calcElementLength(ours, EET_ExplicitLength);
   ret.resize(preamble + group_length + rest + body);
   DcmOutputBufferStream out(ret.data(), static_cast<offile_off_t>(ret.size()));
   DcmWriteCache cache;
   meta.transferInit();
-  const bool meta_done = meta.write(out, syntax, EET_ExplicitLength, &cache).good();
+  const bool meta_done = meta.write(out, ours, EET_ExplicitLength, &cache).good();
   meta.transferEnd();
   object->dataset.transferInit();
   const bool body_done =
-      object->dataset.write(out, syntax, EET_ExplicitLength, &cache, EGL_withoutGL, EPD_withoutPadding, 0, 0, 0).good();
+      object->dataset.write(out, ours, EET_ExplicitLength, &cache, EGL_withoutGL, EPD_withoutPadding, 0, 0, 0).good();
   object->dataset.transferEnd();
   return meta_done && body_done && static_cast<size_t>(out.tell()) == ret.size();
 }
@@ -253,4 +263,253 @@ int dicom_write(dicom *object, int fd, const char *transfer_syntax, const dicom_
     return true;
   });
   return object->err ? object->err : r;
+}
+
+/* ---- reading ---- */
+
+namespace {
+
+/* The parser calls itself once a nested sequence. What it is fed through is called at the bottom of that, and knows how
+ * deep it is: a nest of millions would fill the stack. */
+const ptrdiff_t stack_max = 512 << 10;
+
+struct too_deep {};
+
+class Memory : public DcmProducer {
+public:
+  Memory(const uint8_t *bytes, size_t n)
+      : bytes_(bytes), n_(static_cast<offile_off_t>(n)), top_(static_cast<char *>(__builtin_frame_address(0))) {}
+  OFBool good() const override {
+    return OFTrue;
+  }
+  OFCondition status() const override {
+    return EC_Normal;
+  }
+  OFBool eos() override {
+    return at_ == n_;
+  }
+  offile_off_t avail() override {
+    return n_ - at_;
+  }
+  offile_off_t read(void *to, offile_off_t n) override {
+    if (top_ - static_cast<char *>(__builtin_frame_address(0)) > stack_max)
+      throw too_deep();
+    n = within(n);
+    memcpy(to, bytes_ + at_, static_cast<size_t>(n));
+    at_ += n;
+    return n;
+  }
+  offile_off_t skip(offile_off_t n) override {
+    n = within(n);
+    at_ += n;
+    return n;
+  }
+  void putback(offile_off_t n) override {
+    at_ -= n < at_ ? n : at_;
+  }
+
+private:
+  offile_off_t within(offile_off_t n) const {
+    return n < 0 ? 0 : n < n_ - at_ ? n : n_ - at_;
+  }
+  const uint8_t *bytes_;
+  offile_off_t n_, at_ = 0;
+  const char *top_;
+};
+
+/* Without a factory, every value is loaded at once. */
+class MemoryStream : public DcmInputStream {
+public:
+  MemoryStream(const uint8_t *bytes, size_t n) : DcmInputStream(&memory_), memory_(bytes, n) {}
+  DcmInputStreamFactory *newFactory() const override {
+    return nullptr;
+  }
+
+private:
+  Memory memory_;
+};
+
+void teach(const dicom_tag *known, size_t n) {
+  DcmDataDictionary &dictionary = dcmDataDict.wrlock();
+  for (size_t i = 0; i < n; i++) {
+    const DcmTag tag = tag_of(known[i]);
+    dictionary.addEntry(new DcmDictEntry(tag.getGroup(), tag.getElement(), tag.getEVR(), "", 1, DcmVariableVM, nullptr,
+                                         OFFalse, nullptr));
+  }
+  dcmDataDict.wrunlock();
+}
+
+/* What the head says the dataset is written in; EXS_Unknown without a head, when the toolkit looks for itself. */
+bool read_syntax(MemoryStream &in, E_TransferSyntax &ret, const char *&why) {
+  DcmMetaInfo meta;
+  const char *uid = nullptr;
+  meta.transferInit();
+  const bool read = meta.read(in, EXS_Unknown, EGL_noChange, DCM_MaxReadLength).good();
+  meta.transferEnd();
+  why = "a damaged head";
+  if (!read)
+    return false;
+  if (meta.card() == 0) {
+    ret = EXS_Unknown;
+    return true;
+  }
+  if (meta.findAndGetString(DCM_TransferSyntaxUID, uid).bad() || !uid)
+    return false;
+  ret = DcmXfer(uid).getXfer();
+  why = ret == EXS_DeflatedLittleEndianExplicit ? "a deflated file" : "a transfer syntax that is not known";
+  return ret != EXS_Unknown && ret != EXS_DeflatedLittleEndianExplicit;
+}
+
+bool read_file(dicom *object, const uint8_t *file, size_t n, const char *&why) {
+  MemoryStream in(file, n);
+  E_TransferSyntax syntax;
+  if (!read_syntax(in, syntax, why))
+    return false;
+  object->dataset.transferInit();
+  const bool read = object->dataset.read(in, syntax, EGL_noChange, DCM_MaxReadLength).good();
+  const bool whole = object->dataset.transferState() == ERW_ready;
+  object->dataset.transferEnd();
+  object->syntax = object->dataset.getOriginalXfer();
+  why = "its attributes are damaged or cut short";
+  return read && whole;
+}
+
+int read_element(dicom *object, DcmElement *element, dicom_value *ret) {
+  Uint8 *bytes = nullptr;
+  Uint16 *words = nullptr;
+  char *text = nullptr;
+  Uint32 n = 0;
+  *ret = {reinterpret_cast<const uint8_t *>(""), 0, 0};
+  switch (element->getVR()) {
+  case EVR_US:
+  case EVR_UL:
+  case EVR_SS:
+  case EVR_SL:
+    if (element->getOFStringArray(object->numbers).bad())
+      return 0;
+    *ret = {reinterpret_cast<const uint8_t *>(object->numbers.c_str()), object->numbers.size(), 0};
+    return 1;
+  case EVR_OW:
+    if (element->getUint16Array(words).bad())
+      return 0;
+    if (words)
+      *ret = {reinterpret_cast<const uint8_t *>(words), element->getLength(), 1};
+    return 1;
+  case EVR_OB:
+  case EVR_UN:
+    if (element->getUint8Array(bytes).bad())
+      return 0;
+    if (bytes)
+      *ret = {bytes, element->getLength(), 0};
+    return 1;
+  default:
+    if (!element->isaString() || element->getString(text, n).bad())
+      return 0;
+    if (text)
+      *ret = {reinterpret_cast<const uint8_t *>(text), n, 0};
+    return 1;
+  }
+}
+
+void add_piece(dicom *object, Uint8 *bytes, size_t n) {
+  static Uint8 none;
+  object->pieces.push_back({bytes ? bytes : &none, bytes ? n : 0});
+}
+
+/* The offset table and the fragments of Pixel Data as they stand in the file. */
+bool add_fragments(dicom *object, DcmPixelData *pixels) {
+  DcmPixelSequence *sequence = nullptr;
+  E_TransferSyntax original = EXS_Unknown;
+  const DcmRepresentationParameter *parameter = nullptr;
+  pixels->getOriginalRepresentationKey(original, parameter);
+  if (!DcmXfer(original).isEncapsulated() || pixels->getEncapsulatedRepresentation(original, parameter, sequence).bad())
+    return false;
+  for (DcmObject *o = nullptr; (o = sequence->nextInContainer(o));) {
+    Uint8 *bytes = nullptr;
+    DcmPixelItem *fragment = OFstatic_cast(DcmPixelItem *, o);
+    if (fragment->getUint8Array(bytes).bad())
+      return false;
+    add_piece(object, bytes, fragment->getLength());
+  }
+  return true;
+}
+
+} // namespace
+
+int dicom_read(const uint8_t *file, size_t n, const dicom_tag *known, size_t n_known, dicom **ret,
+               const char **ret_why) {
+  dicom *object = dicom_create();
+  int r = object ? 0 : -ENOMEM;
+  try {
+    const char *why = "";
+    if (r == 0) {
+      dcmEnableUnknownVRConversion.set(OFTrue); /* a known tag may stand as UN */
+      teach(known, n_known);
+      r = read_file(object, file, n, why) ? 0 : -EPROTO;
+      *ret_why = why;
+    }
+  } catch (const too_deep &) {
+    *ret_why = "sequences nested too deep";
+    r = -EPROTO;
+  } catch (const std::bad_alloc &) {
+    r = -ENOMEM;
+  } catch (...) {
+    *ret_why = "the toolkit does not take it";
+    r = -EPROTO;
+  }
+  if (r == 0)
+    *ret = object;
+  else
+    dicom_destroy(object);
+  return r;
+}
+
+const char *dicom_transfer_syntax(const dicom *object) {
+  return DcmXfer(object->syntax).getXferID();
+}
+
+int dicom_error(const dicom *object) {
+  return object->err;
+}
+
+int dicom_get(dicom_item at, dicom_tag tag, dicom_value *ret) {
+  int found = 0;
+  guarded(at.object, [&] {
+    DcmElement *element = nullptr;
+    if (item_of(at)->findAndGetElement(tag_of(tag), element).good())
+      found = read_element(at.object, element, ret);
+    return true;
+  });
+  return found;
+}
+
+int dicom_next(dicom_item at, dicom_tag sequence, dicom_item *item) {
+  DcmObject *next = nullptr;
+  guarded(at.object, [&] {
+    DcmElement *element = nullptr;
+    if (item_of(at)->findAndGetElement(tag_of(sequence), element).good() && element->ident() == EVR_SQ)
+      next = element->nextInContainer(static_cast<DcmItem *>(item->item));
+    return true;
+  });
+  *item = {at.object, OFstatic_cast(DcmItem *, next)};
+  return next != nullptr;
+}
+
+int dicom_pixel_data(dicom *object, dicom_pixels *ret) {
+  bool there = false;
+  guarded(object, [&] {
+    DcmElement *element = nullptr;
+    Uint8 *bytes = nullptr;
+    object->pieces.clear();
+    if (object->dataset.findAndGetElement(DCM_PixelData, element).bad() || element->ident() != EVR_PixelData)
+      return true;
+    DcmPixelData *pixels = OFstatic_cast(DcmPixelData *, element);
+    const bool encapsulated = DcmXfer(object->syntax).isEncapsulated();
+    there = encapsulated ? add_fragments(object, pixels) : pixels->getUint8Array(bytes).good();
+    if (there && !encapsulated)
+      add_piece(object, bytes, pixels->getLength());
+    *ret = {object->pieces.data(), object->pieces.size(), encapsulated};
+    return true;
+  });
+  return there;
 }

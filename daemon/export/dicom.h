@@ -1,4 +1,5 @@
-/* The one door to DCMTK: a DICOM object is put together attribute by attribute, then written as a PS3.10 file.
+/* The one door to DCMTK: a DICOM object is put together attribute by attribute, then written as a PS3.10 file; or one
+ * is read from a file's bytes, and asked for its attributes.
  *
  * A struct dicom_item is the object's dataset or an item of a sequence in it; it is passed by value, owns nothing and
  * is good until dicom_destroy(). Errors stick to the object: dicom_write() gives the first one. Attributes may be put
@@ -21,6 +22,7 @@ typedef uint64_t dicom_tag;
   ((uint64_t)(group) << 48 | (uint64_t)(element) << 32 | (uint64_t)(uint8_t)(vr)[0] << 8 | (uint64_t)(uint8_t)(vr)[1])
 
 #define DICOM_EXPLICIT "1.2.840.10008.1.2.1"         /* little endian, explicit VR */
+#define DICOM_EXPLICIT_BIG "1.2.840.10008.1.2.2"     /* big endian, explicit VR; retired */
 #define DICOM_JPEG_BASELINE "1.2.840.10008.1.2.4.50" /* JPEG process 1 */
 
 struct dicom;
@@ -57,6 +59,33 @@ struct dicom_pixels {
 /* Writes the file at the start of fd. `pixels` is NULL where the object has none. The identity of the object comes
  * from its own SOP Class and SOP Instance UID. 0, or a negative errno. */
 int dicom_write(struct dicom *object, int fd, const char *transfer_syntax, const struct dicom_pixels *pixels);
+
+/* ---- reading ---- */
+
+/* A PS3.10 file, or a dataset without its head, which somebody else chose. `known` are the tags that may be asked for:
+ * a file of implicit VR is read by theirs. 0 and *ret; -EPROTO, and *ret_why (static) says what is wrong; -ENOMEM,
+ * which a hostile file can bring about. All that is returned below lives until dicom_destroy(), unless it says
+ * otherwise. */
+int dicom_read(const uint8_t *file, size_t n, const dicom_tag *known, size_t n_known, struct dicom **ret,
+               const char **ret_why);
+const char *dicom_transfer_syntax(const struct dicom *object);
+/* The first error that any call below met, or 0. */
+int dicom_error(const struct dicom *object);
+
+/* One value: decimal text of numbers ("1\0"), until the next dicom_get(); the words of OW in host order; else the bytes
+ * as they stand in the file. */
+struct dicom_value {
+  const uint8_t *bytes;
+  size_t n;
+  int words; /* it is OW */
+};
+/* False when the attribute is not there, or is a sequence, or a binary real. */
+int dicom_get(struct dicom_item at, dicom_tag tag, struct dicom_value *ret);
+/* The next item of a sequence; begin with item->item = NULL. False after the last. */
+int dicom_next(struct dicom_item at, dicom_tag sequence, struct dicom_item *item);
+/* The object's Pixel Data: one piece, or the offset table and the fragments. False when it has none that can be read
+ * without decoding. */
+int dicom_pixel_data(struct dicom *object, struct dicom_pixels *ret);
 
 #ifdef __cplusplus
 }

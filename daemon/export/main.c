@@ -1,5 +1,6 @@
 /* asaleed-export: one job a process (include/asalee/export.h). */
 #include "check.h"
+#include "decode.h"
 #include "encode.h"
 #include "hash.h"
 #include "log.h"
@@ -10,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -22,10 +24,12 @@
 
 static const char usage[] =
     "usage: asaleed-export encode\n"
+    "       asaleed-export decode\n"
     "       asaleed-export check FILE...\n"
     "       asaleed-export --help | --version\n"
     "\n"
     "encode   makes one DICOM object of one record; only asaleed starts this\n"
+    "decode   reads one DICOM file for a driver; only asaleed starts this\n"
     "check    looks whether DICOM objects keep to the limits of their kind; silent when all do\n";
 
 static int wrong(void) {
@@ -123,21 +127,37 @@ static int deliver(const struct encode_input *in, char reason[static 256]) {
   return r;
 }
 
-static int command_encode(void) {
-  char reason[256] = "larger than it may be";
+/* The descriptors from `first` on are there, and the last is an empty file. */
+static bool is_started_right(int first) {
   struct stat s;
-  struct given job_text, record_text, data;
-  struct job job = {0};
-  json_t *record = NULL;
-  for (int fd = EXPORT_FD_JOB; fd <= EXPORT_FD_OUT; fd++)
+  for (int fd = first; fd <= EXPORT_FD_OUT; fd++)
     if (fcntl(fd, F_GETFD) < 0) {
-      log_error("descriptors %d to %d are not there: only asaleed starts this", EXPORT_FD_JOB, EXPORT_FD_OUT);
-      return EXPORT_USAGE;
+      log_error("descriptors %d to %d are not there: only asaleed starts this", first, EXPORT_FD_OUT);
+      return false;
     }
   if (fstat(EXPORT_FD_OUT, &s) < 0 || !S_ISREG(s.st_mode) || s.st_size) {
     log_error("descriptor %d is not an empty file", EXPORT_FD_OUT);
-    return EXPORT_USAGE;
+    return false;
   }
+  return true;
+}
+
+/* The end of a job. Nothing that is half made is ever delivered. */
+static int ended(int r, const char *reason) {
+  if (r == 0)
+    return EXPORT_DONE;
+  if (ftruncate(EXPORT_FD_OUT, 0) < 0)
+    log_errno(LOG_WARNING, -errno, "what was made could not be emptied");
+  return verdict(r, reason);
+}
+
+static int command_encode(void) {
+  char reason[256] = "larger than it may be";
+  struct given job_text, record_text, data;
+  struct job job = {0};
+  json_t *record = NULL;
+  if (!is_started_right(EXPORT_FD_JOB))
+    return EXPORT_USAGE;
   int r = hash_open(); /* asks for random bytes, though there is nothing secret here */
   if (r == 0)
     r = sandbox_enter();
@@ -159,11 +179,23 @@ static int command_encode(void) {
     r = deliver(&(struct encode_input){&job, record, data.bytes, data.n}, reason);
   json_decref(record);
   job_finish(&job);
+  return ended(r, reason);
+}
+
+/* ---- decode ---- */
+
+static int command_decode(void) {
+  char reason[256] = "larger than it may be";
+  struct given file;
+  if (!is_started_right(EXPORT_FD_DATA))
+    return EXPORT_USAGE;
+  int r = sandbox_enter();
+  if (r < 0)
+    return verdict(r, "");
+  r = map(EXPORT_FD_DATA, EXPORT_OBJECT_MAX, MAP_POPULATE, &file);
   if (r == 0)
-    return EXPORT_DONE;
-  if (ftruncate(EXPORT_FD_OUT, 0) < 0) /* nothing that is half made is ever delivered */
-    log_errno(LOG_WARNING, -errno, "the object could not be emptied");
-  return verdict(r, reason);
+    r = decode(file.bytes, file.n, EXPORT_FD_OUT, reason);
+  return ended(r, reason);
 }
 
 int main(int argc, char **argv) {
@@ -171,6 +203,8 @@ int main(int argc, char **argv) {
   log_open("asaleed-export", LOG_INFO);
   if (!strcmp(command, "encode") && argc == 2)
     _exit(command_encode()); /* in the sandbox, where an exit handler would be refused what it needs */
+  if (!strcmp(command, "decode") && argc == 2)
+    _exit(command_decode());
   if (!strcmp(command, "check") && argc > 2)
     return command_check(argv + 2);
   if (!strcmp(command, "--help") && argc == 2)

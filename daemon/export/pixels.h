@@ -15,6 +15,12 @@ struct pixels {
 int pixels_png(const uint8_t *file, size_t n, struct pixels *ret, const char **ret_why);
 int pixels_tiff(const uint8_t *file, size_t n, struct pixels *ret, const char **ret_why);
 
+/* A PNG file of 8-bit pixels (1 or 3 samples), packed quickly rather than tightly. `row` gives the samples of row y.
+ * malloc()ed, the caller's. -EFBIG past `max` bytes, -ENOMEM. */
+typedef void (*pixels_row)(const void *arg, uint32_t y, uint8_t *row);
+int pixels_png_write(uint32_t width, uint32_t height, uint32_t samples, pixels_row row, const void *arg, size_t max,
+                     uint8_t **ret, size_t *ret_n);
+
 /* The same picture as a baseline JPEG with the same coefficients: nothing is decoded to pixels, nothing lost. The file
  * made is malloc()ed, the caller's. */
 int pixels_jpeg_baseline(const uint8_t *file, size_t n, uint8_t **ret, size_t *ret_n, const char **ret_why);

@@ -1,5 +1,6 @@
 #include "pixels.h"
 
+#include "buf.h"
 #include <asalee/export.h>
 #include <errno.h>
 #include <png.h>
@@ -94,5 +95,56 @@ int pixels_png(const uint8_t *file, size_t n, struct pixels *ret, const char **r
     *ret_why = job.why;
   }
   png_destroy_read_struct(&job.png, &job.info, NULL);
+  return r;
+}
+
+/* ---- writing ---- */
+
+static void sink_write(png_structp png, png_bytep bytes, size_t n) {
+  struct buf *to = png_get_io_ptr(png);
+  if (buf_add(to, bytes, n) < 0)
+    png_error(png, "no room");
+}
+
+static void sink_flush(png_structp png) {
+  (void)png;
+}
+
+/* What png_error() leaps out of. */
+static int encode(png_structp png, png_infop info, uint32_t width, uint32_t height, uint32_t samples, pixels_row row,
+                  const void *arg, uint8_t *line) {
+  if (setjmp(png_jmpbuf(png)))
+    return -ENOMEM;
+  png_set_compression_level(png, 1);
+  png_set_filter(png, PNG_FILTER_TYPE_BASE, PNG_FILTER_SUB);
+  png_set_IHDR(png, info, width, height, 8, samples == 3 ? PNG_COLOR_TYPE_RGB : PNG_COLOR_TYPE_GRAY, PNG_INTERLACE_NONE,
+               PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+  png_write_info(png, info);
+  for (uint32_t y = 0; y < height; y++) {
+    row(arg, y, line);
+    png_write_row(png, line);
+  }
+  png_write_end(png, NULL);
+  return 0;
+}
+
+int pixels_png_write(uint32_t width, uint32_t height, uint32_t samples, pixels_row row, const void *arg, size_t max,
+                     uint8_t **ret, size_t *ret_n) {
+  struct buf out = BUF_INIT(max);
+  png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, leap, quiet);
+  png_infop info = png ? png_create_info_struct(png) : NULL;
+  uint8_t *line = malloc((size_t)width * samples);
+  int r = -ENOMEM;
+  if (info && line) {
+    png_set_write_fn(png, &out, sink_write, sink_flush);
+    r = encode(png, info, width, height, samples, row, arg, line);
+  }
+  if (out.err == -EFBIG)
+    r = -EFBIG;
+  png_destroy_write_struct(&png, &info);
+  free(line);
+  if (r == 0)
+    *ret = buf_take(&out, ret_n);
+  buf_finish(&out);
   return r;
 }
