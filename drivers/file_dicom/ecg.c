@@ -211,23 +211,63 @@ static int read_group(struct dicom_file *f, struct acq_cur item, struct group *r
   return 0;
 }
 
-/* One lead out of the multiplex. */
-static void add_samples(struct acq_record *record, const struct group *g, unsigned lead, unsigned channel) {
-  static int16_t run[4096];
-  size_t n = 0;
+static int16_t sample(const struct group *g, unsigned lead, uint32_t i) {
+  const uint8_t *at = g->data + 2 * ((size_t)i * g->channels + lead);
+  return (int16_t)(at[0] | at[1] << 8);
+}
+
+/* The lowest and highest values of a lead that are not the padding's; low > high when there are none. */
+struct span {
+  int low, high;
+};
+
+static struct span span_of(const struct group *g, unsigned lead) {
+  struct span s = {INT16_MAX, INT16_MIN};
   for (uint32_t i = 0; i < g->samples; i++) {
-    const uint8_t *at = g->data + 2 * ((size_t)i * g->channels + lead);
-    const int16_t v = (int16_t)(at[0] | at[1] << 8);
-    const bool missing = g->padded && v == g->padding;
-    if (!missing)
-      run[n++] = v;
-    if (n && (missing || n == sizeof run / sizeof *run || i + 1 == g->samples)) {
-      acq_rec_samples(record, channel, run, n);
+    const int16_t v = sample(g, lead, i);
+    if (g->padded && v == g->padding)
+      continue;
+    s.low = v < s.low ? v : s.low;
+    s.high = v > s.high ? v : s.high;
+  }
+  return s;
+}
+
+/* Whether the padding value marks what was not recorded. Files say 0 without meaning it, and what lies among the
+ * lead's values cannot be told from them. */
+static bool marks_gaps(const struct group *g, struct span s) {
+  return g->padded && (g->padding == ACQ_GAP || (g->padding && (g->padding < s.low || g->padding > s.high)));
+}
+
+/* One lead out of the multiplex. */
+static void add_lead(struct dicom_file *f, const struct group *g, unsigned i, const struct lead *lead) {
+  static int16_t run[4096];
+  const struct span span = span_of(g, i);
+  const bool gaps = marks_gaps(g, span);
+  const unsigned channel = acq_rec_channel(f->record, lead->code, g->rate, lead->scale, lead->derived);
+  uint32_t missing = 0;
+  int16_t last = 0;
+  bool flat = true;
+  size_t n = 0;
+  for (uint32_t k = 0; k < g->samples; k++) {
+    const int16_t v = sample(g, i, k);
+    const bool gap = gaps && v == g->padding;
+    if (!gap) {
+      flat = flat && (k == missing || v == last);
+      run[n++] = last = v;
+    }
+    if (n && (gap || n == sizeof run / sizeof *run || k + 1 == g->samples)) {
+      acq_rec_samples(f->record, channel, run, n);
       n = 0;
     }
-    if (missing)
-      acq_rec_gap(record, channel, 1);
+    if (gap)
+      acq_rec_gap(f->record, channel, 1);
+    missing += gap;
   }
+  if (missing)
+    acq_rec_quality(f->record, "samples_missing", lead->code, missing);
+  if (flat && !lead->derived)
+    acq_rec_quality(f->record, "lead_flat", lead->code, 1);
 }
 
 static int take_group(struct dicom_file *f, const struct group *g) {
@@ -244,7 +284,7 @@ static int take_group(struct dicom_file *f, const struct group *g) {
     unknown += !lead.code;
     if (!lead.code)
       continue;
-    add_samples(f->record, g, i, acq_rec_channel(f->record, lead.code, g->rate, lead.scale, lead.derived));
+    add_lead(f, g, i, &lead);
     tell_filters(f, channel);
   }
   if (i != g->channels || flat_item(&at, CHANNEL_DEFINITION, &channel))
