@@ -277,7 +277,7 @@ static int take_group(struct dicom_file *f, const struct group *g) {
   for (; flat_item(&at, CHANNEL_DEFINITION, &channel); i++) {
     struct lead lead;
     if (i == g->channels)
-      break;
+      return fail(f, -EPROTO, "a waveform of another number of channels than it defines");
     int r = read_lead(f, g, channel, &lead);
     if (r < 0)
       return r;
@@ -287,7 +287,7 @@ static int take_group(struct dicom_file *f, const struct group *g) {
     add_lead(f, g, i, &lead);
     tell_filters(f, channel);
   }
-  if (i != g->channels || flat_item(&at, CHANNEL_DEFINITION, &channel))
+  if (i != g->channels)
     return fail(f, -EPROTO, "a waveform of another number of channels than it defines");
   if (unknown == g->channels)
     return fail(f, -EOPNOTSUPP, "none of the channels is a lead that is known");

@@ -6,6 +6,19 @@
 
 /* ---- the patient and the instrument ---- */
 
+/* The first n bytes of a text, without blanks around them, as far as they fit: cut between characters. */
+static void copy_part(const char *text, size_t n, char ret[static ACQ_NAME_MAX]) {
+  for (; n && *text == ' '; n--)
+    text++;
+  size_t kept = n < ACQ_NAME_MAX ? n : ACQ_NAME_MAX - 1;
+  while (kept && kept < n && (text[kept] & 0xc0) == 0x80)
+    kept--;
+  while (kept && text[kept - 1] == ' ')
+    kept--;
+  memcpy(ret, text, kept);
+  ret[kept] = 0;
+}
+
 /* Family^Given^Middle^...; groups of other writings follow a "=". */
 static void read_name(struct dicom_file *f, struct acq_subject *s) {
   char name[2 * ACQ_NAME_MAX];
@@ -14,21 +27,8 @@ static void read_name(struct dicom_file *f, struct acq_subject *s) {
   name[strcspn(name, "=\\")] = 0;
   const size_t family = strcspn(name, "^");
   const char *given = name + family + (name[family] == '^');
-  /* dicom_text() cuts between characters; a part is cut the same way. */
-  const struct {
-    const char *at;
-    size_t n;
-    char *to;
-  } parts[] = {{name, family, s->family}, {given, strcspn(given, "^"), s->given}};
-  for (size_t i = 0; i < 2; i++) {
-    size_t n = parts[i].n < ACQ_NAME_MAX ? parts[i].n : ACQ_NAME_MAX - 1;
-    while (n && n < parts[i].n && (parts[i].at[n] & 0xc0) == 0x80)
-      n--;
-    while (n && parts[i].at[n - 1] == ' ')
-      n--;
-    memcpy(parts[i].to, parts[i].at, n);
-    parts[i].to[n] = 0;
-  }
+  copy_part(name, family, s->family);
+  copy_part(given, strcspn(given, "^"), s->given);
 }
 
 /* YYYYMMDD as YYYY-MM-DD; "" for what is no date. People were born before the clocks of driver.h begin. */
