@@ -199,6 +199,7 @@ $(B)/tests/test_%: $(B)/obj/tests/unit/test_%.o $(B)/libtests.a $(EVERYTHING)
 # asaleed-export is tested as a program; of its parts only the judge is in the library.
 $(B)/tests/test_export: LIBS_TEST += $(call libs,libjpeg libpng libtiff-4)
 $(B)/tests/test_export: | $(B)/asaleed-export
+$(B)/tests/test_dicom_decode: | $(B)/asaleed-export
 $(B)/tests/test_export_sandbox: $(B)/obj/tests/unit/test_export_sandbox.o $(call obj,daemon/export/sandbox.c) $(BASE)
 	@mkdir -p $(@D) && echo "  LINK $@"
 	@$(CC) $(LDFLAGS_TEST) -o $@ $^ $(call libs,cmocka)
