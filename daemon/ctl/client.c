@@ -268,45 +268,70 @@ static int build(const struct http_request *request, struct buf *b) {
   }
   if (request->body)
     buf_format(b, "Content-Type: application/json\r\nContent-Length: %zu\r\n", request->body_bytes);
+  if (request->upload)
+    buf_format(b, "Content-Type: application/octet-stream\r\nContent-Length: %llu\r\n",
+               (unsigned long long)request->upload->bytes);
   buf_text(b, "\r\n");
   if (request->body)
     buf_add(b, request->body, request->body_bytes);
   return b->err;
 }
 
-static int send_all(struct http_conn *c, const struct buf *b, uint64_t deadline) {
-  for (size_t at = 0; at < b->len;) {
-    ssize_t n = send(c->fd, b->data + at, b->len - at, MSG_NOSIGNAL);
-    if (n > 0) {
-      at += (size_t)n;
+/* 1 when all of it is sent, 0 when the peer takes no more: it may have answered before it closed, and reading tells. */
+static int send_all(struct http_conn *c, const uint8_t *bytes, size_t n, uint64_t deadline) {
+  for (size_t at = 0; at < n;) {
+    ssize_t sent = send(c->fd, bytes + at, n - at, MSG_NOSIGNAL);
+    if (sent > 0) {
+      at += (size_t)sent;
       continue;
     }
     if (errno == EPIPE || errno == ECONNRESET)
-      return 0; /* it may have answered before it closed: reading tells */
+      return 0;
     if (errno != EAGAIN && errno != EINTR)
       return -errno;
     int r = wait_for(c->fd, POLLOUT, c->wake_fd, deadline);
     if (r <= 0)
       return r < 0 ? r : -ETIMEDOUT;
   }
-  return 0;
+  return 1;
+}
+
+static int send_file(struct http_conn *c, struct http_upload *u, uint64_t timeout_us) {
+  uint8_t bytes[65536];
+  int r = wait_for(-1, 0, c->wake_fd, 0); /* who interrupts is heard also where nothing ever waits */
+  for (uint64_t at = 0; at < u->bytes && r >= 0;) {
+    size_t most = u->bytes - at < sizeof bytes ? (size_t)(u->bytes - at) : sizeof bytes;
+    ssize_t n = pread(u->fd, bytes, most, (off_t)at);
+    if (n <= 0)
+      return u->err = n < 0 ? -errno : -ESTALE;
+    r = send_all(c, bytes, (size_t)n, monotonic_us() + timeout_us);
+    if (r <= 0)
+      return r;
+    at += (uint64_t)n;
+    if (u->sent)
+      u->sent(u->userdata, at);
+    r = wait_for(-1, 0, c->wake_fd, 0);
+  }
+  return r;
 }
 
 int http_connect(struct http_conn *c, const struct http_client *client, const struct http_request *request,
                  size_t body_max) {
   *c = (struct http_conn){.fd = -1, .wake_fd = client->wake_fd};
   http_parser_init(&c->parser, body_max);
-  uint64_t deadline = monotonic_us() + (uint64_t)client->timeout_ms * 1000;
+  uint64_t timeout = (uint64_t)client->timeout_ms * 1000, deadline = monotonic_us() + timeout;
   struct buf b = BUF_INIT(request->body_bytes + 16384);
   int r = build(request, &b);
   if (r == 0)
     r = connect_to(client, deadline, &c->fd);
   if (r == 0)
-    r = send_all(c, &b, deadline);
+    r = send_all(c, b.data, b.len, deadline);
   if (b.data)
     explicit_bzero(b.data, b.len);
   buf_finish(&b);
-  return r;
+  if (r > 0 && request->upload)
+    r = send_file(c, request->upload, timeout);
+  return r < 0 ? r : 0;
 }
 
 int http_step(struct http_conn *c, int timeout_ms) {
@@ -333,6 +358,8 @@ int http_exchange(struct http_conn *c, const struct http_client *client, const s
                   size_t body_max) {
   uint64_t deadline = monotonic_us() + (uint64_t)client->timeout_ms * 1000;
   int r = http_connect(c, client, request, body_max);
+  if (request->upload)
+    deadline = monotonic_us() + (uint64_t)client->timeout_ms * 1000;
   while (r >= 0 && c->parser.state != HTTP_DONE) {
     uint64_t now = monotonic_us();
     if (now >= deadline)

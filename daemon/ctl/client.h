@@ -58,7 +58,7 @@ static inline bool http_parser_has_head(const struct http_parser *p) {
 
 struct http_client {
   const char *path; /* the socket */
-  int timeout_ms;   /* for connecting, and for a whole exchange */
+  int timeout_ms;   /* for connecting, and for a whole exchange; of a file that is sent, for each piece of it */
   int wake_fd;      /* readable: stop waiting (-ECANCELED); -1 for none */
 };
 
@@ -66,11 +66,21 @@ struct http_header {
   const char *name, *value; /* an entry without a value is left out */
 };
 
+/* A file as a body: sent from its beginning, piece by piece. */
+struct http_upload {
+  int fd;
+  uint64_t bytes;
+  void (*sent)(void *userdata, uint64_t bytes); /* so many of them by now */
+  void *userdata;
+  int err; /* set when the file itself ended the exchange: it could not be read, or -ESTALE: it became shorter */
+};
+
 struct http_request {
   const char *method, *target;
   struct http_header headers[8]; /* up to the first entry without a name */
   const char *body;              /* JSON, or NULL */
   size_t body_bytes;
+  struct http_upload *upload; /* instead of body; or NULL */
 };
 
 struct http_conn {

@@ -550,6 +550,81 @@ static void test_request(void **state) {
   close(fd);
 }
 
+static void on_sent(void *userdata, uint64_t bytes) {
+  uint64_t *sent = userdata;
+  assert_true(bytes > *sent);
+  *sent = bytes;
+}
+
+/* A file goes as it is, wherever its descriptor stands; who takes it reads it to the end. */
+static void test_upload(void **state) {
+  (void)state;
+  enum { SIZE = 300001 };
+  static uint8_t bytes[SIZE], got[SIZE + 512];
+  FILE *file = tmpfile();
+  for (size_t i = 0; i < SIZE; i++)
+    bytes[i] = (uint8_t)(i * 7 >> 2);
+  assert_int_equal(fd_write_all(fileno(file), bytes, SIZE), 0);
+  uint64_t sent = 0;
+  struct http_upload upload = {.fd = fileno(file), .bytes = SIZE, .sent = on_sent, .userdata = &sent};
+  struct http_request request = {.method = "POST", .target = "/v1/files?name=a", .upload = &upload};
+  struct http_client client = {.path = path, .timeout_ms = 5000, .wake_fd = -1};
+  struct http_conn c;
+  int fd = listen_here(1);
+  pid_t pid = fork();
+  if (pid == 0) {
+    int r = http_connect(&c, &client, &request, 10);
+    _exit(r < 0 || sent != SIZE);
+  }
+  int peer = accept(fd, NULL, NULL), status;
+  size_t n = 0;
+  for (ssize_t r; n < sizeof got && (r = read(peer, got + n, sizeof got - n)) > 0; n += (size_t)r)
+    continue;
+  waitpid(pid, &status, 0);
+  assert_int_equal(status, 0);
+  static const char head[] = "POST /v1/files?name=a HTTP/1.1\r\nHost: localhost\r\n"
+                             "Content-Type: application/octet-stream\r\nContent-Length: 300001\r\n\r\n";
+  assert_int_equal(n, sizeof head - 1 + SIZE);
+  assert_memory_equal(got, head, sizeof head - 1);
+  assert_memory_equal(got + sizeof head - 1, bytes, SIZE);
+  close(peer);
+  /* It became shorter, it cannot be read, somebody interrupts, the peer is gone: each is told for what it is. */
+  * / upload.bytes = SIZE + 1;
+  for (int i = 0; i < 3; i++) {
+    int woken[2];
+    upload.err = 0;
+    sent = 0;
+    upload.fd = i == 1 ? fd : fileno(file);
+    assert_int_equal(pipe2(woken, O_CLOEXEC), 0);
+    assert_int_equal(write(woken[1], "x", i == 2), i == 2);
+    client.wake_fd = woken[0];
+    pid = fork();
+    if (pid == 0) {
+      for (peer = accept(fd, NULL, NULL); read(peer, got, sizeof got) > 0;)
+        continue;
+      _exit(0);
+    }
+    static const int wanted[] = {-ESTALE, -ESPIPE, -ECANCELED};
+    assert_int_equal(http_connect(&c, &client, &request, 10), wanted[i]);
+    assert_int_equal(upload.err, i < 2 ? wanted[i] : 0);
+    http_disconnect(&c);
+    waitpid(pid, NULL, 0);
+    close(woken[0]);
+    close(woken[1]);
+  }
+  client.wake_fd = -1;
+  upload.fd = fileno(file);
+  upload.bytes = SIZE;
+  pid = fork();
+  if (pid == 0)
+    _exit(accept(fd, NULL, NULL) < 0); /* and closes */
+  assert_int_equal(http_exchange(&c, &client, &request, 10), -ECONNRESET);
+  http_disconnect(&c);
+  waitpid(pid, NULL, 0);
+  close(fd);
+  fclose(file);
+}
+
 static void test_encode(void **state) {
   (void)state;
   struct buf b = BUF_INIT(64);
@@ -567,6 +642,7 @@ int main(void) {
       cmocka_unit_test(test_sse_until_close), cmocka_unit_test(test_exchange),   cmocka_unit_test(test_early_answer),
       cmocka_unit_test(test_timeout),         cmocka_unit_test(test_full_queue), cmocka_unit_test(test_wake),
       cmocka_unit_test(test_nobody),          cmocka_unit_test(test_request),    cmocka_unit_test(test_encode),
+      cmocka_unit_test(test_upload),
   };
   return cmocka_run_group_tests_name("ctl_http", tests, make_directory, remove_directory);
 }
