@@ -7,7 +7,6 @@
 #include "wall.h"
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -323,33 +322,24 @@ static int start(struct ctl *c, struct follow *f) {
 
 int cmd_acquire(struct ctl *c) {
   struct follow *f = calloc(1, sizeof *f);
-  sigset_t set, old;
-  sigemptyset(&set);
-  sigaddset(&set, SIGINT);
-  sigaddset(&set, SIGTERM);
-  sigprocmask(SIG_BLOCK, &set, &old); /* one that comes before the answer is kept for after it */
-  int signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-  if (!f || signal_fd < 0) {
+  struct ctl_interrupt interrupt; /* one that comes before the answer is kept for after it */
+  if (!f || ctl_interrupt_open(c, &interrupt) != CTL_OK) {
     free(f);
-    sigprocmask(SIG_SETMASK, &old, NULL);
-    ctl_say(c, "mémoire insuffisante");
     return CTL_REFUSED;
   }
   f->c = c;
-  f->signal_fd = signal_fd;
+  f->signal_fd = interrupt.fd;
   live_init(&f->live, c->out, c->tty && !c->json);
   sse_init(&f->sse, on_event, f);
   int r = start(c, f);
   if (r == CTL_OK) {
-    c->client.wake_fd = signal_fd;
+    c->client.wake_fd = interrupt.fd;
     follow(f);
-    c->client.wake_fd = -1;
     r = f->result;
   }
   json_decref(f->before);
   sse_finish(&f->sse);
   free(f);
-  close(signal_fd);
-  sigprocmask(SIG_SETMASK, &old, NULL);
+  ctl_interrupt_close(c, &interrupt);
   return r;
 }

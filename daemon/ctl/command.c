@@ -38,7 +38,12 @@ int ctl_synopsis(struct buf *b, const struct ctl_command *command) {
   buf_text(b, command->path);
   for (const struct ctl_argument *a = command->args; a->metavar; a++) {
     const bool opens = a->optional && !(a > command->args && a[-1].optional);
-    buf_format(b, a->kind == KIND_WORDS ? " [%s...]" : opens ? " [%s" : " %s", a->metavar);
+    buf_format(b,
+               a->kind == KIND_WORDS   ? " [%s...]"
+               : a->kind == KIND_FILES ? " %s..."
+               : opens                 ? " [%s"
+                                       : " %s",
+               a->metavar);
     if (a->optional && !a[1].optional)
       buf_text(b, "]");
   }
@@ -153,6 +158,27 @@ static void print_words(FILE *f, const char *choices) {
     fputc(*choices == '|' ? ' ' : *choices, f);
 }
 
+/* "'queue '*" and "'order list'": how the script's "$noun $verb" looks in a command. */
+static void complete_command(FILE *f, const struct ctl_command *command) {
+  fprintf(f, strchr(command->path, ' ') ? "'%s')" : "'%s '*)", command->path);
+}
+
+/* The values of a choice, which are each command's own. */
+static void complete_choice(FILE *f, const char *name) {
+  fputs("case \"$noun $verb\" in\n", f);
+  for (const struct ctl_command *command = ctl_commands; command->path; command++)
+    for (const struct ctl_option *o = command->options; o->name; o++)
+      if (!strcmp(o->name, name)) {
+        fputs("        ", f);
+        complete_command(f, command);
+        fputs(" words='", f);
+        print_words(f, o->metavar);
+        fputs("' ;;\n", f);
+      }
+  fputs("      esac ;;\n", f);
+}
+
+/* Every option with a value, once: what may follow it. */
 static void complete_values(FILE *f, const struct ctl_option *options, struct buf *seen) {
   for (const struct ctl_option *o = options; o->name; o++) {
     char key[64];
@@ -162,13 +188,28 @@ static void complete_values(FILE *f, const struct ctl_option *options, struct bu
       continue;
     buf_text(seen, key);
     fprintf(f, "    --%s) ", o->name);
-    if (o->kind == KIND_CHOICE) {
-      fputs("words='", f);
-      print_words(f, o->metavar);
-      fputs("' ;;\n", f);
-    } else {
+    if (o->kind == KIND_CHOICE)
+      complete_choice(f, o->name);
+    else
       fputs(o->kind == KIND_FILE ? "files=1 ;;\n" : "return 0 ;;\n", f);
+  }
+}
+
+/* The options with a value, so that the value is not taken for a word of the command. */
+static void complete_names(FILE *f) {
+  _buf_cleanup_ struct buf seen = BUF_INIT(8192);
+  const struct ctl_option *options = ctl_globals;
+  for (const struct ctl_command *command = ctl_commands; options; command++) {
+    for (const struct ctl_option *o = options; o->name; o++) {
+      char key[64];
+      snprintf(key, sizeof key, " %s ", o->name);
+      const char *before = buf_cstr(&seen);
+      if (!o->metavar || (before && strstr(before, key)))
+        continue;
+      fprintf(f, "%s--%s", before && *before ? "|" : "", o->name);
+      buf_text(&seen, key);
     }
+    options = command->path ? command->options : NULL;
   }
 }
 
@@ -198,7 +239,7 @@ static void complete_verbs(FILE *f) {
       first++;
     if (first != command)
       continue;
-    fprintf(f, "        %s) words='", noun);
+    fprintf(f, "        '%s ') words='", noun);
     for (const struct ctl_command *other = command; other->path; other++)
       if (strchr(other->path, ' ') && below(other->path, noun))
         fprintf(f, "%s%s", other == command ? "" : " ", other->path + n + 1);
@@ -208,7 +249,7 @@ static void complete_verbs(FILE *f) {
 
 int cmd_completion_bash(struct ctl *c) {
   FILE *f = c->out;
-  _buf_cleanup_ struct buf seen = BUF_INIT(4096);
+  _buf_cleanup_ struct buf seen = BUF_INIT(8192);
   fputs("# bash completion for asaleectl, printed by: asaleectl completion bash\n"
         "_asaleectl() {\n"
         "  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
@@ -219,43 +260,35 @@ int cmd_completion_bash(struct ctl *c) {
         "  elif [[ $prev == '=' ]] && ((COMP_CWORD > 2)); then\n"
         "    prev=${COMP_WORDS[COMP_CWORD-2]}\n"
         "  fi\n"
-        "  case $prev in\n",
+        "  for ((i = 1; i < COMP_CWORD; i++)); do\n"
+        "    case ${COMP_WORDS[i]} in\n"
+        "      ",
         f);
+  complete_names(f);
+  fputs(
+      ")\n"
+      "        if [[ ${COMP_WORDS[i+1]} == '=' ]]; then ((i += 2)); else ((i++)); fi ;;\n"
+      "      -*) ;;\n"
+      "      *) if [[ -z $noun ]]; then noun=${COMP_WORDS[i]}; elif [[ -z $verb ]]; then verb=${COMP_WORDS[i]}; fi ;;\n"
+      "    esac\n"
+      "  done\n"
+      "  [[ $noun == help ]] && noun=$verb verb=''\n"
+      "  case $prev in\n",
+      f);
   complete_values(f, ctl_globals, &seen);
   for (const struct ctl_command *command = ctl_commands; command->path; command++)
     complete_values(f, command->options, &seen);
   fputs("  esac\n"
         "  if [[ -z $words && -z $files ]]; then\n"
-        "    for ((i = 1; i < COMP_CWORD; i++)); do\n"
-        "      case ${COMP_WORDS[i]} in\n"
-        "        ",
-        f);
-  /* The options with a value, so that the value is not taken for a word of the command. */
-  const char *names = buf_cstr(&seen);
-  bool first = true;
-  for (const char *p = names ? names : ""; *p;) {
-    p += strspn(p, " ");
-    size_t n = strcspn(p, " ");
-    if (n)
-      fprintf(f, "%s--%.*s", first ? "" : "|", (int)n, p);
-    first = false;
-    p += n;
-  }
-  fputs(")\n"
-        "          if [[ ${COMP_WORDS[i+1]} == '=' ]]; then ((i += 2)); else ((i++)); fi ;;\n"
-        "        -*) ;;\n"
-        "        *) if [[ -z $noun ]]; then noun=${COMP_WORDS[i]}; elif [[ -z $verb ]]; then verb=${COMP_WORDS[i]}; fi "
-        ";;\n"
-        "      esac\n"
-        "    done\n"
-        "    [[ $noun == help ]] && noun=$verb verb=''\n"
         "    if [[ $cur == -* ]]; then\n"
         "      case \"$noun $verb\" in\n",
         f);
   for (const struct ctl_command *command = ctl_commands; command->path; command++) {
     if (!command->options[0].name)
       continue;
-    fprintf(f, strchr(command->path, ' ') ? "        '%s') words='" : "        '%s '*) words='", command->path);
+    fputs("        ", f);
+    complete_command(f, command);
+    fputs(" words='", f);
     for (const struct ctl_option *o = command->options; o->name; o++)
       fprintf(f, "--%s ", o->name);
     fputs("' ;;\n", f);
@@ -271,9 +304,16 @@ int cmd_completion_bash(struct ctl *c) {
         f);
   complete_paths(f);
   fputs("'\n"
-        "    elif [[ -z $verb ]]; then\n"
-        "      case $noun in\n",
+        "    else\n"
+        "      case \"$noun $verb\" in\n",
         f);
+  for (const struct ctl_command *command = ctl_commands; command->path; command++) {
+    if (command->args[0].kind != KIND_FILE && command->args[0].kind != KIND_FILES)
+      continue;
+    fputs("        ", f);
+    complete_command(f, command);
+    fputs(" files=1 ;;\n", f);
+  }
   complete_verbs(f);
   fputs("      esac\n"
         "    fi\n"
@@ -350,6 +390,23 @@ static bool is_picture(const char *value) {
   return is_numbered(record, "R");
 }
 
+/* R-12,R-13 */
+static bool is_records(const char *value) {
+  for (const char *p = value;; p++) {
+    char record[STR_REF_MAX];
+    size_t n = strcspn(p, ",");
+    if (n >= sizeof record)
+      return false;
+    memcpy(record, p, n);
+    record[n] = 0;
+    if (!is_numbered(record, "R"))
+      return false;
+    p += n;
+    if (!*p)
+      return true;
+  }
+}
+
 /* Why a value does not fit, in French, or NULL. */
 static const char *misfit(const char *value, enum ctl_kind kind, const struct ctl_option *o) {
   static const char id[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
@@ -390,6 +447,16 @@ static const char *misfit(const char *value, enum ctl_kind kind, const struct ct
     return is_numbered(value, "S") ? NULL : "un examen s'écrit S-12";
   case KIND_ITEM:
     return is_numbered(value, "SR") ? NULL : "un examen s'écrit S-12, un enregistrement R-12";
+  case KIND_DECODED:
+    return is_numbered(value, "SU") ? NULL : "un examen s'écrit S-12, une mesure sans patient U-12";
+  case KIND_RECORDS:
+    return is_records(value) ? NULL : "des enregistrements s'écrivent R-12,R-13";
+  case KIND_ORDER:
+    return is_numbered(value, "O") ? NULL : "une prescription s'écrit O-12";
+  case KIND_TRAY:
+    return is_numbered(value, "U") ? NULL : "une mesure sans patient s'écrit U-12";
+  case KIND_IMPORT:
+    return is_numbered(value, "F") ? NULL : "un fichier reçu s'écrit F-12";
   case KIND_RECORD:
     return is_numbered(value, "R") ? NULL : "un enregistrement s'écrit R-12";
   case KIND_PICTURE:
@@ -434,8 +501,8 @@ struct given {
 struct line {
   struct given options[32];
   size_t n_options;
-  const char *words[16];
-  int n_words, command_words; /* how many may name the command: those before "--" */
+  const char *words[CTL_ARGS_MAX + 1]; /* two may name the command */
+  int n_words, command_words;          /* how many may name the command: those before "--" */
 };
 
 static int parse_option(struct ctl *c, struct line *l, int argc, char *const argv[], int *i) {
@@ -527,8 +594,11 @@ static int take_arguments(struct ctl *c, const struct line *l, int words) {
   int at = words;
   size_t n = 0;
   for (const struct ctl_argument *a = c->command->args; a->metavar; a++) {
+    const bool many = a->kind == KIND_WORDS || a->kind == KIND_FILES;
+    size_t first = n;
     do {
-      if (at == l->n_words && (a->kind == KIND_WORDS || (a->optional && (a == c->command->args || !a[-1].optional))))
+      if (at == l->n_words &&
+          (a->kind == KIND_WORDS || n > first || (a->optional && (a == c->command->args || !a[-1].optional))))
         return CTL_OK;
       if (at == l->n_words)
         return ctl_usage(c, "il manque %s (voir asaleectl %s --help)", a->metavar, c->command->path);
@@ -538,7 +608,7 @@ static int take_arguments(struct ctl *c, const struct line *l, int words) {
       if (r != CTL_OK)
         return r;
       c->args[n++] = l->words[at++];
-    } while (a->kind == KIND_WORDS);
+    } while (many);
   }
   if (at < l->n_words)
     return ctl_usage(c, "argument en trop : « %.80s »", l->words[at]);

@@ -12,6 +12,18 @@
     .name = "claim-file", .metavar = "FILE", .kind = KIND_FILE, .group = 1, .help = "the file that claim wrote it to" \
   }
 
+#define TRAY \
+  { "UNMATCHED", KIND_TRAY }
+#define CONFIRM(text) \
+  { .name = "confirm", .help = text }
+#define REASON(text) \
+  { .name = "reason", .metavar = "TEXT", .kind = KIND_TEXT, .required = true, .help = text }
+#define TO_ORDER                                                                                                    \
+  {.name = "order", .metavar = "ORDER", .kind = KIND_ORDER, .required = true, .help = "the order it belongs to"}, { \
+    .name = "birth-date", .metavar = "DATE", .kind = KIND_DATE, .required = true,                                   \
+    .help = "the date of birth of that order's patient, as the nurse knows it"                                      \
+  }
+
 const struct ctl_option ctl_globals[] = {
     {.name = "socket",
      .metavar = "PATH",
@@ -224,9 +236,70 @@ const struct ctl_command ctl_commands[] = {
                   .group = 2,
                   .help = "the file that holds it; - is standard input"}}},
     {.path = "redecode",
-     .summary = "Decode the newest capture again with the driver that is installed now.",
+     .summary = "Decode a study's newest capture, or a reading of the tray, again with the driver installed now.",
      .run = cmd_redecode,
-     .args = {STUDY}},
+     .args = {{"STUDY|UNMATCHED", KIND_DECODED}}},
+    {.path = "reassign",
+     .summary = "Move records that were put to the wrong order to the right one.",
+     .run = cmd_reassign,
+     .args = {STUDY},
+     .options = {TO_ORDER,
+                 REASON("how it came about"),
+                 {.name = "record",
+                  .metavar = "RECORD[,RECORD]",
+                  .kind = KIND_RECORDS,
+                  .help = "these (all of them that stand)"},
+                 CONFIRM("although the instrument names another patient, or something is to be checked")}},
+    {.path = "import",
+     .summary = "Give files that instruments wrote to the daemon, and tell what became of each.",
+     .run = cmd_import,
+     .args = {{"FILE", KIND_FILES}},
+     .options = {{.name = "device",
+                  .metavar = "ID",
+                  .kind = KIND_ID,
+                  .help = "the instrument that wrote them, as devices names it"},
+                 {.name = "no-wait", .help = "do not wait until they are read"}}},
+    {.path = "files",
+     .summary = "List the files that were given to the daemon, newest first.",
+     .run = cmd_files,
+     .options = {{.name = "state",
+                  .metavar = "waiting|decoding|unmatched|attached|discarded|refused",
+                  .kind = KIND_CHOICE,
+                  .help = "those in one state"},
+                 LIMIT("how many at most (50)")}},
+    {.path = "file",
+     .summary = "Print what became of one file.",
+     .run = cmd_file,
+     .args = {{"FILE", KIND_IMPORT}},
+     .options =
+         {{.name = "save", .metavar = "PATH", .kind = KIND_FILE, .help = "write the file there; - is standard output"},
+          {.name = "force", .help = "even when the file is there already"}}},
+    {.path = "media",
+     .summary = "Copy what is new on a memory stick that belongs to an instrument, and tell how far it is.",
+     .run = cmd_media,
+     .args = {{"NAME", KIND_ID}},
+     .options = {{.name = "check", .help = "only tell whether the stick is a declared one (exits 0)"}}},
+    {.path = "unmatched list",
+     .summary = "List the readings that belong to no patient, newest first.",
+     .run = cmd_unmatched_list,
+     .options = {LIMIT("how many at most (50)")}},
+    {.path = "unmatched show",
+     .summary = "Print a reading that belongs to no patient.",
+     .run = cmd_unmatched_show,
+     .args = {TRAY}},
+    {.path = "attach",
+     .summary = "Attach a reading that belongs to no patient to an order.",
+     .run = cmd_attach,
+     .args = {TRAY},
+     .options =
+         {TO_ORDER,
+          CONFIRM("although the instrument names another patient"),
+          {.name = "reason", .metavar = "TEXT", .kind = KIND_TEXT, .help = "why it is the right one, with --confirm"}}},
+    {.path = "discard",
+     .summary = "Put a reading aside that belongs to nobody here; nothing is deleted.",
+     .run = cmd_discard,
+     .args = {TRAY},
+     .options = {REASON("why")}},
     {.path = "calibrate",
      .summary = "Write down a spirometer's verification with a syringe.",
      .run = cmd_calibrate,
@@ -254,10 +327,6 @@ const struct ctl_command ctl_commands[] = {
      .args = {{"FILE", KIND_FILE}},
      .options = {{.name = "name", .metavar = "TEXT", .kind = KIND_TEXT, .help = "what to call it (the file's name)"}}},
     {.path = "reference show", .summary = "Tell which reference table is installed.", .run = cmd_reference_show},
-    {.path = "unmatched list",
-     .summary = "List the readings that belong to no patient, newest first.",
-     .run = cmd_unmatched_list,
-     .options = {LIMIT("how many at most (50)")}},
     {.path = "changes",
      .summary = "List what changed after a sequence number.",
      .run = cmd_changes,

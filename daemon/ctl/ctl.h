@@ -6,6 +6,7 @@
 #include "client.h"
 #include "json.h"
 #include "print.h"
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -14,7 +15,7 @@
 #define ASALEED_VERSION "0.1.0"
 #endif
 #define CTL_SOCKET_DEFAULT "/run/asaleed/api.sock"
-#define CTL_ARGS_MAX 8
+#define CTL_ARGS_MAX 4096 /* the files of a folder */
 #define CTL_OPTIONS_MAX 8
 
 enum ctl_exit {
@@ -29,7 +30,7 @@ enum ctl_kind {
   KIND_NONE, /* an option without a value; the end of a command's arguments */
   KIND_TEXT, /* clean UTF-8 */
   KIND_FILE,
-  KIND_CHOICE, /* one of the metavar's words, "a|b|c" */
+  KIND_CHOICE, /* one of the metavar's words, "a|b|c", which other commands may have others of */
   KIND_NUMBER, /* within min..max */
   KIND_DATE,
   KIND_TIME,    /* RFC 3339, or a date */
@@ -37,10 +38,16 @@ enum ctl_kind {
   KIND_NAME,    /* a user: visible ASCII, 1..64 */
   KIND_STUDY,   /* S-<n> */
   KIND_ITEM,    /* S-<n> or R-<n> */
+  KIND_DECODED, /* S-<n> or U-<n> */
   KIND_RECORD,  /* R-<n> */
+  KIND_RECORDS, /* R-<n>[,R-<n>] */
+  KIND_ORDER,   /* O-<n> */
+  KIND_TRAY,    /* U-<n> */
+  KIND_IMPORT,  /* F-<n> */
   KIND_PICTURE, /* R-<n>/<n> */
   KIND_CLAIM,   /* 64 hexadecimal digits */
   KIND_WORDS,   /* any number of words: the last argument only */
+  KIND_FILES,   /* one or more files: the last argument only */
 };
 
 struct ctl_option {
@@ -121,6 +128,17 @@ int ctl_may_write(struct ctl *c, const char *path);
 /* The whole of it at once; "-" is standard output. */
 int ctl_write(struct ctl *c, const char *path, const void *bytes, size_t n);
 
+/* ---- interrupt.c -------------------------------------------------------------------------------------------- */
+
+/* Between the two SIGINT and SIGTERM only make `fd` readable: as c->client.wake_fd it ends what waits. */
+struct ctl_interrupt {
+  int fd;
+  sigset_t old;
+};
+int ctl_interrupt_open(struct ctl *c, struct ctl_interrupt *i); /* CTL_OK or CTL_REFUSED, which was told */
+void ctl_interrupt_close(struct ctl *c, struct ctl_interrupt *i);
+bool ctl_pause(struct ctl *c, int ms); /* true when c->client.wake_fd ended it */
+
 /* ---- exchange.c --------------------------------------------------------------------------------------------- */
 
 struct api_answer {
@@ -136,7 +154,8 @@ void api_answer_finish(struct api_answer *a);
 
 struct api_request {
   const char *method, *target;
-  json_t *body; /* taken; NULL for none */
+  json_t *body;               /* taken; NULL for none */
+  struct http_upload *upload; /* a file instead; NULL for none */
   const char *if_match;
   const char *bytes; /* the types "a/b, c/d" that are expected instead of JSON; NULL for JSON */
   bool quiet;        /* nothing is told: that is for the caller */
@@ -194,11 +213,26 @@ int cmd_calibration_list(struct ctl *c);
 int cmd_reference_import(struct ctl *c);
 int cmd_reference_show(struct ctl *c);
 int cmd_unmatched_list(struct ctl *c);
+int cmd_unmatched_show(struct ctl *c);
+int cmd_attach(struct ctl *c);
+int cmd_discard(struct ctl *c);
+int cmd_reassign(struct ctl *c);
+int cmd_import(struct ctl *c);
+int cmd_files(struct ctl *c);
+int cmd_file(struct ctl *c);
+int cmd_media(struct ctl *c);
 int cmd_label(struct ctl *c);
 int cmd_pupil(struct ctl *c);
 int cmd_finish(struct ctl *c);
 int cmd_picture(struct ctl *c);
 int cmd_dicom(struct ctl *c);
+/* Prints what api_pages() gathered, and tells on err that there is more; returns r. Finishes the table. */
+int print_list(struct ctl *c, struct table *t, int r, bool more, const char *empty);
+/* Tells how a refusal that only wants to be confirmed is confirmed. */
+void hint_confirm(struct ctl *c, const struct api_answer *a);
+int redecode_unmatched(struct ctl *c);
+/* The parts of a record, masked as the daemon gave them. */
+void print_record(FILE *f, const json_t *record);
 /* What a study's answer says of a spirometry; nothing for another. */
 void print_spirometry(FILE *f, const json_t *study);
 /* The same of a retinography. */

@@ -120,7 +120,8 @@ int api_call(struct ctl *c, const struct api_request *request, struct api_answer
   char *text = body ? json_canonical(body, NULL) : NULL;
   char authorization[600], key[KEY_DIGITS + 1];
   bool post = !strcmp(request->method, "POST"), get = !strcmp(request->method, "GET");
-  struct http_request r = {.method = request->method, .target = request->target, .body = text};
+  struct http_request r = {
+      .method = request->method, .target = request->target, .body = text, .upload = request->upload};
   *ret = (struct api_answer){0};
   if (body && !text)
     return ctl_usage(c, "la demande ne peut pas être écrite en JSON");

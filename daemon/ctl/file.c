@@ -89,7 +89,7 @@ int ctl_file_commit(struct ctl *c, struct ctl_file *f, const void *bytes, size_t
 
 int ctl_may_write(struct ctl *c, const char *path) {
   if (!strcmp(path, "-"))
-    return c->tty ? ctl_usage(c, "--out - : la sortie doit être un fichier ou un tube") : CTL_OK;
+    return c->tty ? ctl_usage(c, "- : la sortie doit être un fichier ou un tube") : CTL_OK;
   if (!ctl_option(c, "force") && access(path, F_OK) == 0)
     return ctl_usage(c, "%s existe déjà : choisir un autre fichier, ou --force", path);
   return CTL_OK;

@@ -175,11 +175,15 @@ static void live_draw_now(struct live *l) {
     fprintf(l->out, "\033[%uA\r", l->drawn);
   draw_progress(l, width);
   l->drawn = 1;
+  if (l->file[0]) {
+    draw_line(l, "Fichier     ", l->file, width);
+    l->drawn = 2;
+  }
   if (l->note[0] || l->contacts[0] ||
       l->trace.started) { /* an instrument that shows a trace, or a word about the rest */
     draw_line(l, "Électrodes  ", l->note[0] ? l->note : l->contacts[0] ? l->contacts : "—", width);
     draw_trace(l, width);
-    l->drawn = 3;
+    l->drawn += 2;
   }
   fflush(l->out);
   l->stale = false;
@@ -225,6 +229,17 @@ void live_progress(struct live *l, const json_t *data) {
   l->told = percent(l);
   l->progress_us = now;
   live_print(l, "Progrès : %d %%", (int)l->told);
+}
+
+void live_file(struct live *l, int64_t done, int64_t total, const char *text) {
+  _buf_cleanup_ struct buf clean = BUF_INIT(1u << 16);
+  clean_text(&clean, text, strlen(text), false);
+  const char *line = buf_cstr(&clean);
+  snprintf(l->file, sizeof l->file, "%s", line ? line : "?");
+  l->done = done;
+  l->total = total;
+  l->stale = true;
+  live_draw(l);
 }
 
 /* "C1, C4" */

@@ -1,5 +1,6 @@
-/* What a person sees while an instrument records: on a terminal three lines that are drawn over (progress, electrodes,
- * a trace of lead II), in a pipe plain lines. Technical only: samples and contacts, never a conclusion. */
+/* What a person sees while an instrument records, or files are sent: on a terminal three lines that are drawn over
+ * (progress, electrodes, a trace of lead II), in a pipe plain lines. Technical only: samples and contacts, never a
+ * conclusion. */
 #ifndef ASALEED_CTL_LIVE_H
 #define ASALEED_CTL_LIVE_H
 
@@ -37,11 +38,13 @@ struct live {
   int64_t done, total, told; /* percent told in a pipe; -1 for none */
   char contacts[LIVE_TEXT];
   char note[LIVE_TEXT]; /* instead of the contacts: "annulation…" */
+  char file[LIVE_TEXT]; /* the one that is on its way; "" for none */
   struct trace trace;
 };
 
 void live_init(struct live *l, FILE *out, bool tty);
 void live_progress(struct live *l, const json_t *data);
+void live_file(struct live *l, int64_t done, int64_t total, const char *text); /* of all of them; on a terminal */
 void live_contacts(struct live *l, const json_t *data);
 void live_preview(struct live *l, const json_t *data);
 void live_note(struct live *l, const char *text); /* NULL takes it away */

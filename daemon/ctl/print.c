@@ -259,6 +259,19 @@ const char *show_int(const json_t *object, const char *key) {
   return room;
 }
 
+const char *show_bytes(uint64_t bytes) {
+  size_t size;
+  char *room = show_room(&size);
+  uint64_t tenths = (bytes * 10 + (1u << 19)) >> 20;
+  if (bytes < 1024)
+    snprintf(room, size, "%d octet%s", (int)bytes, bytes > 1 ? "s" : "");
+  else if (tenths < 10)
+    snprintf(room, size, "%d Kio", (int)((bytes + 512) >> 10));
+  else
+    snprintf(room, size, "%llu,%d Mio", (unsigned long long)(tenths / 10), (int)(tenths % 10));
+  return room;
+}
+
 struct word {
   const char *code, *french;
 };
@@ -333,6 +346,37 @@ const char *say_end(const char *end) {
   static const struct word words[] = {{"ok", "complet"},  {"error", "erreur"}, {"cancel", "annulé"},
                                       {"crash", "panne"}, {"none", "coupé"},   {0}};
   return word(words, end);
+}
+
+const char *say_file(const char *state) {
+  static const struct word words[] = {{"waiting", "en attente"},
+                                      {"decoding", "en lecture"},
+                                      {"unmatched", "à attribuer"},
+                                      {"attached", "attribué"},
+                                      {"discarded", "écarté"},
+                                      {"refused", "refusé"},
+                                      {0}};
+  return word(words, state);
+}
+
+const char *say_source(const char *source) {
+  static const struct word words[] = {{"upload", "envoyé"}, {"folder", "dossier"}, {"stick", "clé USB"}, {0}};
+  return word(words, source);
+}
+
+const char *say_why(const char *why) {
+  static const struct word words[] = {{"no_order", "aucune prescription"},
+                                      {"time", "faite à un autre moment"},
+                                      {"identity", "identité à vérifier"},
+                                      {"several", "plusieurs prescriptions"},
+                                      {0}};
+  return word(words, why);
+}
+
+const char *say_media(const char *state) {
+  static const struct word words[] = {
+      {"idle", "en attente"}, {"copying", "copie en cours"}, {"done", "copie finie"}, {"failed", "copie échouée"}, {0}};
+  return word(words, state);
 }
 
 const char *french_number(const char *text, char number[static DEC_TEXT_MAX]) {

@@ -44,6 +44,7 @@ const char *show_date(const char *date);    /* "1957-03-02" as "02/03/1957" */
 const char *show_age(int64_t seconds);
 const char *show_patient(const json_t *patient); /* "DUPONT Marie", or the id */
 const char *show_int(const json_t *object, const char *key);
+const char *show_bytes(uint64_t bytes); /* "734 octets", "35 Kio", "1,2 Mio" */
 /* With the comma that people read here; what is stored and sent has the point. "?" for NULL. */
 const char *french_number(const char *text, char number[static DEC_TEXT_MAX]);
 
@@ -58,5 +59,9 @@ const char *say_severity(const char *severity);
 const char *say_kind(const char *kind);
 const char *say_store(const char *store);
 const char *say_end(const char *end);
+const char *say_file(const char *state);
+const char *say_source(const char *source);
+const char *say_why(const char *why); /* a reading lies in the tray */
+const char *say_media(const char *state);
 
 #endif

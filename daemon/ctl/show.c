@@ -171,9 +171,21 @@ static void print_statements(FILE *f, const json_t *statements) {
   }
 }
 
-static void print_record(FILE *f, const json_t *answer) {
+void print_record(FILE *f, const json_t *record) {
+  const json_t *acquired = json_object_get(record, "acquired");
+  if (json_array_size(json_object_get(acquired, "channels")))
+    print_channels(f, json_object_get(acquired, "channels"));
+  if (json_array_size(json_object_get(acquired, "measures")))
+    print_measures(f, json_object_get(acquired, "measures"));
+  if (json_array_size(json_object_get(acquired, "pictures")))
+    print_pictures(f, json_object_get(acquired, "pictures"));
+  print_quality(f, json_object_get(record, "quality"));
+  print_statements(f, json_object_get(record, "statements"));
+}
+
+static void print_record_answer(FILE *f, const json_t *answer) {
   const json_t *provenance = json_object_get(answer, "provenance"), *record = json_object_get(answer, "record");
-  const json_t *device = json_object_get(record, "device"), *acquired = json_object_get(record, "acquired");
+  const json_t *device = json_object_get(record, "device");
   const char *make = json_text(device, "make"), *model = json_text(device, "model");
   const char *driver = json_text(provenance, "driver"), *version = json_text(provenance, "driver_version");
   print_field(f, "Enregistrement", json_text(answer, "id"));
@@ -189,14 +201,7 @@ static void print_record(FILE *f, const json_t *answer) {
   print_fieldf(f, "Pilote", "%s %s", driver ? driver : "?", version ? version : "");
   print_field(f, "Capture", json_text(provenance, "capture_sha256"));
   print_field(f, "Empreinte", json_text(answer, "sha256"));
-  if (json_array_size(json_object_get(acquired, "channels")))
-    print_channels(f, json_object_get(acquired, "channels"));
-  if (json_array_size(json_object_get(acquired, "measures")))
-    print_measures(f, json_object_get(acquired, "measures"));
-  if (json_array_size(json_object_get(acquired, "pictures")))
-    print_pictures(f, json_object_get(acquired, "pictures"));
-  print_quality(f, json_object_get(record, "quality"));
-  print_statements(f, json_object_get(record, "statements"));
+  print_record(f, record);
 }
 
 /* A record as it is printed, and its samples when they are asked for. */
@@ -207,7 +212,7 @@ static int show_record(struct ctl *c, const char *id, bool print, const char *ch
     return r;
   bool standard = channels && !strcmp(channels, "-");
   if (print && !standard && !api_json(c, &a))
-    print_record(c->out, a.json);
+    print_record_answer(c->out, a.json);
   return channels ? write_channels(c, id, json_object_get(a.json, "record"), channels) : CTL_OK;
 }
 

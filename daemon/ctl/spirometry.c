@@ -266,27 +266,3 @@ int cmd_reference_import(struct ctl *c) {
   r = api_call(c, &request, &a);
   return r != CTL_OK || api_json(c, &a) ? r : print_reference(c, &a);
 }
-
-/* ---- the tray ---- */
-
-static void add_unmatched(struct table *t, const json_t *u) {
-  table_add(t, json_text(u, "id"));
-  table_add(t, show_time(json_text(u, "created")));
-  table_add(t, json_text(u, "device"));
-  table_add(t, json_text(u, "driver"));
-  table_add(t, json_text(u, "reason") ? "faite à un autre moment" : NULL);
-}
-
-int cmd_unmatched_list(struct ctl *c) {
-  static const char *const heads[] = {"Mesure", "Reçue le", "Appareil", "Pilote", "Pourquoi", NULL};
-  struct table t;
-  bool more = false;
-  table_init(&t, heads);
-  int r = api_pages(c, "/v1/unmatched", ctl_number(c, "limit", 50), add_unmatched, &t, &more);
-  if (r == CTL_OK && !c->json)
-    table_print(&t, c->out, "Aucune mesure sans patient.");
-  if (r == CTL_OK && more)
-    ctl_say(c, "la liste continue : en voir plus avec --limit N");
-  table_finish(&t);
-  return r;
-}

@@ -38,8 +38,7 @@ static void add_order(struct table *t, const json_t *o) {
   table_add(t, say_state(state));
 }
 
-/* Prints what api_pages() gathered, and tells on err that there is more. */
-static int print_list(struct ctl *c, struct table *t, int r, bool more, const char *empty) {
+int print_list(struct ctl *c, struct table *t, int r, bool more, const char *empty) {
   if (r == CTL_OK && !c->json)
     table_print(t, c->out, empty);
   if (r == CTL_OK && more)
@@ -139,7 +138,60 @@ int cmd_finish(struct ctl *c) {
 
 int cmd_redecode(struct ctl *c) {
   _answer_cleanup_ struct api_answer a = {0};
-  return post_study(c, NULL, "redecode", &a);
+  return c->args[0][0] == 'U' ? redecode_unmatched(c) : post_study(c, NULL, "redecode", &a);
+}
+
+/* ---- to another order --------------------------------------------------------------------------------------- */
+
+/* The records that stand. */
+static json_t *standing(const json_t *study) {
+  const json_t *records = json_object_get(study, "records");
+  json_t *ids = json_array();
+  for (size_t i = 0; i < json_array_size(records); i++) {
+    const json_t *record = json_array_get(records, i);
+    if (!json_is_true(json_object_get(record, "superseded")))
+      json_array_append(ids, json_object_get(record, "id"));
+  }
+  return ids;
+}
+
+/* "R-3,R-4", to a list. */
+static json_t *records_list(const char *text) {
+  json_t *ids = json_array();
+  for (const char *p = text; *p; p += p[strcspn(p, ",")] ? strcspn(p, ",") + 1 : strcspn(p, ","))
+    json_array_append_new(ids, json_stringn(p, strcspn(p, ",")));
+  return ids;
+}
+
+static void print_side(FILE *f, const char *label, const json_t *study) {
+  const char *id = json_text(study, "id"), *state = say_state(json_text(study, "state")),
+             *patient = show_patient(json_object_get(study, "patient"));
+  print_fieldf(f, label, "%s, %s, %s", id ? id : "?", patient ? patient : "?", state ? state : "?");
+}
+
+int cmd_reassign(struct ctl *c) {
+  _answer_cleanup_ struct api_answer study = {0}, a = {0};
+  const char *given = ctl_option(c, "record");
+  int r = given ? CTL_OK : api_get(c, &study, "/v1/studies/%s", c->args[0]);
+  if (r != CTL_OK)
+    return r;
+  json_t *records = given ? records_list(given) : standing(study.json);
+  if (!json_array_size(records)) {
+    json_decref(records);
+    ctl_say(c, "l'examen %s n'a pas d'enregistrement en cours (not_found)", c->args[0]);
+    return CTL_REFUSED;
+  }
+  json_t *body =
+      json_pack("{s:s, s:s, s:s, s:b, s:o}", "order", ctl_option(c, "order"), "birth_date", ctl_option(c, "birth-date"),
+                "reason", ctl_option(c, "reason"), "confirm", ctl_option(c, "confirm") != NULL, "records", records);
+  r = api_post(c, body, &a, "/v1/studies/%s/reassign", c->args[0]);
+  if (r == CTL_REFUSED)
+    hint_confirm(c, &a);
+  if (r != CTL_OK || api_json(c, &a))
+    return r;
+  print_side(c->out, "Depuis", json_object_get(a.json, "from"));
+  print_side(c->out, "Vers", json_object_get(a.json, "to"));
+  return CTL_OK;
 }
 
 int cmd_claim(struct ctl *c) {

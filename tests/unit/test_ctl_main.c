@@ -116,6 +116,26 @@ static void has_not(const char *text, const char *part) {
     fail_msg("« %s » is in: %s", part, text ? text : "");
 }
 
+/* What a command writes to a terminal. */
+static const char *run_on_terminal(const char *const *args, int expected) {
+  static char text[65536];
+  int master, slave;
+  struct winsize size = {.ws_row = 24, .ws_col = 60};
+  setenv("TERM", "xterm", 1);
+  assert_int_equal(openpty(&master, &slave, NULL, NULL, &size), 0);
+  fcntl(master, F_SETFL, O_NONBLOCK);
+  FILE *out = fdopen(slave, "w");
+  assert_int_equal(run_argv(args, out), expected);
+  size_t n = 0;
+  ssize_t r;
+  while ((r = read(master, text + n, sizeof text - 1 - n)) > 0)
+    n += (size_t)r;
+  text[n] = 0;
+  fclose(out);
+  close(master);
+  return text;
+}
+
 /* ---- the scripted daemon ------------------------------------------------------------------------------------ */
 
 struct step {
@@ -129,24 +149,26 @@ struct step {
   bool drop;        /* then the held stream is closed */
   bool interrupt;   /* then the client gets a SIGINT */
   int pause_ms;     /* before it */
+  size_t gone;      /* of a longer request only so much is read, and then the connection is closed */
 };
 
-static ssize_t read_request(int fd, char *request, size_t size) {
-  size_t n = 0, want = 0;
-  while (n < size - 1) {
-    ssize_t r = read(fd, request + n, size - 1 - n);
+/* What fits of it into `request`; the rest of a long body is read and forgotten. At most `most` bytes. */
+static ssize_t read_request(int fd, char *request, size_t size, size_t most) {
+  static char rest[1u << 16];
+  size_t n = 0, want = SIZE_MAX;
+  while (n < want && n < most) {
+    size_t room = n < size - 1 ? size - 1 - n : sizeof rest;
+    ssize_t r = read(fd, n < size - 1 ? request + n : rest, room < most - n ? room : most - n);
     if (r <= 0)
       return -1;
     n += (size_t)r;
-    request[n] = 0;
+    if (n < size)
+      request[n] = 0;
     char *end = strstr(request, "\r\n\r\n"), *length = strcasestr(request, "\r\nContent-Length: ");
-    if (!end)
-      continue;
-    want = (size_t)(end + 4 - request) + (length && length < end ? strtoul(length + 18, NULL, 10) : 0);
-    if (n >= want)
-      return (ssize_t)n;
+    if (end)
+      want = (size_t)(end + 4 - request) + (length && length < end ? strtoul(length + 18, NULL, 10) : 0);
   }
-  return -1;
+  return (ssize_t)(n < size - 1 ? n : size - 1);
 }
 
 static void put(int fd, const char *text, size_t n) {
@@ -186,7 +208,7 @@ static void play(int listener, const struct step *steps, size_t n) {
   for (size_t i = 0; i < n; i++) {
     const struct step *s = &steps[i];
     int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-    ssize_t got = read_request(fd, request, 1u << 20);
+    ssize_t got = read_request(fd, request, 1u << 20, s->gone ? s->gone : SIZE_MAX);
     if (got < 0 || strncmp(request, s->expect, strlen(s->expect)) != 0) {
       dprintf(log, "UNEXPECTED (step %zu, %s): %s\n", i, s->expect, got < 0 ? "" : request);
       _exit(1);
@@ -195,6 +217,10 @@ static void play(int listener, const struct step *steps, size_t n) {
     put(log, "\n\n", 2);
     if (s->status)
       answer(fd, s);
+    if (s->gone && s->interrupt) { /* while the client still sends */
+      kill(getppid(), SIGINT);
+      poll(NULL, 0, s->pause_ms);
+    }
     if (s->hold)
       held = fd;
     else
@@ -208,7 +234,7 @@ static void play(int listener, const struct step *steps, size_t n) {
       fd_finish(&held);
     if (s->interrupt && s->pause_ms)
       poll(NULL, 0, s->pause_ms);
-    if (s->interrupt)
+    if (s->interrupt && !s->gone)
       kill(getppid(), SIGINT);
   }
   struct pollfd extra = {.fd = listener, .events = POLLIN}; /* nothing more is expected */
@@ -265,8 +291,6 @@ static void test_table(void **state) {
     for (const struct ctl_option *o = c->options; o->name; o++) {
       const struct ctl_option *first = same_name(o); /* parsing and completion go by the name alone */
       assert_int_equal(first->kind, o->kind);
-      if (o->kind == KIND_CHOICE)
-        assert_string_equal(first->metavar, o->metavar);
       assert_int_equal(o->kind == KIND_NONE, !o->metavar);
       for (const struct ctl_option *g = ctl_globals; g->name; g++)
         assert_string_not_equal(g->name, o->name);
@@ -434,6 +458,17 @@ static void test_completion(void **state) {
   has(words, " normal abnormal uninterpretable ");
   complete("asaleectl sign S-1 --conclusion = un", words, sizeof words);
   has(words, " uninterpretable ");
+  complete("asaleectl queue --state ''", words, sizeof words);
+  assert_string_equal(words, " to_interpret interpreting \n");
+  complete("asaleectl --json files --state ''", words, sizeof words);
+  has(words, " waiting decoding ");
+  has_not(words, "interpreting");
+  for (size_t i = 0; i < 3; i++) { /* where files are wanted */
+    snprintf(text, sizeof text, "asaleectl %s %s/t", (const char *[]){"import", "import x", "file F-1 --save"}[i],
+             directory);
+    complete(text, words, sizeof words);
+    has(words, token_path);
+  }
   complete("asaleectl help us", words, sizeof words);
   has(words, " user ");
   snprintf(text, sizeof text, "asaleectl --token-file %s/t", directory);
@@ -529,6 +564,28 @@ static void test_usage(void **state) {
       {{"picture", "S-1", "1", "--out", "x"}, "R-12"},
       {{"picture", "R-1", "0", "--out", "x"}, "de 1 à 32"},
       {{"picture", "R-1", "--out", "x"}, "il manque N"},
+      {{"import"}, "il manque FILE"},
+      {{"import", ""}, "vide"},
+      {{"import", "x", "--device", "a/b"}, "identifiant"},
+      {{"file", "12"}, "F-12"},
+      {{"file", "F-0"}, "F-12"},
+      {{"file", "F-1", "--save", "/dev/null"}, "existe déjà"},
+      {{"files", "--state", "to_interpret"}, "waiting|decoding|unmatched|attached|discarded|refused"},
+      {{"queue", "--state", "waiting"}, "to_interpret|interpreting"},
+      {{"media", "../sda1"}, "identifiant"},
+      {{"unmatched", "show", "S-1"}, "U-12"},
+      {{"redecode", "R-1"}, "U-12"},
+      {{"attach", "U-5", "--birth-date", "1957-03-02"}, "--order"},
+      {{"attach", "U-5", "--order", "O-5"}, "--birth-date"},
+      {{"attach", "U-5", "--order", "S-5", "--birth-date", "1957-03-02"}, "O-12"},
+      {{"attach", "U-5", "--order", "O-5", "--birth-date", "02/03/1957"}, "AAAA-MM-JJ"},
+      {{"attach", "U-5", "--order", "O-5", "--birth-date", "1957-03-02", "--confirm"}, "vont ensemble"},
+      {{"attach", "U-5", "--order", "O-5", "--birth-date", "1957-03-02", "--reason", "x"}, "vont ensemble"},
+      {{"discard", "U-5"}, "--reason"},
+      {{"reassign", "S-3", "--order", "O-9", "--birth-date", "1957-03-02"}, "--reason"},
+      {{"reassign", "S-3", "--record", "R-3,"}, "R-12,R-13"},
+      {{"reassign", "S-3", "--record", "R-3,S-4"}, "R-12,R-13"},
+      {{"reassign", "S-3", "--record", ",R-3"}, "R-12,R-13"},
       {{"--", "status", "x"}, "usage:"}, /* words after -- name no command */
   };
   unlink(socket_path);
@@ -1133,6 +1190,378 @@ static void test_dicom(void **state) {
   has(err_text, "En préparation. (dicom_pending)");
 }
 
+/* ---- files and the tray ------------------------------------------------------------------------------------- */
+
+#define SENT(id, known, state) \
+  "{\"id\":\"" id "\",\"known\":" known ",\"sha256\":\"x\",\"bytes\":5,\"state\":\"" state "\"}"
+#define FILE_BODY(id, state, more)                                                                                    \
+  "{\"id\":\"" id "\",\"at\":\"2025-11-22T08:05:00Z\",\"bytes\":1300000,\"by\":\"ines\",\"device\":null,\"name\":\"a" \
+  "\\u001b.scp\",\"sha256\":\"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824\",\"source\":"         \
+  "\"upload\",\"state\":\"" state "\"," more "}"
+#define NOTHING "\"failure\":null,\"unmatched\":null,\"study\":null"
+#define ITEM                                                                                                        \
+  "\"id\":\"U-5\",\"at\":\"2025-11-22T08:05:00Z\",\"act\":\"ecg\",\"device\":null,\"file\":\"F-1\",\"taken\":"      \
+  "\"2025-11-21T08:05:00Z\",\"why\":\"no_order\",\"subject\":{\"family\":\"DUPONT\",\"given\":\"Marie\","           \
+  "\"birth_date\":\"1957-03-02\",\"id\":\"4711\",\"sex\":\"F\"},\"summary\":{\"channels\":12,\"seconds\":\"10.0\"," \
+  "\"measures\":1,\"pictures\":0},\"failure\":null"
+
+static void in_directory(char path[static 128], const char *name) {
+  snprintf(path, 128, "%s/%s", directory, name);
+}
+
+static void test_import(void **state) {
+  (void)state;
+  char other[128], wanted[1024];
+  in_directory(other, "é &b.scp");
+  write_file(file_path, "hello");
+  write_file(other, "other bytes");
+  pid_t pid = SCRIPT(
+      {.expect = "POST /v1/files?name=file&device=ecg-2 ", .status = 201, .body = SENT("F-1", "false", "waiting")},
+      {.expect = "POST /v1/files?name=%C3%A9%20%26b.scp&device=ecg-2 ",
+       .status = 200,
+       .body = SENT("F-2", "true", "attached")},
+      {.expect = "GET /v1/files/F-1 ", .status = 200, .body = FILE_BODY("F-1", "waiting", NOTHING)},
+      {.expect = "GET /v1/files/F-1 ", .status = 200, .body = FILE_BODY("F-1", "decoding", NOTHING)},
+      {.expect = "GET /v1/files/F-1 ",
+       .status = 200,
+       .body = FILE_BODY("F-1", "unmatched", "\"failure\":null,\"unmatched\":\"U-5\",\"study\":null")},
+      {.expect = "GET /v1/unmatched/U-5 ", .status = 200, .body = "{" ITEM "}"},
+      {.expect = "GET /v1/files/F-2 ",
+       .status = 200,
+       .body = FILE_BODY("F-2", "attached", "\"failure\":null,\"unmatched\":null,\"study\":\"S-3\"")});
+  assert_int_equal(RUN("import", file_path, other, "--device", "ecg-2", "--token-file", token_path), CTL_OK);
+  snprintf(wanted, sizeof wanted,
+           "Envoi 1/2 : %s, 5 octets\nEnvoi 2/2 : %s, 11 octets\n"
+           "%s : U-5, ECG du 21/11/2025 09:05, à attribuer\n%s : déjà connu, examen S-3\n"
+           "Reçus : 2 (déjà connus : 1) ; refusés : 0 ; pas envoyés : 0\n",
+           file_path, other, file_path, other);
+  assert_string_equal(out_text, wanted);
+  assert_string_equal(err_text, "");
+  char *log = played(pid), first[128], second[128];
+  has(log, "\r\nAuthorization: Bearer secret-token\r\n");
+  has(log, "\r\nContent-Type: application/octet-stream\r\nContent-Length: 5\r\n\r\nhello\n");
+  has(log, "\r\nContent-Length: 11\r\n\r\nother bytes\n");
+  header(log, "Idempotency-Key: ", first);
+  header(strstr(log, "hello"), "Idempotency-Key: ", second);
+  assert_int_equal(strlen(first), 32);
+  assert_string_not_equal(first, second);
+  free(log);
+  unlink(other);
+  pid = SCRIPT({.expect = "POST /v1/files?name=file ", .status = 201, .body = SENT("F-1", "false", "waiting")});
+  assert_int_equal(RUN("import", file_path, "--no-wait"), CTL_OK);
+  snprintf(wanted, sizeof wanted, "%s : F-1\n", file_path);
+  assert_string_equal(out_text, wanted);
+  free(played(pid));
+  pid = SCRIPT({.expect = "POST /v1/files?name=file ", .status = 200, .body = SENT("F-1", "true", "unmatched")},
+               {.expect = "GET /v1/files/F-1 ", .status = 200, .body = FILE_BODY("F-1", "discarded", NOTHING)});
+  assert_int_equal(RUN("import", file_path, "--json"), CTL_OK);
+  assert_string_equal(out_text, FILE_BODY("F-1", "discarded", NOTHING) "\n");
+  free(played(pid));
+}
+
+/* What is refused, here or there, stops none of the others. */
+static void test_import_refused(void **state) {
+  (void)state;
+  char empty[128], large[128], fifo[128], gone[128], wanted[1024];
+  in_directory(empty, "empty");
+  in_directory(large, "large");
+  in_directory(fifo, "fifo");
+  in_directory(gone, "gone");
+  write_file(file_path, "hello");
+  write_file(empty, "");
+  write_file(large, "");
+  assert_int_equal(truncate(large, 64 << 20), 0);
+  assert_int_equal(mkfifo(fifo, 0600), 0);
+  pid_t pid = SCRIPT({.expect = "POST /v1/files?name=file ", .status = 201, .body = SENT("F-1", "false", "decoding")},
+                     {.expect = "GET /v1/files/F-1 ", .status = 200, .body = FILE_BODY("F-1", "attached", NOTHING)});
+  assert_int_equal(RUN("import", directory, gone, empty, large, fifo, file_path), CTL_USAGE);
+  snprintf(wanted, sizeof wanted,
+           "asaleectl: %s : c'est un dossier : nommer ses fichiers (asaleectl import DOSSIER/*)\n"
+           "asaleectl: %s : lecture impossible (No such file or directory)\nasaleectl: %s : le fichier est vide\n"
+           "asaleectl: %s : le fichier est trop grand (moins de 64 Mio)\nasaleectl: %s : ce n'est pas un fichier\n",
+           directory, gone, empty, large, fifo);
+  assert_string_equal(err_text, wanted);
+  has(out_text, " : F-1, attribué\n");
+  has(out_text, "Reçus : 1 (déjà connus : 0) ; refusés : 0 ; pas envoyés : 5\n");
+  free(played(pid));
+  unlink(empty);
+  unlink(large);
+  unlink(fifo);
+  /* One refused as it comes, one as it is read, one well. */
+  pid = SCRIPT(
+      {.expect = "POST /v1/files?name=file ", .status = 413, .body = PROBLEM("body_too_large", "Trop long.")},
+      {.expect = "POST /v1/files?name=file ", .status = 201, .body = SENT("F-2", "false", "waiting")},
+      {.expect = "POST /v1/files?name=file ", .status = 200, .body = SENT("F-1", "true", "attached")},
+      {.expect = "GET /v1/files/F-2 ",
+       .status = 200,
+       .body = FILE_BODY("F-2", "refused",
+                         "\"failure\":{\"code\":\"file_unknown\",\"detail\":\"Aucun pilote ne lit ce fichier.\"},"
+                         "\"unmatched\":null,\"study\":null")},
+      {.expect = "GET /v1/files/F-1 ", .status = 200, .body = FILE_BODY("F-1", "attached", NOTHING)});
+  assert_int_equal(RUN("import", file_path, file_path, file_path), CTL_REFUSED);
+  snprintf(wanted, sizeof wanted,
+           "asaleectl: %s : Trop long. (body_too_large)\n"
+           "asaleectl: %s : Aucun pilote ne lit ce fichier. (file_unknown)\n",
+           file_path, file_path);
+  assert_string_equal(err_text, wanted);
+  has(out_text, " : déjà connu, F-1, attribué\n");
+  has(out_text, "Reçus : 2 (déjà connus : 1) ; refusés : 2 ; pas envoyés : 0\n");
+  free(played(pid));
+  /* A full disk refuses the next one too: it is not sent. */
+  pid = SCRIPT({.expect = "POST /v1/files?name=file ", .status = 507, .body = PROBLEM("store_full", "Disque plein.")});
+  assert_int_equal(RUN("import", file_path, file_path, "--json"), CTL_REFUSED);
+  has(err_text, "Disque plein. (store_full)\n");
+  has(out_text, "\"code\":\"store_full\"");
+  free(played(pid));
+}
+
+/* The largest there may be goes through whole; a connection that breaks in its middle is tried once more. */
+static void test_import_large(void **state) {
+  (void)state;
+  char large[128], first[128];
+  in_directory(large, "large");
+  write_file(large, "");
+  assert_int_equal(truncate(large, (64 << 20) - 1), 0);
+  pid_t pid = SCRIPT({.expect = "POST /v1/files?name=large ", .gone = 300000},
+                     {.expect = "POST /v1/files?name=large ", .status = 201, .body = SENT("F-1", "false", "waiting")},
+                     {.expect = "GET /v1/files/F-1 ", .status = 200, .body = FILE_BODY("F-1", "attached", NOTHING)});
+  assert_int_equal(RUN("import", large), CTL_OK);
+  assert_string_equal(err_text, "");
+  char *log = played(pid);
+  has(log, "\r\nContent-Length: 67108863\r\n");
+  header(log, "Idempotency-Key: ", first);
+  free(log);
+  pid = SCRIPT({.expect = "POST /v1/files?name=large ", .gone = 300000},
+               {.expect = "POST /v1/files?name=large ", .gone = 3000000});
+  assert_int_equal(RUN("import", large, large), CTL_UNREACHED); /* and the second is not tried */
+  has(err_text, "la liaison a été coupée");
+  has(err_text, "peut-être été exécutée");
+  has(out_text, "pas envoyés : 2\n");
+  free(played(pid));
+  /* An answer that comes before the body was read is heard all the same. */
+  pid = SCRIPT({.expect = "POST /v1/files?name=large ",
+                .gone = 3000,
+                .status = 403,
+                .body = PROBLEM("forbidden", "Pas permis.")});
+  assert_int_equal(RUN("import", large, large), CTL_REFUSED);
+  has(err_text, "Pas permis. (forbidden)");
+  free(played(pid));
+  unlink(large);
+}
+
+static void test_import_interrupted(void **state) {
+  (void)state;
+  char large[128];
+  in_directory(large, "large");
+  write_file(large, "");
+  assert_int_equal(truncate(large, 9 << 20), 0);
+  pid_t pid = SCRIPT({.expect = "POST /v1/files?name=large ", .gone = 300000, .interrupt = true, .pause_ms = 300});
+  assert_int_equal(RUN("import", large, large), CTL_REFUSED);
+  has(err_text, "interrompu");
+  has(out_text, "pas envoyés : 2\n");
+  free(played(pid));
+  unlink(large);
+  write_file(file_path, "hello");
+  pid = SCRIPT(
+      {.expect = "POST /v1/files?name=file ", .status = 201, .body = SENT("F-1", "false", "waiting")},
+      {.expect = "GET /v1/files/F-1 ", .status = 200, .body = FILE_BODY("F-1", "waiting", NOTHING), .interrupt = true});
+  assert_int_equal(RUN("import", file_path), CTL_REFUSED);
+  assert_string_equal(err_text, "asaleectl: les fichiers reçus sont gardés ; ce qu'ils deviennent : asaleectl files\n");
+  free(played(pid));
+}
+
+static void test_import_terminal(void **state) {
+  (void)state;
+  write_file(file_path, "hello");
+  pid_t pid = SCRIPT({.expect = "POST /v1/files?name=file ", .status = 201, .body = SENT("F-1", "false", "waiting")},
+                     {.expect = "GET /v1/files/F-1 ", .status = 200, .body = FILE_BODY("F-1", "attached", NOTHING)});
+  const char *text = run_on_terminal((const char *const[]){"import", file_path, NULL}, CTL_OK);
+  has(text, "Progrès     ████");
+  has(text, "Fichier     1/1 : /tmp/test_ctl_main.");
+  has(text, " : F-1, attribué\r\n");
+  has_not(text, "Envoi");
+  free(played(pid));
+}
+
+static void test_files(void **state) {
+  (void)state;
+  char saved[128];
+  pid_t pid = SCRIPT(
+      {.expect = "GET /v1/files?state=refused&limit=50 ",
+       .status = 200,
+       .body = "{\"items\":[" FILE_BODY(
+           "F-1", "refused", "\"failure\":{\"code\":\"device_checksum\",\"detail\":\"Abîmé.\"}") "],\"next\":null}"},
+      {.expect = "GET /v1/files/F-1 ",
+       .status = 200,
+       .body = FILE_BODY("F-1", "refused",
+                         "\"failure\":{\"code\":\"device_checksum\",\"detail\":\"Abîmé.\"},\"unmatched\":null,"
+                         "\"study\":null")});
+  assert_int_equal(RUN("files", "--state", "refused"), CTL_OK);
+  assert_string_equal(out_text,
+                      "Fichier  Reçu le           Taille   Origine  Par   Appareil  Nom    État    Suite\n"
+                      "F-1      22/11/2025 09:05  1,2 Mio  envoyé   ines  —         a.scp  refusé  device_checksum\n");
+  assert_int_equal(RUN("file", "F-1"), CTL_OK);
+  has(out_text, "Nom              : a.scp\n");
+  has(out_text, "Échec            : Abîmé. (device_checksum)\n");
+  has_not(out_text, "Examen");
+  free(played(pid));
+  in_directory(saved, "saved");
+  for (size_t i = 0; i < 3; i++) { /* the file, another, none for a nurse */
+    const char *body = (const char *[]){"hello", "hullo", PROBLEM("forbidden", "Pas permis.")}[i];
+    pid = SCRIPT({.expect = "GET /v1/files/F-1 ", .status = 200, .body = FILE_BODY("F-1", "attached", NOTHING)},
+                 {.expect = "GET /v1/files/F-1/content ",
+                  .status = i == 2 ? 403 : 200,
+                  .body = body,
+                  .type = i == 2 ? NULL : "application/octet-stream"});
+    assert_int_equal(RUN("file", "F-1", "--save", saved, "--token-file", token_path), i ? CTL_REFUSED : CTL_OK);
+    free(played(pid));
+    char *text = read_file(saved);
+    assert_string_equal(text, i ? "" : "hello");
+    free(text);
+    if (i)
+      has(err_text, i == 1 ? "(artefact_corrupt)" : "(forbidden)");
+    else
+      has(out_text, "Copie dans       : ");
+    unlink(saved);
+  }
+  pid = SCRIPT(
+      {.expect = "GET /v1/files/F-1 ", .status = 200, .body = FILE_BODY("F-1", "attached", NOTHING)},
+      {.expect = "GET /v1/files/F-1/content ", .status = 200, .body = "hello", .type = "application/octet-stream"});
+  assert_int_equal(RUN("file", "F-1", "--save", "-"), CTL_OK);
+  assert_string_equal(out_text, "hello");
+  free(played(pid));
+}
+
+static void test_unmatched(void **state) {
+  (void)state;
+  pid_t pid =
+      SCRIPT({.expect = "GET /v1/unmatched?limit=50 ", .status = 200, .body = "{\"items\":[{" ITEM "}],\"next\":null}"},
+             {.expect = "GET /v1/unmatched/U-5 ",
+              .status = 200,
+              .body = "{" ITEM ",\"record\":{\"acquired\":{\"measures\":[{\"label\":\"FC\",\"value\":\"61\",\"unit\":"
+                      "\"/min\",\"flags\":[]}]},\"quality\":[{\"severity\":\"check\",\"text\":\"À voir.\"}]}}"},
+             {.expect = "POST /v1/unmatched/U-5/redecode ", .status = 200, .body = "{" ITEM "}"},
+             {.expect = "POST /v1/unmatched/U-5/discard ", .status = 200, .body = "{}"});
+  assert_int_equal(RUN("unmatched", "list"), CTL_OK);
+  assert_string_equal(
+      out_text,
+      "Mesure  Reçue le          Acte  Faite le          Appareil  Patient indiqué           Contenu                   "
+      "  Pourquoi             Dernier échec\n"
+      "U-5     22/11/2025 09:05  ECG   21/11/2025 09:05  —         DUPONT Marie, 02/03/1957  12 voies, 1 mesure, 10,0 s"
+      "  aucune prescription  —\n");
+  assert_int_equal(RUN("unmatched", "show", "U-5"), CTL_OK);
+  has(out_text, "Patient indiqué  : DUPONT Marie, 02/03/1957\nSon identifiant  : 4711\nSon sexe         : féminin\n");
+  has(out_text, "FC      61      /min   —\n");
+  has(out_text, "à vérifier : À voir.\n");
+  assert_int_equal(RUN("redecode", "U-5"), CTL_OK);
+  has(out_text, "Mesure           : U-5\n");
+  assert_int_equal(RUN("discard", "U-5", "--reason", "doublon"), CTL_OK);
+  has(out_text, "U-5, écartée ; rien n'est effacé\n");
+  char *log = played(pid);
+  has(log, "\r\n\r\n{\"reason\":\"doublon\"}\n");
+  free(log);
+}
+
+static void test_attach(void **state) {
+  (void)state;
+  pid_t pid = SCRIPT(
+      {.expect = "POST /v1/unmatched/U-5/attach ",
+       .status = 409,
+       .body = PROBLEM("subject_differs", "L'appareil nomme un autre patient.")},
+      {.expect = "POST /v1/unmatched/U-5/attach ",
+       .status = 409,
+       .body = PROBLEM("identity_mismatch", "La date de naissance n'est pas la bonne.")},
+      {.expect = "POST /v1/unmatched/U-5/attach ",
+       .status = 200,
+       .body = "{\"id\":\"S-3\",\"state\":\"acquired\",\"patient\":{\"family\":\"DUPONT\",\"given\":\"Marie\"}}"});
+  assert_int_equal(RUN("attach", "U-5", "--order", "O-5", "--birth-date", "1957-03-02"), CTL_REFUSED);
+  has(err_text, "L'appareil nomme un autre patient. (subject_differs)\n");
+  has(err_text, "--confirm et --reason");
+  assert_int_equal(RUN("attach", "U-5", "--order", "O-5", "--birth-date", "1957-03-02"), CTL_REFUSED);
+  has_not(err_text, "--confirm");
+  assert_int_equal(
+      RUN("attach", "U-5", "--order", "O-5", "--birth-date", "1957-03-02", "--confirm", "--reason", "nom de fille"),
+      CTL_OK);
+  has(out_text, "Examen           : S-3\nPatient          : DUPONT Marie\nÉtat             : à accepter\n");
+  has(out_text, "asaleectl accept S-3");
+  char *log = played(pid);
+  has(log, "\r\n\r\n{\"birth_date\":\"1957-03-02\",\"order\":\"O-5\"}\n");
+  has(log, "{\"birth_date\":\"1957-03-02\",\"confirm\":true,\"order\":\"O-5\",\"reason\":\"nom de fille\"}\n");
+  free(log);
+}
+
+static void test_reassign(void **state) {
+  (void)state;
+  static const char both[] = "{\"from\":{\"id\":\"S-3\",\"state\":\"ordered\",\"patient\":{\"id\":\"1\"}},"
+                             "\"to\":{\"id\":\"S-9\",\"state\":\"acquired\",\"patient\":{\"id\":\"2\"}}}";
+  pid_t pid = SCRIPT({.expect = "GET /v1/studies/S-3 ",
+                      .status = 200,
+                      .body = "{\"id\":\"S-3\",\"records\":[{\"id\":\"R-3\",\"superseded\":true},{\"id\":\"R-4\","
+                              "\"superseded\":false},{\"id\":\"R-5\"}]}"},
+                     {.expect = "POST /v1/studies/S-3/reassign ", .status = 200, .body = both},
+                     {.expect = "POST /v1/studies/S-3/reassign ", .status = 200, .body = both},
+                     {.expect = "GET /v1/studies/S-3 ", .status = 200, .body = "{\"id\":\"S-3\",\"records\":[]}"});
+  assert_int_equal(RUN("reassign", "S-3", "--order", "O-9", "--birth-date", "1957-03-02", "--reason", "autre patient"),
+                   CTL_OK);
+  has(out_text, "Depuis           : S-3, 1, à faire\nVers             : S-9, 2, à accepter\n");
+  assert_int_equal(RUN("reassign", "S-3", "--order", "O-9", "--birth-date", "1957-03-02", "--reason", "x", "--record",
+                       "R-3,R-12", "--confirm"),
+                   CTL_OK);
+  assert_int_equal(RUN("reassign", "S-3", "--order", "O-9", "--birth-date", "1957-03-02", "--reason", "x"),
+                   CTL_REFUSED);
+  has(err_text, "n'a pas d'enregistrement en cours");
+  char *log = played(pid);
+  has(log, "{\"birth_date\":\"1957-03-02\",\"confirm\":false,\"order\":\"O-9\",\"reason\":\"autre patient\","
+           "\"records\":[\"R-4\",\"R-5\"]}\n");
+  has(log, "\"confirm\":true");
+  has(log, "\"records\":[\"R-3\",\"R-12\"]}\n");
+  free(log);
+}
+
+#define MEDIA(state, matching, taken, failure)                                                          \
+  "{\"name\":\"sda1\",\"devices\":[\"ecg-1\",\"ecg-2\"],\"state\":\"" state "\",\"matching\":" matching \
+  ",\"taken\":" taken ",\"known\":2,\"failure\":" failure "}"
+
+static void test_media(void **state) {
+  (void)state;
+  pid_t pid = SCRIPT({.expect = "POST /v1/media ", .status = 202, .body = MEDIA("idle", "0", "0", "null")},
+                     {.expect = "GET /v1/media/sda1 ", .status = 200, .body = MEDIA("copying", "9", "3", "null")},
+                     {.expect = "GET /v1/media/sda1 ", .status = 200, .body = MEDIA("done", "9", "7", "null")});
+  assert_int_equal(RUN("media", "sda1"), CTL_OK);
+  assert_string_equal(out_text, "Fichiers : 0 sur la clé, 0 copiés, 2 déjà connus\n"
+                                "Fichiers : 9 sur la clé, 3 copiés, 2 déjà connus\n"
+                                "Fichiers : 9 sur la clé, 7 copiés, 2 déjà connus\n"
+                                "La copie est finie, la clé peut être retirée.\n");
+  char *log = played(pid);
+  has(log, "\r\n\r\n{\"name\":\"sda1\"}\n");
+  free(log);
+  pid = SCRIPT(
+      {.expect = "POST /v1/media ",
+       .status = 202,
+       .body = MEDIA("failed", "9", "1", "{\"code\":\"media_read\",\"detail\":\"La clé est illisible.\"}")},
+      {.expect = "POST /v1/media ", .status = 202, .body = MEDIA("copying", "9", "1", "null")},
+      {.expect = "GET /v1/media/sda1 ", .status = 404, .body = PROBLEM("not_found", "Pas de clé.")},
+      {.expect = "POST /v1/media ", .status = 202, .body = MEDIA("copying", "9", "1", "null"), .interrupt = true});
+  assert_int_equal(RUN("media", "sda1"), CTL_REFUSED);
+  assert_string_equal(err_text, "asaleectl: La clé est illisible. (media_read)\n");
+  assert_int_equal(RUN("media", "sda1"), CTL_REFUSED);
+  has(err_text, "la clé a été retirée avant la fin de la copie\n");
+  assert_int_equal(RUN("media", "sda1"), CTL_REFUSED);
+  assert_string_equal(err_text, "asaleectl: interrompu ; la copie continue tant que la clé est branchée\n");
+  free(played(pid));
+}
+
+static void test_media_check(void **state) {
+  (void)state;
+  pid_t pid = SCRIPT({.expect = "GET /v1/media/sda1 ", .status = 200, .body = MEDIA("idle", "0", "0", "null")},
+                     {.expect = "GET /v1/media/sdb1 ", .status = 404, .body = PROBLEM("not_found", "Pas de clé.")});
+  assert_int_equal(RUN("media", "sda1", "--check"), CTL_OK);
+  has(out_text, "Appareils        : ecg-1, ecg-2\n");
+  assert_int_equal(RUN("media", "--check", "sdb1"), CTL_REFUSED);
+  has(err_text, "(not_found)");
+  free(played(pid));
+}
+
 /* ---- acquisition -------------------------------------------------------------------------------------------- */
 
 #define RUNNING STUDY_BODY("acquiring", "") "{\"id\":\"A-1\",\"device\":\"ecg-1\",\"done\":0,\"total\":10000}}"
@@ -1254,13 +1683,6 @@ static void test_acquire_json(void **state) {
 
 static void test_acquire_terminal(void **state) {
   (void)state;
-  int master, slave;
-  struct winsize size = {.ws_row = 24, .ws_col = 60};
-  char text[65536];
-  setenv("TERM", "xterm", 1);
-  assert_int_equal(openpty(&master, &slave, NULL, NULL, &size), 0);
-  fcntl(master, F_SETFL, O_NONBLOCK);
-  FILE *out = fdopen(slave, "w");
   pid_t pid = SCRIPT({.expect = "POST /v1/studies/S-1/acquire ", .status = 202, .body = RUNNING},
                      {.expect = "GET /v1/studies/S-1/events ",
                       .status = 200,
@@ -1271,15 +1693,8 @@ static void test_acquire_terminal(void **state) {
                      {.expect = "POST /v1/studies/S-1/cancel ", .status = 200, .body = RUNNING},
                      {.expect = "GET /v1/studies/S-1 ", .status = 200, .body = RUNNING, .push = STATE("8", "ordered")},
                      {.expect = "GET /v1/studies/S-1 ", .status = 200, .body = FAILED});
-  assert_int_equal(run_argv((const char *const[]){"acquire", "S-1", "--device", "ecg-1", NULL}, out), CTL_REFUSED);
+  const char *text = run_on_terminal((const char *const[]){"acquire", "S-1", "--device", "ecg-1", NULL}, CTL_REFUSED);
   free(played(pid));
-  size_t n = 0;
-  ssize_t r;
-  while ((r = read(master, text + n, sizeof text - 1 - n)) > 0)
-    n += (size_t)r;
-  text[n] = 0;
-  fclose(out);
-  close(master);
   has(text, "Acquisition A-1");
   has(text, "Appareil : ECG salle 1\r\n");
   has(text, "II          ");
@@ -1391,22 +1806,48 @@ static void test_clean_text(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_table),          cmocka_unit_test(test_man_page),
-      cmocka_unit_test(test_help),           cmocka_unit_test(test_completion),
-      cmocka_unit_test(test_usage),          cmocka_unit_test(test_usage_random),
-      cmocka_unit_test(test_unreached),      cmocka_unit_test(test_status),
-      cmocka_unit_test(test_token),          cmocka_unit_test(test_refused),
-      cmocka_unit_test(test_retry),          cmocka_unit_test(test_patient),
-      cmocka_unit_test(test_queue),          cmocka_unit_test(test_lists),
-      cmocka_unit_test(test_users),          cmocka_unit_test(test_claim_and_sign),
-      cmocka_unit_test(test_show),           cmocka_unit_test(test_dicom),
-      cmocka_unit_test(test_channels),       cmocka_unit_test(test_fundus),
-      cmocka_unit_test(test_eyes),           cmocka_unit_test(test_picture),
-      cmocka_unit_test(test_acquire_fundus), cmocka_unit_test(test_acquire),
-      cmocka_unit_test(test_acquire_failed), cmocka_unit_test(test_acquire_interrupted),
-      cmocka_unit_test(test_acquire_json),   cmocka_unit_test(test_acquire_terminal),
-      cmocka_unit_test(test_live),           cmocka_unit_test(test_trace),
+      cmocka_unit_test(test_table),
+      cmocka_unit_test(test_man_page),
+      cmocka_unit_test(test_help),
+      cmocka_unit_test(test_completion),
+      cmocka_unit_test(test_usage),
+      cmocka_unit_test(test_usage_random),
+      cmocka_unit_test(test_unreached),
+      cmocka_unit_test(test_status),
+      cmocka_unit_test(test_token),
+      cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_retry),
+      cmocka_unit_test(test_patient),
+      cmocka_unit_test(test_queue),
+      cmocka_unit_test(test_lists),
+      cmocka_unit_test(test_users),
+      cmocka_unit_test(test_claim_and_sign),
+      cmocka_unit_test(test_show),
+      cmocka_unit_test(test_dicom),
+      cmocka_unit_test(test_channels),
+      cmocka_unit_test(test_fundus),
+      cmocka_unit_test(test_eyes),
+      cmocka_unit_test(test_picture),
+      cmocka_unit_test(test_acquire_fundus),
+      cmocka_unit_test(test_acquire),
+      cmocka_unit_test(test_acquire_failed),
+      cmocka_unit_test(test_acquire_interrupted),
+      cmocka_unit_test(test_acquire_json),
+      cmocka_unit_test(test_acquire_terminal),
+      cmocka_unit_test(test_live),
+      cmocka_unit_test(test_trace),
       cmocka_unit_test(test_clean_text),
+      cmocka_unit_test(test_import),
+      cmocka_unit_test(test_import_refused),
+      cmocka_unit_test(test_import_large),
+      cmocka_unit_test(test_import_interrupted),
+      cmocka_unit_test(test_import_terminal),
+      cmocka_unit_test(test_files),
+      cmocka_unit_test(test_unmatched),
+      cmocka_unit_test(test_attach),
+      cmocka_unit_test(test_reassign),
+      cmocka_unit_test(test_media),
+      cmocka_unit_test(test_media_check),
   };
   return cmocka_run_group_tests_name("ctl_main", tests, setup, teardown);
 }
