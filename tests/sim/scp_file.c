@@ -121,6 +121,8 @@ static int tag_text(const struct scp_options *o, struct buf *b, unsigned tag, co
   struct buf value = BUF_INIT(TEXT_MAX);
   int r = text ? put_text(o, &value, text) : 0;
   if (r == 0 && text) {
+    if (o->quirks & SCP_NO_NUL)
+      value.len -= strcmp(o->alphabet, "utf16") == 0 ? 2 : 1;
     buf_u8(b, (uint8_t)tag);
     buf_u16le(b, (uint16_t)value.len);
     r = buf_add(b, value.data, value.len);

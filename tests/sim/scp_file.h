@@ -75,6 +75,7 @@ enum scp_quirk {
   SCP_SIGNATURE_BLANK = 64,    /* no "SCPECG" */
   SCP_SHUFFLED = 128,          /* sections in some order, section 0 first */
   SCP_POINTERS_SHUFFLED = 256, /* ... their pointers */
+  SCP_NO_NUL = 512,            /* the texts of section 1's tags end without NUL (but tag 14's) */
 };
 
 struct scp_lead {
@@ -87,6 +88,7 @@ struct scp_options {
   enum scp_code code;
   unsigned difference; /* 0, 1, 2 */
   bool subtract;       /* the reference beat */
+  bool with_beat;      /* sections 4 and 5 are there even if nothing needs them */
   unsigned decimation; /* 1, or bimodal by 2 or 4 */
   /* nanovolts per step. Each lead's 5000 (augmented ones: 2500) must be a multiple of avm_nv. beat_avm_nv (0: the same)
    * is section 5's; the reference beat is rounded so that both can say it. */

@@ -11,9 +11,9 @@ static const char *const damages[SCP_DAMAGES] = {
     "none",         "pointer-outside", "overlap",    "prefix",        "switch-loop",   "file-crc", "section-crc",
     "lead-length",  "stream-short",    "cut",        "zero-interval", "zero-avm",      "65-leads", "zero-lengths",
     "pointer-loop", "tag-length",      "no-tag-end", "beat-outside",  "lead-backwards"};
-static const char *const quirks[] = {
-    "lead-count", "first-zero",      "no-lead-lengths", "bimodal-idle",     "long-cut",
-    "crc-blank",  "signature-blank", "shuffled",        "pointers-shuffled"}; /* bits, in order */
+static const char *const quirks[] = {"lead-count",        "first-zero", "no-lead-lengths", "bimodal-idle",
+                                     "long-cut",          "crc-blank",  "signature-blank", "shuffled",
+                                     "pointers-shuffled", "no-nul"}; /* bits, in order */
 #define QUIRKS (sizeof(quirks) / sizeof(*quirks))
 static const char *const leads[ECG12_LEADS] = {"I",  "II", "III", "aVR", "aVL", "aVF",
                                                "V1", "V2", "V3",  "V4",  "V5",  "V6"};
@@ -79,13 +79,14 @@ static bool take_text(struct scp_options *o, const struct option *option) {
 }
 
 static bool take(struct scp_options *o, const struct option *option) {
-  unsigned subtract = o->subtract;
+  unsigned subtract = o->subtract, beat = o->with_beat;
   struct {
     const char *key;
     unsigned *to;
   } const numbers[] = {{"version", &o->version},
                        {"difference", &o->difference},
                        {"subtract", &subtract},
+                       {"beat", &beat},
                        {"decimation", &o->decimation},
                        {"avm", &o->avm_nv},
                        {"beat-avm", &o->beat_avm_nv},
@@ -102,6 +103,7 @@ static bool take(struct scp_options *o, const struct option *option) {
       return false;
     *numbers[i].to = (unsigned)v;
     o->subtract = subtract != 0;
+    o->with_beat = beat != 0;
     return true;
   }
   return take_text(o, option);
@@ -131,6 +133,7 @@ const struct file_format scp_format = {
     .help = "SCP-ECG (EN 1064); 500 Hz\n"
             "  version=10|13|20  code=raw|raw-empty|default|one|ranges|three|large  difference=0|1|2\n"
             "  subtract=0|1      the reference beat (0)\n"
+            "  beat=0|1          ... is there even if nothing needs it (0)\n"
             "  decimation=1|2|4  bimodal compression (1: none)\n"
             "  avm=NV  beat-avm=NV  nanovolts a step (5000): a part of 5000, with augmented leads of 2500\n"
             "  leads=12|LEAD[:FIRST[:LAST]]+...  (I+II+V1+V2+V3+V4+V5+V6)\n"
@@ -139,7 +142,7 @@ const struct file_format scp_format = {
             "  alphabet=ascii|latin1|latin9|utf16|iso-8859-N  second-family=TEXT\n"
             "  manufacturer=  model=  serial=  program=  high-pass=CENTIHERTZ  low-pass=HZ  filters=BITS\n"
             "  quirk=lead-count|first-zero|no-lead-lengths|bimodal-idle|long-cut|crc-blank|signature-blank|shuffled|\n"
-            "    pointers-shuffled\n"
+            "    pointers-shuffled|no-nul\n"
             "  damage=pointer-outside|overlap|prefix|switch-loop|file-crc|section-crc|lead-length|stream-short|cut|\n"
             "    zero-interval|zero-avm|65-leads|zero-lengths|pointer-loop|tag-length|no-tag-end|beat-outside|\n"
             "    lead-backwards\n",

@@ -215,7 +215,7 @@ int scp_plan_make(struct scp_plan *ret, const struct scp_options *o, const struc
                            .avm_nv = o->avm_nv,
                            .beat_avm_nv = o->beat_avm_nv ? o->beat_avm_nv : o->avm_nv,
                            .subtract = o->subtract,
-                           .has_beat = o->subtract || o->decimation > 1};
+                           .has_beat = o->subtract || o->with_beat || o->decimation > 1};
   if (!plan_beat(ret, ecg))
     return -EINVAL;
   plan_zones(ret, o, ecg);

@@ -173,19 +173,23 @@ static struct zone zone_of(unsigned i) {
   return z;
 }
 
-/* 1: protected; 2: beside a border of a subtraction; 4: subtracted. Sample numbers from 1. */
-static unsigned kind_of(unsigned sample) {
-  unsigned kind = 0;
+/* Of each sample, numbered from 1. 1: protected; 2: beside a border of a subtraction; 4: subtracted. */
+static uint8_t kind[SAMPLES + 2];
+
+static void find_kinds(void) {
   bool subtracted = u8(contents(3) + 1) & 1;
+  memset(kind, 0, sizeof(kind));
   for (unsigned i = 0; section(4, NULL) && i < u16(contents(4) + 4); i++) {
     struct zone z = zone_of(i);
-    kind |= sample >= z.keep && sample <= z.keep_last ? 1 : 0;
+    for (unsigned k = z.keep; k <= z.keep_last; k++)
+      kind[k] |= 1;
     if (!subtracted || z.type != 0)
       continue;
-    kind |= sample + 1 == z.first || sample == z.first || sample == z.last || sample == z.last + 1 ? 2 : 0;
-    kind |= sample >= z.first && sample <= z.last ? 4 : 0;
+    kind[z.first - 1] |= 2;
+    kind[z.last + 1] |= 2;
+    for (unsigned k = z.first; k <= z.last; k++)
+      kind[k] |= k == z.first || k == z.last ? 6 : 4;
   }
-  return kind;
 }
 
 static unsigned decimation(void) {
@@ -196,14 +200,15 @@ static unsigned decimation(void) {
 static void read_residual(unsigned i, unsigned first, unsigned last, int32_t *v) {
   static int32_t stored[SAMPLES], rough[SAMPLES];
   unsigned d = decimation(), n = last - first + 1, in = 0, m = 0;
+  find_kinds();
   if (d == 1) {
     read_stream(6, i, v, n);
     return;
   }
   for (unsigned at = 0; at < n;) { /* how many there are */
     unsigned end = at;
-    bool keep = kind_of(first + at) & 1;
-    while (end < n && (kind_of(first + end) & 1) == (keep ? 1u : 0u))
+    bool keep = kind[first + at] & 1;
+    while (end < n && (kind[first + end] & 1) == (keep ? 1u : 0u))
       end++;
     m += keep ? end - at : (end - at) / d + (end - at) % d;
     at = end;
@@ -211,8 +216,8 @@ static void read_residual(unsigned i, unsigned first, unsigned last, int32_t *v)
   read_stream(6, i, stored, m);
   for (unsigned at = 0; at < n;) {
     unsigned end = at;
-    bool keep = kind_of(first + at) & 1;
-    while (end < n && (kind_of(first + end) & 1) == (keep ? 1u : 0u))
+    bool keep = kind[first + at] & 1;
+    while (end < n && (kind[first + end] & 1) == (keep ? 1u : 0u))
       end++;
     unsigned means = keep ? 0 : (end - at) / d;
     for (unsigned k = 0; k < means * d; k++, at++) {
@@ -232,8 +237,8 @@ static void read_residual(unsigned i, unsigned first, unsigned last, int32_t *v)
   }
   assert_int_equal(in, m);
   for (unsigned at = 0; at < n; at++)
-    v[at] = kind_of(first + at) & 3 || at == 0 || at == n - 1 ? rough[at]
-                                                              : nearest(rough[at - 1] + rough[at] + rough[at + 1], 3);
+    v[at] = kind[first + at] & 3 || at == 0 || at == n - 1 ? rough[at]
+                                                           : nearest(rough[at - 1] + rough[at] + rough[at + 1], 3);
 }
 
 /* Lead i in nanovolts; how many samples. */
@@ -524,7 +529,7 @@ TEST(beats_alike_leave_nothing) {
   for (unsigned i = 0; i < o.n_leads; i++) {
     read_residual(i, 1, (unsigned)ecg.n, v);
     for (unsigned k = 0; k < ecg.n; k++)
-      if (kind_of(k + 1) & 4) {
+      if (kind[k + 1] & 4) {
         in_zones++;
         heights += ecg.lead[o.leads[i].lead][k] != 0;
         assert_int_equal(v[k], 0);
@@ -576,6 +581,16 @@ TEST(bimodal_keeps_the_shape) {
       assert_in_range(truth.nv[k] - recorded(o.leads[i].lead, k) + 15000, 0, 30000);
     scp_truth_finish(&truth);
   }
+}
+
+TEST(beat_that_nobody_needs) {
+  o.with_beat = true;
+  make();
+  expect_crcs();
+  EXPECT_BYTES(contents(3), 8, 0x44);
+  assert_int_equal(u16(contents(4) + 4), ecg.n_beats);
+  assert_true(section(5, NULL) > 0);
+  assert_int_equal(expect_leads(), 100);
 }
 
 TEST(bimodal_idle) {
@@ -739,6 +754,10 @@ TEST(alphabets) {
   make();
   EXPECT_TAG(0, 0, 0x53, 0x01, 0xAC, 0x20, 0, 0);
   EXPECT_TAG(2, 0, 0, 0);
+  o.quirks = SCP_NO_NUL;
+  make();
+  EXPECT_TAG(0, 0, 0x53, 0x01, 0xAC, 0x20);
+  o.quirks = 0;
   assert_true(tag(14, 0, &at) > 0 && u8(at + 16) == 0x07);
   o.person.family = "Ж";
   o.alphabet = "iso-8859-5";
@@ -923,6 +942,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(bimodal, setup, teardown),
       cmocka_unit_test_setup_teardown(all_layers, setup, teardown),
       cmocka_unit_test_setup_teardown(bimodal_keeps_the_shape, setup, teardown),
+      cmocka_unit_test_setup_teardown(beat_that_nobody_needs, setup, teardown),
       cmocka_unit_test_setup_teardown(bimodal_idle, setup, teardown),
       cmocka_unit_test_setup_teardown(rates, setup, teardown),
       cmocka_unit_test_setup_teardown(long_leads, setup, teardown),
