@@ -151,13 +151,13 @@ static int decode(const struct acq_capture *capture, struct acq_record *ret) {
 /* Beside the usual names those that DICOM media give files (PS3.10 8.2: at most eight capitals, digits and
  * underscores, no ending): IM000001, IMG00002, I0000003, 00000004. */
 static const struct acq_match match[] = {
-    {.bus = ACQ_FILE, .pattern = "*.dcm"},
-    {.bus = ACQ_FILE, .pattern = "*.dicom"},
-    {.bus = ACQ_FILE, .pattern = "*.ima"},
-    {.bus = ACQ_FILE, .pattern = "i[0-9]*[0-9]"},
-    {.bus = ACQ_FILE, .pattern = "im[0-9_]*[0-9]"},
-    {.bus = ACQ_FILE, .pattern = "img[0-9_]*[0-9]"},
-    {.bus = ACQ_FILE, .pattern = "[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]"},
+    {.bus = ACQ_FILE, .pattern = "*.dcm", .flat = true},
+    {.bus = ACQ_FILE, .pattern = "*.dicom", .flat = true},
+    {.bus = ACQ_FILE, .pattern = "*.ima", .flat = true},
+    {.bus = ACQ_FILE, .pattern = "i[0-9]*[0-9]", .flat = true},
+    {.bus = ACQ_FILE, .pattern = "im[0-9_]*[0-9]", .flat = true},
+    {.bus = ACQ_FILE, .pattern = "img[0-9_]*[0-9]", .flat = true},
+    {.bus = ACQ_FILE, .pattern = "[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]", .flat = true},
     {0},
 };
 
