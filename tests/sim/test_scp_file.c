@@ -505,7 +505,35 @@ TEST(beat_taken_off) {
       make();
       expect_crcs();
       assert_int_equal(expect_leads(), 100);
+      size_t n;
+      section(4, &n);
+      assert_int_equal(n, HEADER + 6 + ecg.n_beats * (version > 10 ? 22 : 14));
+      for (unsigned i = 0; i < ecg.n_beats; i++) {
+        assert_int_equal(zone_of(i).fiducial, ecg.beat[i].fiducial + 1);
+        assert_int_equal(zone_of(i).type, foreign && i % 2 == 1);
+      }
     }
+}
+
+TEST(beat_is_the_median) { /* no more of the whole beats' samples are above it than below, or the other way round */
+  static int32_t beat[SAMPLES];
+  o.subtract = true;
+  make();
+  unsigned n = u16(contents(4)) * 1000 / u16(contents(5) + 2), at = u16(contents(4) + 2);
+  read_stream(5, 0, beat, n);
+  for (unsigned k = 0; k < n; k++) {
+    unsigned whole = 0, above = 0, below = 0;
+    for (unsigned i = 0; i < ecg.n_beats; i++) {
+      struct zone z = zone_of(i);
+      if (z.last - z.first + 1 != n)
+        continue;
+      int16_t v = ecg.lead[ECG12_I][z.fiducial - 1 + k + 1 - at];
+      whole++;
+      above += v > beat[k];
+      below += v < beat[k];
+    }
+    assert_true(whole > 2 && above <= whole / 2 && below <= whole / 2);
+  }
 }
 
 TEST(beat_in_other_steps) {
@@ -937,6 +965,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(twelve_leads, setup, teardown),
       cmocka_unit_test_setup_teardown(leads_in_turn, setup, teardown),
       cmocka_unit_test_setup_teardown(beat_taken_off, setup, teardown),
+      cmocka_unit_test_setup_teardown(beat_is_the_median, setup, teardown),
       cmocka_unit_test_setup_teardown(beat_in_other_steps, setup, teardown),
       cmocka_unit_test_setup_teardown(beats_alike_leave_nothing, setup, teardown),
       cmocka_unit_test_setup_teardown(bimodal, setup, teardown),
