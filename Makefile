@@ -269,7 +269,7 @@ fuzz: $(FUZZ) build/.packages-fuzz ## searches with libFuzzer (SECONDS=60 a targ
 	@mkdir -p build/fuzz && for target in $(or $(NAMES),$(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))); do \
 	  mkdir -p build/fuzz/$$target && $(B)/tests/fuzz_$$target -w build/fuzz/$$target tests/captures >/dev/null && \
 	  clang -std=gnu17 -D_GNU_SOURCE -DASALEED_VERSION='"$(VERSION)"' -g -O1 -fsanitize=fuzzer,address,undefined \
-	    -Iinclude $(INCLUDE_tests) -o build/fuzz/fuzz_$$target tests/fuzz/fuzz_$$target.c tests/fuzz/no_io.c \
+	    -Iinclude $(INCLUDE_tests) $(shell pkg-config --cflags libxml-2.0) -o build/fuzz/fuzz_$$target tests/fuzz/fuzz_$$target.c tests/fuzz/no_io.c \
 	    $(FUZZ_SOURCES) $(LIBS_FUZZ) && \
 	  (cd build/fuzz && ./fuzz_$$target -max_total_time=$(or $(SECONDS),60) -print_final_stats=1 $$target) || exit 1; \
 	done

@@ -286,10 +286,18 @@ static void begin(struct walk *w, const char *name, const xmlChar *space) {
   }
 }
 
+/* libxml2 tells of an element before it looks for the end of its tag, which a document that was cut does not have. */
+static bool is_cut(const struct walk *w) {
+  const xmlChar *at = w->parser->input->cur;
+  return *at != '>' && (*at != '/' || at[1] != '>');
+}
+
 static void on_start(void *arg, const xmlChar *name, const xmlChar *prefix, const xmlChar *space, int n_spaces,
                      const xmlChar **spaces, int n_attributes, int n_default, const xmlChar **attributes) {
   struct walk *w = arg;
   (void)prefix, (void)n_spaces, (void)spaces, (void)n_default;
+  if (is_cut(w))
+    return stop(w, w->rooted ? -EPROTO : -ENXIO, w->rooted && w->unfit ? w->unfit : "a tag that has no end");
   if (w->depth == XML_DEPTH_MAX || w->elements == XML_ELEMENTS_MAX)
     return stop(w, -EPROTO, "more elements than a document of this kind has, or deeper ones");
   w->elements++;

@@ -76,7 +76,7 @@ static void check_digits(const char *text, size_t n, size_t cut) {
   static int32_t one[VALUES_MAX], other[VALUES_MAX];
   struct digits a, b;
   for (size_t i = 0; i < n; i++)
-    if ((uint8_t)text[i] < 33 && !strchr(" \t\r\n", text[i]))
+    if (!text[i] || ((uint8_t)text[i] < 33 && !strchr(" \t\r\n", text[i])))
       return; /* no XML parser lets it through */
   int err = read_pieces(text, n, n, one, &a), again = read_pieces(text, n, cut, other, &b);
   FUZZ_CHECK(err == again);
