@@ -412,9 +412,9 @@ static void walk(struct walk *w, const uint8_t *at, size_t n) {
   if (from != UTF_8 && to_utf_8(from, at, n, &converted, &n, &whole) < 0)
     return stop(w, -ENOMEM, "no memory");
   const char *text = converted ? converted : (const char *)at;
-  if (wide && !begins_as_xml(text, n))
-    return stop(w, -ENXIO, "not XML");
   const size_t fit = plain(text, n);
+  if (!begins_as_xml(text, fit))
+    return stop(w, -ENXIO, "not XML");
   w->unreadable = from == UNKNOWN;
   w->unfit = fit < n  ? "an element of more attributes than are read"
              : !whole ? "a character that the document's alphabet does not have"

@@ -229,6 +229,10 @@ static void test_attributes(void **state) {
   buf_finish(&h.text);
   b.data[b.len - 3] = 'x'; /* unclosed */
   assert_refused(&form, b.data, b.len, -ENXIO, NULL);
+  b.len = 0;
+  buf_text(&b, "<!");
+  repeat(&b, "''", XML_ATTRIBUTES_MAX + 1); /* nothing is left to be parsed */
+  assert_refused(&form, b.data, b.len, -ENXIO, "not XML");
 }
 
 static void test_long_texts(void **state) {
