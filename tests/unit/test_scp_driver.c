@@ -217,6 +217,31 @@ static void test_example(void **state) {
   reading_finish(&r);
 }
 
+/* The same file as if its reference beat had been subtracted from samples 1000 to 1598. The hash is that of its samples
+ * with the median beat added there as another format, HL7 aECG, has it of the same recording. */
+static void test_example_beat(void **state) {
+  (void)state;
+  static uint8_t bytes[65536];
+  static const uint8_t four[] = {0xae, 4, 44, 1, 1, 0, 0, 0, 0xe8, 3, 0, 0, 0x13, 5, 0, 0, 0x3e, 6, 0, 0};
+  const size_t n = read_sample(EXAMPLE, bytes, sizeof bytes);
+  struct scp_make m;
+  if (!n)
+    skip();
+  scp_make_init(&m);
+  for (unsigned i = 1; i < 8; i++)
+    buf_add(&m.section[i], bytes + scp_get_u32(bytes + 22 + 10 * i + 6) - 1 + 16,
+            scp_get_u32(bytes + 22 + 10 * i + 2) - 16);
+  m.section[3].data[1] |= 1;
+  buf_reset(&m.section[4]);
+  buf_add(&m.section[4], four, sizeof four);
+  struct reading r = read_made(&m);
+  ASSERT_READ(r);
+  assert_string_equal(json_text(list(&r, "data"), "sha256"),
+                      "fe99746ca2a9cfcb9ebe6f75cd617c5b413860a7cdf91d225b9d590a2fbf7e3d");
+  assert_int_equal(noted(&r, "signal_reconstructed", "complexe moyen"), 1);
+  reading_finish(&r);
+}
+
 /* Every truncation, every bit of the first kilobyte (file, pointers, sections 1 to 5) and of the last 256 bytes, and
  * one bit of each third byte of the rest: all bits are behind the same two checksums. */
 static void test_example_damaged(void **state) {
@@ -1182,6 +1207,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_plain),
       cmocka_unit_test(test_example),
+      cmocka_unit_test(test_example_beat),
       cmocka_unit_test(test_example_damaged),
       cmocka_unit_test(test_example_mutated),
       cmocka_unit_test(test_other_files),
