@@ -189,19 +189,19 @@ static struct scp_stream read_values(struct rhythm *r, struct acq_cur data, int3
 /* From differences to values; false when one leaves the range. The arithmetic wraps, the check does not miss that: the
  * first value outside stays within twice the range of what 32 bits hold. */
 static bool integrate(int32_t *values, size_t n, unsigned order) {
-  uint32_t outside = 0, slope = 0, last = 0;
-  for (size_t i = 0; i < n; i++) {
-    uint32_t v = (uint32_t)values[i];
-    if (order == 1)
-      v += last;
-    if (order == 2) {
-      slope = i < 2 ? v - last : slope + v;
-      v = i < 2 ? v : last + slope;
-    }
-    last = v;
-    values[i] = (int32_t)v;
-    outside |= (uint32_t)(v + VALUE_MAX > 2 * VALUE_MAX);
+  uint32_t outside = 0, last = order == 1 && n ? (uint32_t)values[0] : n > 1 ? (uint32_t)values[1] : 0;
+  uint32_t slope = n > 1 ? last - (uint32_t)values[0] : 0;
+  for (size_t i = 1; order == 1 && i < n; i++) {
+    last += (uint32_t)values[i];
+    values[i] = (int32_t)last;
   }
+  for (size_t i = 2; order == 2 && i < n; i++) {
+    slope += (uint32_t)values[i];
+    last += slope;
+    values[i] = (int32_t)last;
+  }
+  for (size_t i = 0; i < n; i++)
+    outside |= (uint32_t)((uint32_t)values[i] + VALUE_MAX > 2 * VALUE_MAX);
   return !outside;
 }
 
