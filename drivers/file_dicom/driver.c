@@ -130,6 +130,8 @@ static int decode(const struct acq_capture *capture, struct acq_record *ret) {
   if (r < 0)
     return acq_rec_fail(ret, r,
                         r == -ENXIO ? "not what is made of a DICOM file" : "what was made of the file is damaged");
+  if (!acq_left(&rest))
+    return acq_rec_fail(ret, -EPROTO, "what was made of the file is cut short");
   const enum acq_modality modality = modality_of(&f);
   if (!modality)
     return acq_rec_fail(ret, -EOPNOTSUPP, "a kind of object that is not taken");
