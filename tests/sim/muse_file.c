@@ -99,7 +99,7 @@ static void put_data(struct buf *b, const struct buf *bytes, enum muse_damage da
   buf_text(b, "<WaveFormData>\n");
   if (damage == MUSE_BAD_BASE64)
     buf_text(b, "????");
-  xml_base64(b, bytes->data, damage == MUSE_DATA_CUT ? bytes->len / 6 * 3 : bytes->len, BASE64_WIDTH);
+  xml_out_base64(b, bytes->data, damage == MUSE_DATA_CUT ? bytes->len / 6 * 3 : bytes->len, BASE64_WIDTH);
   buf_text(b, "\n</WaveFormData>\n");
 }
 

@@ -219,7 +219,7 @@ static void put_samples(struct buf *b, const struct sierra_file *f, const struct
   if (f->coding == SIERRA_PLAIN)
     buf_add(b, bytes.data, len);
   else
-    xml_base64(b, bytes.data, len, BASE64_WIDTH);
+    xml_out_base64(b, bytes.data, len, BASE64_WIDTH);
   b->err = b->err ? b->err : bytes.err;
 }
 

@@ -62,7 +62,7 @@ void xml_entity_bomb(struct buf *to, const char *root) {
   buf_text(to, "]>\n");
 }
 
-void xml_base64(struct buf *to, const uint8_t *bytes, size_t n, size_t width) {
+void xml_out_base64(struct buf *to, const uint8_t *bytes, size_t n, size_t width) {
   static const char signs[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   for (size_t i = 0, column = 0; i < n; i += 3, column += 4) {
     uint32_t three = (uint32_t)bytes[i] << 16;

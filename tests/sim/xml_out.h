@@ -21,7 +21,7 @@ void xml_decimal(struct buf *to, int64_t value, unsigned places);
 /* A DOCTYPE of that root element with an entity "j" of ten thousand million characters. */
 void xml_entity_bomb(struct buf *to, const char *root);
 /* In lines of so many characters; 0: one line. */
-void xml_base64(struct buf *to, const uint8_t *bytes, size_t n, size_t width);
+void xml_out_base64(struct buf *to, const uint8_t *bytes, size_t n, size_t width);
 /* body with prefix and a colon before the name of every element. */
 void xml_prefix(struct buf *to, const char *body, const char *prefix);
 /* The XML declaration and body in its alphabet: UTF-16 begins with a byte order mark, and what ISO-8859-1 has no sign
