@@ -30,7 +30,7 @@ static const uint16_t (*slices(void))[256] {
   static uint16_t made[SLICES][256];
   for (unsigned k = 0; k < SLICES && !made[SLICES - 1][1]; k++)
     for (unsigned i = 0; i < 256; i++)
-      made[k][i] = k == 0 ? crc16_1021[i] : (uint16_t)(made[k - 1][i] << 8 ^ crc16_1021[made[k - 1][i] >> 8]);
+      made[k][i] = (uint16_t)(k == 0 ? crc16_1021[i] : made[k - 1][i] << 8 ^ crc16_1021[made[k - 1][i] >> 8]);
   return (const uint16_t(*)[256])made;
 }
 
