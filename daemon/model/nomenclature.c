@@ -187,9 +187,9 @@ bool measure_is_possible(const struct nomenclature *row, struct dec value, const
 /* What a quality item may be about: nothing, an electrode, a channel, a measure, or times and counts ("0,020 s à partir
  * de 1,4 s", "0,6 s en 2 fois"). Nothing else passes, as the nurse reads it; what becomes a statement is not named. */
 bool quality_subject_ok(const char *subject) {
-  static const char *const words[] = {"s",         "à",        "partir",  "de",      "en",
-                                      "fois",      "Hz",       "secteur", "section", "dérivations",
-                                      "longueurs", "complexe", "moyen",   "bimodal", "somme"};
+  static const char *const words[] = {"s",     "à",       "partir",  "de",          "en",        "fois",
+                                      "Hz",    "secteur", "section", "dérivations", "longueurs", "complexe",
+                                      "moyen", "bimodal", "somme",   "date"};
   const struct nomenclature *row = nomenclature_find(subject);
   if (!*subject || electrode_find(subject) || (row && row->kind != 'S'))
     return true;
@@ -214,8 +214,10 @@ void quality_sentence(const struct quality *q, const char *subject, char text[st
     snprintf(name, sizeof name, "%s (%s, %s)", e->colour, e->code, e->place);
   else
     snprintf(name, sizeof name, "%s", row ? row->label : subject);
-  const char *hole = strstr(q->text, "%s");
-  if (hole)
+  const char *hole = strstr(q->text, "%s"), *brackets = *subject ? NULL : strstr(q->text, " (%s)");
+  if (brackets) /* about nothing in particular */
+    snprintf(text, 512, "%.*s%s", (int)(brackets - q->text), q->text, brackets + strlen(" (%s)"));
+  else if (hole)
     snprintf(text, 512, "%.*s%s%s", (int)(hole - q->text), q->text, name, hole + 2);
   else
     snprintf(text, 512, "%s", q->text);

@@ -290,13 +290,12 @@ static json_t *fundus_record(struct bytes file, const char *format, unsigned wid
       "{s:{s:[],s:{s:s,s:i,s:s,s:i},s:[],s:[{s:i,s:i,s:i,s:s,s:i,s:n,s:i,s:n,s:n,s:s,s:i,s:i}],s:[]},s:b,s:[],"
       "s:{s:s,s:s,s:s,s:s,s:s},s:{s:s,s:s},s:s,s:s,s:s,s:[],s:s,s:[{s:s,s:s,s:s,s:i,s:n}],s:s,s:[],s:b,s:n}",
       "acquired", "channels", "data", "encoding", "int16-le", "gap", -32768, "sha256", empty, "values", 0, "measures",
-      "pictures", "bits", 8, "bytes", (int)file.n, "components", 3, "format", format, "height", (int)height, "laterality",
-      "number",
-      1, "preview", "quality", "sha256", sha, "trial", 0, "width", (int)width, "trials", "complete", 1, "derived",
-      "device", "firmware", "1.2", "make", "Canon", "model", "CR-2", "sensor", "", "serial", "77", "driver", "name",
-      "ptp_camera", "version", "1", "end", "ok", "integrity", "none", "modality", "fundus", "quality", "schema",
-      "asaleed-record-4", "sources", "make", "", "model", "", "name", "IMG_1.JPG", "picture", 1, "taken", "started",
-      "2026-11-22T06:55:00.123456+01:00", "statements", "stray", 0, "subject");
+      "pictures", "bits", 8, "bytes", (int)file.n, "components", 3, "format", format, "height", (int)height,
+      "laterality", "number", 1, "preview", "quality", "sha256", sha, "trial", 0, "width", (int)width, "trials",
+      "complete", 1, "derived", "device", "firmware", "1.2", "make", "Canon", "model", "CR-2", "sensor", "", "serial",
+      "77", "driver", "name", "ptp_camera", "version", "1", "end", "ok", "integrity", "none", "modality", "fundus",
+      "quality", "schema", "asaleed-record-4", "sources", "make", "", "model", "", "name", "IMG_1.JPG", "picture", 1,
+      "taken", "started", "2026-11-22T06:55:00.123456+01:00", "statements", "stray", 0, "subject");
   assert_non_null(j);
   return j;
 }
