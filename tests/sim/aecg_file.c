@@ -61,7 +61,7 @@ static void put_subject(struct buf *b, const struct aecg_file *f) {
   buf_text(b, "<componentOf>\n<timepointEvent>\n<componentOf>\n<subjectAssignment>\n<subject>\n<trialSubject>\n");
   if (s->id) {
     buf_text(b, "<id root=\"2.16.840.1.113883.3.400\" extension=\"");
-    xml_text(b, s->id);
+    xml_out_text(b, s->id);
     buf_text(b, "\"/>\n");
   }
   buf_text(b, "<subjectDemographicPerson>\n");
@@ -69,8 +69,8 @@ static void put_subject(struct buf *b, const struct aecg_file *f) {
     buf_text(b, "<name>&j;</name>\n");
   else if (s->last || s->first) {
     buf_text(b, "<name>");
-    xml_element(b, "family", s->last);
-    xml_element(b, "given", s->first);
+    xml_out_element(b, "family", s->last);
+    xml_out_element(b, "given", s->first);
     buf_text(b, "</name>\n");
   }
   if (s->sex)
@@ -87,16 +87,16 @@ static void put_author(struct buf *b, const struct ecg_facts *s) {
   buf_text(b, "<author>\n<seriesAuthor>\n");
   if (s->serial) {
     buf_text(b, "<id extension=\"");
-    xml_text(b, s->serial);
+    xml_out_text(b, s->serial);
     buf_text(b, "\"/>\n");
   }
   buf_text(b, "<manufacturedSeriesDevice>\n");
-  xml_element(b, "manufacturerModelName", s->model);
-  xml_element(b, "softwareName", s->software);
+  xml_out_element(b, "manufacturerModelName", s->model);
+  xml_out_element(b, "softwareName", s->software);
   buf_text(b, "</manufacturedSeriesDevice>\n");
   if (s->maker) {
     buf_text(b, "<manufacturerOrganization>\n");
-    xml_element(b, "name", s->maker);
+    xml_out_element(b, "name", s->maker);
     buf_text(b, "</manufacturerOrganization>\n");
   }
   buf_text(b, "</seriesAuthor>\n</author>\n");
@@ -125,7 +125,7 @@ static void put_increment(struct buf *b, const struct aecg_file *f, unsigned rat
   if (f->damage == AECG_NO_INCREMENT)
     return;
   buf_text(b, "<increment value=\"");
-  xml_decimal(b, 1000000000 / rate_hz, places[f->increment_unit]);
+  xml_out_decimal(b, 1000000000 / rate_hz, places[f->increment_unit]);
   buf_format(b, "\" unit=\"%s\"/>\n", names[f->increment_unit]);
 }
 
@@ -165,12 +165,12 @@ static void put_scale(struct buf *b, const struct aecg_file *f, unsigned step, b
   static const unsigned places[] = {[AECG_MICRO] = 3, [AECG_MILLI] = 6, [AECG_NANO] = 0};
   const char *unit = names[f->scale_unit];
   buf_text(b, "<origin value=\"");
-  xml_decimal(b, f->origin_uv * 1000ll, places[f->scale_unit]);
+  xml_out_decimal(b, f->origin_uv * 1000ll, places[f->scale_unit]);
   buf_format(b, "\" unit=\"%s\"/>\n", unit);
   if (damaged && f->damage == AECG_NO_SCALE)
     return;
   buf_text(b, "<scale value=\"");
-  xml_decimal(b, step * 100ll, places[f->scale_unit]);
+  xml_out_decimal(b, step * 100ll, places[f->scale_unit]);
   buf_format(b, "\" unit=\"%s\"/>\n", damaged && f->damage == AECG_UNKNOWN_UNIT ? "mm[Hg]" : unit);
 }
 
@@ -221,7 +221,7 @@ static void put_statement(struct buf *b, const char *statement) {
   buf_text(b, "<component>\n<annotation>\n");
   put_code(b, "MDC_ECG_INTERPRETATION_STATEMENT", MDC);
   buf_text(b, "<value xsi:type=\"ST\">");
-  xml_text(b, statement);
+  xml_out_text(b, statement);
   buf_text(b, "</value>\n</annotation>\n</component>\n</annotation>\n</component>\n");
 }
 
@@ -271,7 +271,7 @@ static void put_doctype(struct buf *b, enum aecg_damage damage) {
   if (damage == AECG_EXTERNAL_ENTITY)
     buf_text(b, "<!DOCTYPE AnnotatedECG [<!ENTITY j SYSTEM \"file:///etc/hostname\">]>\n");
   if (damage == AECG_ENTITY_BOMB)
-    xml_entity_bomb(b, "AnnotatedECG");
+    xml_out_entity_bomb(b, "AnnotatedECG");
 }
 
 static void put_document(struct buf *b, const struct aecg_file *f, const struct ecg12 *e) {
@@ -301,12 +301,12 @@ int aecg_file_make(const struct aecg_file *options, const struct ecg12 *ecg, str
   put_document(&plain, options, ecg);
   const char *body = buf_cstr(&plain);
   if (body && options->prefix) {
-    xml_prefix(&prefixed, body, options->prefix);
+    xml_out_prefix(&prefixed, body, options->prefix);
     body = buf_cstr(&prefixed);
   }
   if (!body)
     return -ENOMEM;
-  xml_encode(ret, body, options->encoding);
+  xml_out_encode(ret, body, options->encoding);
   if (options->damage == AECG_TRUNCATED && ret->err == 0)
     ret->len = before + (ret->len - before) / 4 * 2;
   return ret->err;

@@ -48,24 +48,24 @@ static void put_number(struct buf *b, const char *element, unsigned value) {
 static void put_demographics(struct buf *b, const struct muse_file *f) {
   const struct ecg_facts *s = &f->facts;
   buf_text(b, "<MuseInfo>\n<MuseVersion>9.0.10.18530</MuseVersion>\n</MuseInfo>\n<PatientDemographics>\n");
-  xml_element(b, "PatientID", s->id);
+  xml_out_element(b, "PatientID", s->id);
   if (s->birth.year > 0)
     buf_format(b, "<DateofBirth>%02u-%02u-%04u</DateofBirth>\n", s->birth.month, s->birth.day, s->birth.year);
   if (s->sex)
-    xml_element(b, "Gender", s->sex == 'M' ? "MALE" : "FEMALE");
+    xml_out_element(b, "Gender", s->sex == 'M' ? "MALE" : "FEMALE");
   if (f->damage == MUSE_ENTITY_BOMB || f->damage == MUSE_EXTERNAL_ENTITY)
     buf_text(b, "<PatientLastName>&j;</PatientLastName>\n");
   else
-    xml_element(b, "PatientLastName", s->last);
-  xml_element(b, "PatientFirstName", s->first);
+    xml_out_element(b, "PatientLastName", s->last);
+  xml_out_element(b, "PatientFirstName", s->first);
   buf_text(b, "</PatientDemographics>\n<TestDemographics>\n<DataType>RESTING</DataType>\n");
-  xml_element(b, "AcquisitionDevice", s->model);
-  xml_element(b, "CartNumber", s->serial);
+  xml_out_element(b, "AcquisitionDevice", s->model);
+  xml_out_element(b, "CartNumber", s->serial);
   if (s->at.year > 0)
     buf_format(b,
                "<AcquisitionTime>%02u:%02u:%02u</AcquisitionTime>\n<AcquisitionDate>%02u-%02u-%04u</AcquisitionDate>\n",
                s->at.hour, s->at.minute, s->at.second, s->at.month, s->at.day, s->at.year);
-  xml_element(b, "AcquisitionSoftwareVersion", s->software);
+  xml_out_element(b, "AcquisitionSoftwareVersion", s->software);
   buf_text(b, "</TestDemographics>\n");
 }
 
@@ -85,7 +85,7 @@ static void put_diagnoses(struct buf *b, const char *statement) {
   static const char *const sets[] = {"Diagnosis", "OriginalDiagnosis"};
   for (unsigned i = 0; i < 2; i++) {
     buf_format(b, "<%s>\n<Modality>RESTING</Modality>\n<DiagnosisStatement>\n<StmtFlag>ENDSLINE</StmtFlag>\n", sets[i]);
-    xml_element(b, "StmtText", statement);
+    xml_out_element(b, "StmtText", statement);
     buf_format(b,
                "</DiagnosisStatement>\n<DiagnosisStatement>\n<StmtFlag>USERINSERT</StmtFlag>\n"
                "<StmtText>Unconfirmed report</StmtText>\n</DiagnosisStatement>\n</%s>\n",
@@ -106,8 +106,8 @@ static void put_data(struct buf *b, const struct buf *bytes, enum muse_damage da
 static void put_scale(struct buf *b, const struct muse_file *f, enum muse_damage damage) {
   const char *scale = f->units_per_bit ? f->units_per_bit : "5";
   if (damage != MUSE_NO_UNITS_PER_BIT)
-    xml_element(b, "LeadAmplitudeUnitsPerBit", damage == MUSE_BAD_UNITS_PER_BIT ? "4,88 uV" : scale);
-  xml_element(b, "LeadAmplitudeUnits", damage == MUSE_UNKNOWN_UNIT ? "MMHG" : "MICROVOLTS");
+    xml_out_element(b, "LeadAmplitudeUnitsPerBit", damage == MUSE_BAD_UNITS_PER_BIT ? "4,88 uV" : scale);
+  xml_out_element(b, "LeadAmplitudeUnits", damage == MUSE_UNKNOWN_UNIT ? "MMHG" : "MICROVOLTS");
   buf_text(b, "<LeadHighLimit>32767</LeadHighLimit>\n<LeadLowLimit>-32768</LeadLowLimit>\n");
 }
 
@@ -131,7 +131,7 @@ static void put_lead(struct buf *b, const struct muse_file *f, enum ecg12_lead l
   put_number(b, "LeadTimeOffset", 0);
   put_number(b, "LeadSampleCountTotal", (unsigned)n + (damage == MUSE_SAMPLE_COUNT));
   put_scale(b, f, damage);
-  xml_element(b, "LeadID", lead_id(lead, damage));
+  xml_out_element(b, "LeadID", lead_id(lead, damage));
   put_number(b, "LeadOffsetFirstSample", 0);
   put_number(b, "FirstSampleBaseline", 0);
   put_number(b, "LeadSampleSize", damage == MUSE_SAMPLE_SIZE ? 4 : 2);
@@ -173,7 +173,7 @@ static void put_waveform(struct buf *b, const struct muse_file *f, const struct 
 
 static void put_document(struct buf *b, const struct muse_file *f, const struct ecg12 *e) {
   if (f->damage == MUSE_ENTITY_BOMB)
-    xml_entity_bomb(b, "RestingECG");
+    xml_out_entity_bomb(b, "RestingECG");
   else if (f->damage == MUSE_EXTERNAL_ENTITY)
     buf_text(b, "<!DOCTYPE RestingECG SYSTEM \"restecg.dtd\" [<!ENTITY j SYSTEM \"file:///etc/hostname\">]>\n");
   else
@@ -200,7 +200,7 @@ int muse_file_make(const struct muse_file *options, const struct ecg12 *ecg, str
   const char *body = buf_cstr(&plain);
   if (!body)
     return plain.err ? plain.err : -ENOMEM;
-  xml_encode(ret, body, options->encoding);
+  xml_out_encode(ret, body, options->encoding);
   if (options->damage == MUSE_TRUNCATED && ret->err == 0)
     ret->len = before + (ret->len - before) / 4 * 2;
   return ret->err;

@@ -234,8 +234,8 @@ static void put_when(struct buf *b, const struct file_clock *t) {
 static void put_documentinfo(struct buf *b, const struct sierra_file *f) {
   const char *version = f->v104 ? "1.04" : "1.03";
   buf_text(b, "<documentinfo>\n<documentname>03d494f2-94f2-13d4-857f-00095c028bdc.xml</documentname>\n");
-  xml_element(b, "documenttype", f->v104 ? "PhilipsECG" : "SierraECG");
-  xml_element(b, "documentversion", f->damage == SIERRA_VERSION ? "9.99" : version);
+  xml_out_element(b, "documenttype", f->v104 ? "PhilipsECG" : "SierraECG");
+  xml_out_element(b, "documentversion", f->damage == SIERRA_VERSION ? "9.99" : version);
   buf_text(b, "</documentinfo>\n<reportinfo");
   put_when(b, &f->facts.at);
   buf_text(b, ">\n<reporttype>STD-12</reporttype>\n");
@@ -248,15 +248,15 @@ static void put_documentinfo(struct buf *b, const struct sierra_file *f) {
 
 static void put_machine(struct buf *b, const struct ecg_facts *s) {
   buf_text(b, "<machine machineid=\"");
-  xml_text(b, s->serial ? s->serial : "");
+  xml_out_text(b, s->serial ? s->serial : "");
   buf_text(b, "\" detaildescription=\"");
   if (s->maker) {
-    xml_text(b, s->maker);
+    xml_out_text(b, s->maker);
     buf_text(b, ":860000:");
-    xml_text(b, s->software ? s->software : "");
+    xml_out_text(b, s->software ? s->software : "");
   }
   buf_text(b, "\">");
-  xml_text(b, s->model ? s->model : "");
+  xml_out_text(b, s->model ? s->model : "");
   buf_text(b, "</machine>\n");
 }
 
@@ -269,7 +269,7 @@ static void put_acquisition(struct buf *b, const struct sierra_file *f, const st
   if (f->damage != SIERRA_NO_RATE)
     buf_format(b, "<samplingrate>%u</samplingrate>\n", e->rate_hz);
   if (f->damage != SIERRA_NO_RESOLUTION)
-    xml_element(b, f->v104 ? "resolution" : "signalresolution", "5");
+    xml_out_element(b, f->v104 ? "resolution" : "signalresolution", "5");
   if (f->filters)
     buf_text(b, f->v104 ? "<hipass>0.05</hipass>\n<lowpass>150</lowpass>\n<acsetting>50</acsetting>\n"
                           "<notchfiltered>True</notchfiltered>\n<notchfilterfreqs>50</notchfilterfreqs>\n"
@@ -279,22 +279,22 @@ static void put_acquisition(struct buf *b, const struct sierra_file *f, const st
              "<signaloffset>0</signaloffset>\n<signalsigned>True</signalsigned>\n"
              "<numberchannelsallocated>%u</numberchannelsallocated>\n<numberchannelsvalid>12</numberchannelsvalid>\n",
              f->spare > 0 ? ECG12_LEADS + f->spare : ECG12_LEADS);
-  xml_element(b, f->v104 ? "electrodeplacement" : "leadset", f->v104 ? "STD" : "STD-12");
+  xml_out_element(b, f->v104 ? "electrodeplacement" : "leadset", f->v104 ? "STD" : "STD-12");
   buf_text(b, "</signalcharacteristics>\n</dataacquisition>\n");
 }
 
 static void put_patient(struct buf *b, const struct ecg_facts *s) {
   buf_text(b, "<patient>\n<generalpatientdata>\n");
-  xml_element(b, "patientid", s->id);
+  xml_out_element(b, "patientid", s->id);
   buf_text(b, "<name>\n");
-  xml_element(b, "lastname", s->last);
-  xml_element(b, "firstname", s->first);
+  xml_out_element(b, "lastname", s->last);
+  xml_out_element(b, "firstname", s->first);
   buf_text(b, "</name>\n");
   if (s->birth.year > 0)
     buf_format(b, "<age><dateofbirth>%04u-%02u-%02u</dateofbirth></age>\n", s->birth.year, s->birth.month,
                s->birth.day);
   if (s->sex)
-    xml_element(b, "sex", s->sex == 'M' ? "Male" : "Female");
+    xml_out_element(b, "sex", s->sex == 'M' ? "Male" : "Female");
   buf_text(b, "</generalpatientdata>\n</patient>\n");
 }
 
@@ -316,7 +316,7 @@ static void put_interpretation(struct buf *b, const struct sierra_file *f) {
   if (f->facts.statement) {
     buf_text(b, "<mdsignatureline>Unconfirmed diagnosis</mdsignatureline>\n"
                 "<severity code=\"AB\">- ABNORMAL ECG -</severity>\n<statement>\n<statementcode/>\n");
-    xml_element(b, "leftstatement", f->facts.statement);
+    xml_out_element(b, "leftstatement", f->facts.statement);
     buf_text(b, "<rightstatement>V-rate 50- 99</rightstatement>\n</statement>\n");
   }
   buf_text(b, "</interpretation>\n</interpretations>\n");
@@ -354,7 +354,7 @@ static void put_waveforms(struct buf *b, const struct sierra_file *f, const stru
 
 static void put_document(struct buf *b, const struct sierra_file *f, const struct ecg12 *e) {
   if (f->damage == SIERRA_ENTITY_BOMB)
-    xml_entity_bomb(b, "restingecgdata");
+    xml_out_entity_bomb(b, "restingecgdata");
   buf_text(b, "<restingecgdata xmlns=\"http://www3.medical.philips.com\""
               " xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" status=\"Not yet determined\" lang=\"en\">\n");
   if (f->damage == SIERRA_ENTITY_BOMB)
@@ -376,7 +376,7 @@ int sierra_file_make(const struct sierra_file *options, const struct ecg12 *ecg,
   const char *body = buf_cstr(&plain);
   if (!body)
     return plain.err ? plain.err : -ENOMEM;
-  xml_encode(ret, body, options->encoding);
+  xml_out_encode(ret, body, options->encoding);
   if (options->damage == SIERRA_TRUNCATED && ret->err == 0)
     ret->len = before + (ret->len - before) / 4 * 2;
   return ret->err;

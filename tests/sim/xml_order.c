@@ -23,7 +23,7 @@ static int make_aecg(const struct file_order *order, struct buf *ret, char why[s
   unsigned separator = 0;
   const struct order_field fields[] = {
       DEVICE(&f.facts),
-      WORDS("encoding", &f.encoding, xml_encoding_names),
+      WORDS("encoding", &f.encoding, xml_out_encodings),
       WORDS("damage", &f.damage, aecg_damage_names),
       WORDS("increment", &f.increment_unit, units),
       WORDS("scale", &f.scale_unit, scales),
@@ -52,7 +52,7 @@ static int make_sierra(const struct file_order *order, struct buf *ret, char why
   unsigned version = 0;
   const struct order_field fields[] = {
       DEVICE(&f.facts),
-      WORDS("encoding", &f.encoding, xml_encoding_names),
+      WORDS("encoding", &f.encoding, xml_out_encodings),
       WORDS("damage", &f.damage, sierra_damage_names),
       WORDS("version", &version, versions),
       WORDS("coding", &f.coding, codings),
@@ -74,7 +74,7 @@ static int make_muse(const struct file_order *order, struct buf *ret, char why[s
   struct muse_file f = {.facts = ecg_facts_of(order), .encoding = XML_LATIN1};
   const struct order_field fields[] = {
       DEVICE(&f.facts),
-      WORDS("encoding", &f.encoding, xml_encoding_names),
+      WORDS("encoding", &f.encoding, xml_out_encodings),
       WORDS("damage", &f.damage, muse_damage_names),
       TEXT("units-per-bit", &f.units_per_bit),
       FLAG("crc", &f.crc),

@@ -2,9 +2,9 @@
 
 #include <string.h>
 
-const char *const xml_encoding_names[XML_ENCODINGS] = {"utf-8", "utf-16le", "utf-16be", "iso-8859-1"};
+const char *const xml_out_encodings[XML_ENCODINGS] = {"utf-8", "utf-16le", "utf-16be", "iso-8859-1"};
 
-void xml_text(struct buf *to, const char *text) {
+void xml_out_text(struct buf *to, const char *text) {
   for (; *text; text++) {
     switch (*text) {
     case '<':
@@ -26,15 +26,15 @@ void xml_text(struct buf *to, const char *text) {
   }
 }
 
-void xml_element(struct buf *to, const char *name, const char *text) {
+void xml_out_element(struct buf *to, const char *name, const char *text) {
   if (!text)
     return;
   buf_format(to, "<%s>", name);
-  xml_text(to, text);
+  xml_out_text(to, text);
   buf_format(to, "</%s>\n", name);
 }
 
-void xml_decimal(struct buf *to, int64_t value, unsigned places) {
+void xml_out_decimal(struct buf *to, int64_t value, unsigned places) {
   while (places > 0 && value % 10 == 0) {
     value /= 10;
     places--;
@@ -51,7 +51,7 @@ void xml_decimal(struct buf *to, int64_t value, unsigned places) {
   buf_format(to, "%s%s", value < 0 ? "-" : "", at);
 }
 
-void xml_entity_bomb(struct buf *to, const char *root) {
+void xml_out_entity_bomb(struct buf *to, const char *root) {
   buf_format(to, "<!DOCTYPE %s [\n<!ENTITY a \"AAAAAAAAAA\">\n", root);
   for (char c = 'b'; c <= 'j'; c++) {
     buf_format(to, "<!ENTITY %c \"", c);
@@ -78,7 +78,7 @@ void xml_out_base64(struct buf *to, const uint8_t *bytes, size_t n, size_t width
   }
 }
 
-void xml_prefix(struct buf *to, const char *body, const char *prefix) {
+void xml_out_prefix(struct buf *to, const char *body, const char *prefix) {
   while (*body) {
     size_t n = strcspn(body, "<");
     buf_add(to, body, n);
@@ -124,7 +124,7 @@ static void put_char(struct buf *to, uint32_t c, enum xml_encoding encoding) {
   put_utf16(to, (uint16_t)c, big);
 }
 
-void xml_encode(struct buf *to, const char *body, enum xml_encoding encoding) {
+void xml_out_encode(struct buf *to, const char *body, enum xml_encoding encoding) {
   static const char *const declared[XML_ENCODINGS] = {
       "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n", "<?xml version=\"1.0\" encoding=\"UTF-16\"?>\n",
       "<?xml version=\"1.0\" encoding=\"UTF-16\"?>\n", "<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?>\n"};
