@@ -238,7 +238,11 @@ static void put_documentinfo(struct buf *b, const struct sierra_file *f) {
   xml_out_element(b, "documentversion", f->damage == SIERRA_VERSION ? "9.99" : version);
   buf_text(b, "</documentinfo>\n<reportinfo");
   put_when(b, &f->facts.at);
-  buf_text(b, ">\n<reporttype>STD-12</reporttype>\n");
+  buf_text(b,
+           ">\n<reporttype>STD-12</reporttype>\n<reportformat>\n"
+           "<waveformformat leadsequence=\"Standard\" timesequence=\"Continuous\">\n"
+           "<mainwaveformformat nrow=\"3\" ncolumn=\"4\">I II III aVR aVL aVF V1 V2 V3 V4 V5 V6 </mainwaveformformat>\n"
+           "</waveformformat>\n</reportformat>\n");
   if (f->filters)
     buf_text(b, "<reportbandwidth>\n<highpassfiltersetting>0.05</highpassfiltersetting>\n"
                 "<lowpassfiltersetting>150</lowpassfiltersetting>\n<notchfiltersetting>50</notchfiltersetting>\n"
@@ -330,6 +334,28 @@ static void put_labels(struct buf *b, const struct sierra_file *f) {
   buf_text(b, "\"");
 }
 
+/* In 1.04 the samples have an element of their own. */
+static void put_repbeats(struct buf *b, const struct sierra_file *f, const struct ecg12 *e) {
+  size_t first, n;
+  if (!f->repbeats || !ecg12_median(e, &first, &n))
+    return;
+  unsigned ms = (unsigned)(n * 1000 / e->rate_hz);
+  buf_format(b, "<repbeats dataencoding=\"Base64\" samplespersec=\"%u\" resolution=\"5\" repbeatmethod=\"mean\">\n",
+             e->rate_hz);
+  for (enum ecg12_lead lead = 0; lead < ECG12_LEADS; lead++) {
+    struct buf bytes _buf_cleanup_ = BUF_INIT(XML_OUT_MAX);
+    for (size_t i = 0; i < n; i++)
+      buf_u16le(&bytes, (uint16_t)sierra_file_sample(e, lead, first + i));
+    buf_format(b,
+               f->v104 ? "<repbeat leadname=\"%s\">\n<waveform duration=\"%u\">\n"
+                       : "<repbeat leadname=\"%s\" duration=\"%u\">\n",
+               ecg12_lead_name(lead), ms);
+    xml_out_base64(b, bytes.data, bytes.len, BASE64_WIDTH);
+    buf_text(b, f->v104 ? "\n</waveform>\n</repbeat>\n" : "\n</repbeat>\n");
+  }
+  buf_text(b, "</repbeats>\n");
+}
+
 static void put_waveforms(struct buf *b, const struct sierra_file *f, const struct ecg12 *e) {
   static const char *const methods[] = {[SIERRA_XLI] = "XLI", [SIERRA_BASE64] = "", [SIERRA_PLAIN] = ""};
   const char *method = f->damage == SIERRA_COMPRESSION ? "Huffman" : methods[f->coding];
@@ -349,7 +375,9 @@ static void put_waveforms(struct buf *b, const struct sierra_file *f, const stru
     buf_text(b, " resolution=\"5\"");
   buf_format(b, " %s=\"16\">", f->v104 ? "signaloffset=\"0\" signalsigned=\"True\" bitspersample" : "nbitspersample");
   put_samples(b, f, e);
-  buf_text(b, "</parsedwaveforms>\n</waveforms>\n");
+  buf_text(b, "</parsedwaveforms>\n");
+  put_repbeats(b, f, e);
+  buf_text(b, "</waveforms>\n");
 }
 
 static void put_document(struct buf *b, const struct sierra_file *f, const struct ecg12 *e) {

@@ -56,6 +56,7 @@ struct sierra_file {
   enum sierra_coding coding;
   unsigned spare;   /* flat channels after the leads, compressed only */
   bool calibration; /* half a second of nothing and a pulse of 200 ms, 1 mV, nothing again: one second more */
+  bool repbeats;    /* representative beats beside the rhythm, base64 */
   bool filters;
   bool measurements;
   enum sierra_damage damage;

@@ -286,6 +286,22 @@ TEST(what_it_says) {
   assert_int_equal(xml_judge_count(judge, "//lastname"), 0);
 }
 
+TEST(representative_beats) {
+  size_t first, n;
+  assert_true(ecg12_median(&ecg, &first, &n));
+  for (unsigned v = 0; v < 2; v++) {
+    const struct sierra_file options = {.repbeats = true, .v104 = v};
+    write_file(&options);
+    expect_samples(&options); /* the rhythm stays what it is */
+    expect("//repbeats/repbeat[4]/@leadname", "aVR");
+    const char *path = v ? "//repbeats/repbeat[4]/waveform" : "//repbeats/repbeat[4]";
+    assert_int_equal(xml_judge_base64(xml_judge_text(judge, path), data, sizeof(data)), 2 * n);
+    for (size_t i = 0; i < n; i++)
+      assert_int_equal((int16_t)(data[2 * i] | data[2 * i + 1] << 8), sierra_file_sample(&ecg, ECG12_AVR, first + i));
+    expect(v ? "//repbeat[4]/waveform/@duration" : "//repbeat[4]/@duration", "600");
+  }
+}
+
 static unsigned damage(enum sierra_damage what) {
   write_file(&(struct sierra_file){.facts = ecg_facts_example, .damage = what, .v104 = true});
   return judge ? decode_chunks() : 0;
@@ -349,7 +365,7 @@ TEST(names) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       T(real_recording), T(compressed),     T(other_rates),  T(flat_channels), T(uncompressed),
-      T(what_it_says),   T(damaged_chunks), T(damaged_text), T(names),
+      T(what_it_says),   T(damaged_chunks), T(damaged_text), T(names),         T(representative_beats),
   };
   return cmocka_run_group_tests_name("sierra_file", tests, NULL, NULL);
 }

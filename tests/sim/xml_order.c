@@ -58,6 +58,7 @@ static int make_sierra(const struct file_order *order, struct buf *ret, char why
       WORDS("coding", &f.coding, codings),
       NUMBER("spare", &f.spare),
       FLAG("calibration", &f.calibration),
+      FLAG("repbeats", &f.repbeats),
       FLAG("filters", &f.filters),
       FLAG("measurements", &f.measurements),
   };
@@ -108,7 +109,7 @@ const struct file_format sierra_format = {
     .name = "sierra",
     .help =
         "Philips Sierra ECG; 500 Hz\n" SAME_HELP
-        "  version=1.03|1.04  coding=xli|base64|plain  spare=CHANNELS  calibration=0|1\n"
+        "  version=1.03|1.04  coding=xli|base64|plain  spare=CHANNELS  calibration=0|1  repbeats=0|1\n"
         "  damage=code-beyond-table|chunk-beyond-data|chunk-negative|chunk-empty|growth-bomb|no-end-code|short-lead|\n"
         "    odd-bytes|missing-lead|data-cut|bad-base64|beyond-16-bits|truncated|version|no-resolution|no-rate|\n"
         "    wrong-duration|unknown-lead|compression|entity-bomb\n",
