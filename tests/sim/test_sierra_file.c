@@ -33,6 +33,7 @@ struct chunk {
   const char *error; /* NULL: whole */
   unsigned n;        /* bytes after LZW */
   bool ended;        /* by code 1023 */
+  unsigned last;     /* the greatest code before */
   uint8_t bytes[BYTES_MAX];
   int v[BYTES_MAX / 2];
 };
@@ -44,6 +45,7 @@ static void decode_codes(struct chunk *c, const uint8_t *p, long n, int first_de
   unsigned at[1024], len[1024], made = 256, previous_at = 0, previous_len = 0;
   c->n = 0;
   c->ended = false;
+  c->last = 0;
   for (long bit = 0; bit + 10 <= 8 * n; bit += 10) {
     unsigned code = ((unsigned)p[bit / 8] << 8 | p[bit / 8 + 1]) >> (6 - bit % 8) & 1023;
     if (code == 1023) {
@@ -60,6 +62,7 @@ static void decode_codes(struct chunk *c, const uint8_t *p, long n, int first_de
       c->error = "a code that is not made yet";
       return;
     }
+    c->last = code > c->last ? code : c->last;
     unsigned here = c->n, l = code < 256 ? 1 : len[code];
     if (here + l > BYTES_MAX) {
       c->error = "too long";
@@ -214,6 +217,30 @@ TEST(compressed) {
   assert_int_equal(chunks[15].v[100], 0);
 }
 
+/* The table is used to its end, as in real files. */
+TEST(last_code) {
+  ecg12_make(&ecg, 500, 30, 1, 4, 1);
+  write_file(&(struct sierra_file){.v104 = true});
+  assert_int_equal(decode_chunks(), 12);
+  unsigned last = 0;
+  for (unsigned k = 0; k < 12; k++)
+    last = chunks[k].last > last ? chunks[k].last : last;
+  assert_int_equal(last, 1022);
+}
+
+/* Of the augmented leads, which are in half steps, a reader finds the whole steps below. */
+TEST(whole_steps) {
+  bool odd_and_negative = false;
+  for (enum ecg12_lead lead = ECG12_AVR; lead <= ECG12_AVF; lead++) {
+    for (size_t i = 0; i < ecg.n; i++) {
+      int halves = ecg.lead[lead][i], steps = sierra_file_sample(&ecg, lead, i);
+      assert_true(2 * steps <= halves && halves < 2 * steps + 2);
+      odd_and_negative = odd_and_negative || (halves < 0 && halves % 2 != 0);
+    }
+  }
+  assert_true(odd_and_negative);
+}
+
 TEST(other_rates) {
   static const unsigned rates[] = {250, 1000};
   for (unsigned i = 0; i < 2; i++) {
@@ -364,8 +391,8 @@ TEST(names) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      T(real_recording), T(compressed),     T(other_rates),  T(flat_channels), T(uncompressed),
-      T(what_it_says),   T(damaged_chunks), T(damaged_text), T(names),         T(representative_beats),
+      T(real_recording), T(compressed),   T(other_rates), T(flat_channels), T(uncompressed), T(what_it_says),
+      T(damaged_chunks), T(damaged_text), T(names),       T(last_code),     T(whole_steps),  T(representative_beats),
   };
   return cmocka_run_group_tests_name("sierra_file", tests, NULL, NULL);
 }
