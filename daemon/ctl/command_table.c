@@ -263,7 +263,7 @@ const struct ctl_command ctl_commands[] = {
      .summary = "List the files that were given to the daemon, newest first.",
      .run = cmd_files,
      .options = {{.name = "state",
-                  .metavar = "waiting|decoding|unmatched|attached|discarded|refused",
+                  .metavar = "waiting|unmatched|attached|discarded|refused",
                   .kind = KIND_CHOICE,
                   .help = "those in one state"},
                  LIMIT("how many at most (50)")}},

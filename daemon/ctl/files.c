@@ -23,7 +23,7 @@ static void add_file(struct table *t, const json_t *f) {
   table_add(t, json_text(f, "device"));
   table_add(t, json_text(f, "name"));
   table_add(t, say_file(json_text(f, "state")));
-  table_add(t, study ? study : item ? item : failure);
+  table_add(t, study ? study : failure ? failure : item);
 }
 
 int cmd_files(struct ctl *c) {
@@ -50,7 +50,8 @@ static void print_file(FILE *f, const json_t *file) {
   if (json_text(file, "name"))
     print_field(f, "Nom", json_text(file, "name"));
   print_field(f, "Taille", json_int(file, "bytes", 0, INT64_MAX, &bytes) == 0 ? show_bytes((uint64_t)bytes) : NULL);
-  print_field(f, "Empreinte", json_text(file, "sha256"));
+  if (json_text(file, "sha256"))
+    print_field(f, "Empreinte", json_text(file, "sha256"));
   print_field(f, "État", say_file(json_text(file, "state")));
   if (json_is_object(failure))
     print_fieldf(f, "Échec", "%s (%s)", json_text(failure, "detail") ? json_text(failure, "detail") : "?",
@@ -114,7 +115,14 @@ static void join_devices(const json_t *media, struct buf *b) {
 static int check_media(struct ctl *c) {
   _answer_cleanup_ struct api_answer a = {0};
   _buf_cleanup_ struct buf devices = BUF_INIT(4096);
-  int r = api_get(c, &a, "/v1/media/%s", c->args[0]);
+  char target[128];
+  snprintf(target, sizeof target, "/v1/media/%s", c->args[0]);
+  struct api_request request = {.method = "GET", .target = target, .quiet = true};
+  int r = api_call(c, &request, &a);
+  if (r == CTL_REFUSED && a.status == 404)
+    ctl_say(c, "%s n'est la clé d'aucun appareil déclaré (not_found)", c->args[0]);
+  else if (r != CTL_OK)
+    r = r == CTL_REFUSED ? api_refused(c, &a) : api_unreached(c, a.err, false);
   if (r != CTL_OK || api_json(c, &a))
     return r;
   join_devices(a.json, &devices);

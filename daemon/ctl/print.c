@@ -365,12 +365,17 @@ const char *say_source(const char *source) {
 }
 
 const char *say_why(const char *why) {
-  static const struct word words[] = {{"no_order", "aucune prescription"},
-                                      {"time", "faite à un autre moment"},
-                                      {"identity", "identité à vérifier"},
-                                      {"several", "plusieurs prescriptions"},
-                                      {0}};
+  static const struct word words[] = {{"no_order", "aucune prescription"}, {"time", "faite à un autre moment"},
+                                      {"identity", "identité à vérifier"}, {"act", "autre examen que prescrit"},
+                                      {"unreadable", "illisible"},         {0}};
   return word(words, why);
+}
+
+const char *say_out(const char *what) {
+  static const struct word words[] = {
+      {"attached", "attribuée"}, {"discarded", "écartée"}, {"decoded_again", "relue"}, {0}};
+  const char *french = word(words, what);
+  return french ? french : "?";
 }
 
 const char *say_media(const char *state) {

@@ -61,7 +61,8 @@ const char *say_store(const char *store);
 const char *say_end(const char *end);
 const char *say_file(const char *state);
 const char *say_source(const char *source);
-const char *say_why(const char *why); /* a reading lies in the tray */
+const char *say_why(const char *why);  /* a reading lies in the tray */
+const char *say_out(const char *what); /* how it left it */
 const char *say_media(const char *state);
 
 #endif

@@ -37,7 +37,7 @@ static void add_unmatched(struct table *t, const json_t *u) {
   const char *failure = json_text(json_object_get(u, "failure"), "code");
   show_summary(json_object_get(u, "summary"), summary);
   table_add(t, json_text(u, "id"));
-  table_add(t, show_time(json_text(u, "at")));
+  table_add(t, show_time(json_text(u, "created")));
   table_add(t, say_modality(json_text(u, "act")));
   table_add(t, show_time(json_text(u, "taken")));
   table_add(t, json_text(u, "device"));
@@ -48,8 +48,8 @@ static void add_unmatched(struct table *t, const json_t *u) {
 }
 
 int cmd_unmatched_list(struct ctl *c) {
-  static const char *const heads[] = {"Mesure",          "Reçue le", "Acte",     "Faite le",      "Appareil",
-                                      "Patient indiqué", "Contenu",  "Pourquoi", "Dernier échec", NULL};
+  static const char *const heads[] = {"Mesure",          "Reçue le", "Acte",     "Faite le", "Appareil",
+                                      "Patient indiqué", "Contenu",  "Pourquoi", "Échec",    NULL};
   struct table t;
   bool more = false;
   table_init(&t, heads);
@@ -59,10 +59,11 @@ int cmd_unmatched_list(struct ctl *c) {
 
 static void print_unmatched(FILE *f, const json_t *u) {
   char subject[512], summary[256];
-  const json_t *failure = json_object_get(u, "failure"), *named = json_object_get(u, "subject");
+  const json_t *failure = json_object_get(u, "failure"), *named = json_object_get(u, "subject"),
+               *end = json_object_get(u, "end");
   show_summary(json_object_get(u, "summary"), summary);
   print_field(f, "Mesure", json_text(u, "id"));
-  print_field(f, "Reçue le", show_time(json_text(u, "at")));
+  print_field(f, "Reçue le", show_time(json_text(u, "created")));
   print_field(f, "Acte", say_modality(json_text(u, "act")));
   print_field(f, "Faite le", show_time(json_text(u, "taken")));
   print_field(f, "Appareil", json_text(u, "device"));
@@ -75,8 +76,11 @@ static void print_unmatched(FILE *f, const json_t *u) {
   print_field(f, "Contenu", summary);
   print_field(f, "Pourquoi ici", say_why(json_text(u, "why")));
   if (json_is_object(failure))
-    print_fieldf(f, "Dernier échec", "%s (%s)", json_text(failure, "detail") ? json_text(failure, "detail") : "?",
+    print_fieldf(f, "Échec", "%s (%s)", json_text(failure, "detail") ? json_text(failure, "detail") : "?",
                  json_text(failure, "code") ? json_text(failure, "code") : "?");
+  if (json_is_object(end))
+    print_fieldf(f, "Devenir", "%s le %s par %s", say_out(json_text(end, "what")), show_time(json_text(end, "at")),
+                 json_text(end, "by") ? json_text(end, "by") : "?");
 }
 
 int cmd_unmatched_show(struct ctl *c) {
@@ -93,9 +97,12 @@ int cmd_unmatched_show(struct ctl *c) {
 int redecode_unmatched(struct ctl *c) {
   _answer_cleanup_ struct api_answer a = {0};
   int r = api_post(c, NULL, &a, "/v1/unmatched/%s/redecode", c->args[0]);
-  if (r == CTL_OK && !api_json(c, &a))
-    print_unmatched(c->out, a.json);
-  return r;
+  if (r != CTL_OK || api_json(c, &a))
+    return r;
+  const char *file = json_text(a.json, "file");
+  print_fieldf(c->out, "Mesure", "%s, relecture demandée", c->args[0]);
+  print_fieldf(c->out, "Suite", "asaleectl file %s", file ? file : "F-…");
+  return CTL_OK;
 }
 
 void hint_confirm(struct ctl *c, const struct api_answer *a) {

@@ -589,7 +589,7 @@ static void test_upload(void **state) {
   assert_memory_equal(got + sizeof head - 1, bytes, SIZE);
   close(peer);
   /* It became shorter, it cannot be read, somebody interrupts, the peer is gone: each is told for what it is. */
-  * / upload.bytes = SIZE + 1;
+  upload.bytes = SIZE + 1;
   for (int i = 0; i < 3; i++) {
     int woken[2];
     upload.err = 0;

@@ -461,7 +461,7 @@ static void test_completion(void **state) {
   complete("asaleectl queue --state ''", words, sizeof words);
   assert_string_equal(words, " to_interpret interpreting \n");
   complete("asaleectl --json files --state ''", words, sizeof words);
-  has(words, " waiting decoding ");
+  has(words, " waiting unmatched ");
   has_not(words, "interpreting");
   for (size_t i = 0; i < 3; i++) { /* where files are wanted */
     snprintf(text, sizeof text, "asaleectl %s %s/t", (const char *[]){"import", "import x", "file F-1 --save"}[i],
@@ -570,7 +570,7 @@ static void test_usage(void **state) {
       {{"file", "12"}, "F-12"},
       {{"file", "F-0"}, "F-12"},
       {{"file", "F-1", "--save", "/dev/null"}, "existe déjà"},
-      {{"files", "--state", "to_interpret"}, "waiting|decoding|unmatched|attached|discarded|refused"},
+      {{"files", "--state", "to_interpret"}, "waiting|unmatched|attached|discarded|refused"},
       {{"queue", "--state", "waiting"}, "to_interpret|interpreting"},
       {{"media", "../sda1"}, "identifiant"},
       {{"unmatched", "show", "S-1"}, "U-12"},
@@ -1200,7 +1200,7 @@ static void test_dicom(void **state) {
   "\"upload\",\"state\":\"" state "\"," more "}"
 #define NOTHING "\"failure\":null,\"unmatched\":null,\"study\":null"
 #define ITEM                                                                                                        \
-  "\"id\":\"U-5\",\"at\":\"2025-11-22T08:05:00Z\",\"act\":\"ecg\",\"device\":null,\"file\":\"F-1\",\"taken\":"      \
+  "\"id\":\"U-5\",\"created\":\"2025-11-22T08:05:00Z\",\"act\":\"ecg\",\"device\":null,\"file\":\"F-1\",\"taken\":" \
   "\"2025-11-21T08:05:00Z\",\"why\":\"no_order\",\"subject\":{\"family\":\"DUPONT\",\"given\":\"Marie\","           \
   "\"birth_date\":\"1957-03-02\",\"id\":\"4711\",\"sex\":\"F\"},\"summary\":{\"channels\":12,\"seconds\":\"10.0\"," \
   "\"measures\":1,\"pictures\":0},\"failure\":null"
@@ -1434,27 +1434,29 @@ static void test_files(void **state) {
 
 static void test_unmatched(void **state) {
   (void)state;
-  pid_t pid =
-      SCRIPT({.expect = "GET /v1/unmatched?limit=50 ", .status = 200, .body = "{\"items\":[{" ITEM "}],\"next\":null}"},
-             {.expect = "GET /v1/unmatched/U-5 ",
-              .status = 200,
-              .body = "{" ITEM ",\"record\":{\"acquired\":{\"measures\":[{\"label\":\"FC\",\"value\":\"61\",\"unit\":"
-                      "\"/min\",\"flags\":[]}]},\"quality\":[{\"severity\":\"check\",\"text\":\"À voir.\"}]}}"},
-             {.expect = "POST /v1/unmatched/U-5/redecode ", .status = 200, .body = "{" ITEM "}"},
-             {.expect = "POST /v1/unmatched/U-5/discard ", .status = 200, .body = "{}"});
+  pid_t pid = SCRIPT(
+      {.expect = "GET /v1/unmatched?limit=50 ", .status = 200, .body = "{\"items\":[{" ITEM "}],\"next\":null}"},
+      {.expect = "GET /v1/unmatched/U-5 ",
+       .status = 200,
+       .body = "{" ITEM ",\"end\":{\"at\":\"2025-11-22T08:05:00Z\",\"by\":\"ines\",\"record\":null,\"what\":"
+               "\"discarded\"},\"record\":{\"acquired\":{\"measures\":[{\"label\":\"FC\",\"value\":\"61\",\"unit\":"
+               "\"/min\",\"flags\":[]}]},\"quality\":[{\"severity\":\"check\",\"text\":\"À voir.\"}]}}"},
+      {.expect = "POST /v1/unmatched/U-5/redecode ", .status = 200, .body = "{" ITEM "}"},
+      {.expect = "POST /v1/unmatched/U-5/discard ", .status = 200, .body = "{}"});
   assert_int_equal(RUN("unmatched", "list"), CTL_OK);
   assert_string_equal(
       out_text,
       "Mesure  Reçue le          Acte  Faite le          Appareil  Patient indiqué           Contenu                   "
-      "  Pourquoi             Dernier échec\n"
+      "  Pourquoi             Échec\n"
       "U-5     22/11/2025 09:05  ECG   21/11/2025 09:05  —         DUPONT Marie, 02/03/1957  12 voies, 1 mesure, 10,0 s"
       "  aucune prescription  —\n");
   assert_int_equal(RUN("unmatched", "show", "U-5"), CTL_OK);
   has(out_text, "Patient indiqué  : DUPONT Marie, 02/03/1957\nSon identifiant  : 4711\nSon sexe         : féminin\n");
+  has(out_text, "Devenir          : écartée le 22/11/2025 09:05 par ines\n");
   has(out_text, "FC      61      /min   —\n");
   has(out_text, "à vérifier : À voir.\n");
   assert_int_equal(RUN("redecode", "U-5"), CTL_OK);
-  has(out_text, "Mesure           : U-5\n");
+  has(out_text, "Mesure           : U-5, relecture demandée\nSuite            : asaleectl file F-1\n");
   assert_int_equal(RUN("discard", "U-5", "--reason", "doublon"), CTL_OK);
   has(out_text, "U-5, écartée ; rien n'est effacé\n");
   char *log = played(pid);
