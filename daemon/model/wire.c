@@ -131,7 +131,7 @@ static void get_collect(struct acq_cur *c, struct wire_collect *o) {
   get_text(c, o->path, sizeof o->path);
   o->watch = get_range(c, acq_u8(c), 0, 1);
   o->settle_ms = get_range(c, acq_u32le(c), 0, WIRE_SETTLE_MAX);
-  o->poll_s = get_range(c, acq_u32le(c), o->watch ? 1 : 0, o->watch ? WIRE_POLL_MAX : 0);
+  o->poll_s = get_range(c, acq_u32le(c), o->watch ? 1 : 0, WIRE_POLL_MAX);
   o->max_bytes = get_range(c, acq_u32le(c), 1, ACQ_BLOB_MAX);
   o->n_patterns = get_range(c, acq_u8(c), 1, WIRE_PATTERNS_MAX);
   for (unsigned i = 0; i < o->n_patterns && !c->err; i++) {

@@ -12,10 +12,10 @@
  *   daemon -> collector   COLLECT (once, first), KEPT (one a BATCH: its files have their places)
  *   collector -> daemon   FILE for each new file, BATCH when those since the last one would survive a power cut,
  *                         PROGRESS (files), PASS when the whole tree was gone through, FAIL last where it cannot go on
- * It writes a file as the number of its FILE into the folder that WIRE_FD_INCOMING is (empty at first), goes at most
- * WIRE_BATCHES ahead of KEPT, and ends after PASS unless it watches. Before it ends it waits for the KEPTs it still has
- * to come: a socket that is closed with packets in it takes those of the other direction away. After CANCEL, and when
- * the daemon is gone, it ends at once and says nothing more. A FILE without a BATCH after it never was.
+ * It writes a file as the number of its FILE into the folder that WIRE_FD_INCOMING is, goes at most WIRE_BATCHES ahead
+ * of KEPT, and ends after PASS unless it watches. Before it ends it waits for the KEPTs it still has to come: a socket
+ * that is closed with packets in it takes those of the other direction away. After CANCEL, and when the daemon is gone,
+ * it ends at once and says nothing more. A FILE without a BATCH after it never was.
  *
  * Both sides treat the other's bytes as hostile: wire_read() refuses what does not fit exactly.
  */
@@ -116,7 +116,7 @@ struct wire_collect {
   char path[WIRE_TEXT_MAX]; /* of the tree, absolute */
   bool watch;               /* goes on: after each change that the kernel tells of, and every poll_s seconds */
   uint32_t settle_ms;       /* a file is taken when it was the same that long; 0: it is what it is (a stick) */
-  uint32_t poll_s;          /* 1..86400 where it watches, else 0 */
+  uint32_t poll_s;          /* 1..86400 where it watches, else of no account */
   uint32_t max_bytes;       /* of one file, 1..ACQ_BLOB_MAX */
   unsigned n_patterns;      /* 1..WIRE_PATTERNS_MAX */
   /* Of names, not of paths: no "/"; upper and lower case alike; the first that fits counts. */
@@ -124,7 +124,7 @@ struct wire_collect {
 };
 
 struct wire_file {
-  uint32_t number;     /* its name in the incoming folder, decimal; counts from 1 */
+  uint32_t number;     /* its name in the incoming folder, decimal: one that nobody else had, growing from anywhere */
   uint32_t pattern;    /* index of the pattern that fitted */
   uint32_t bytes;      /* 1..max_bytes */
   int64_t modified_us; /* as the file system says, microseconds since 1970 UTC; 0 when that is no date of wall.h's */

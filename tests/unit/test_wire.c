@@ -137,12 +137,6 @@ static bool same(const struct wire_message *a, const struct wire_message *b) {
     return !strcmp(a->identity.make, b->identity.make) && !strcmp(a->identity.model, b->identity.model) &&
            !strcmp(a->identity.serial, b->identity.serial) && !strcmp(a->identity.firmware, b->identity.firmware) &&
            !strcmp(a->identity.sensor, b->identity.sensor);
-  case WIRE_COLLECT:
-  case WIRE_KEPT:
-  case WIRE_FILE:
-  case WIRE_BATCH:
-  case WIRE_PASS:
-    return false;
   case WIRE_PROGRESS:
     return a->progress.done == b->progress.done && a->progress.total == b->progress.total;
   case WIRE_PREVIEW:
@@ -386,9 +380,9 @@ TEST(limits_of_the_reader) {
       {18, 5, 1, {0}, false}, /* step */
       {18, 5, 1, {6}, true},
       {18, 5, 1, {7}, false},
-      {25, 2, 1, {'x'}, false},                /* a path is absolute */
-      {25, 8, 1, {2}, false},                  /* watch */
-      {25, 8, 1, {0}, false},                  /* who does not watch has no interval */
+      {25, 2, 1, {'x'}, false}, /* a path is absolute */
+      {25, 8, 1, {2}, false},   /* watch */
+      {25, 8, 1, {0}, true},
       {25, 9, 4, {0x80, 0xee, 0x36, 0}, true}, /* an hour to settle */
       {25, 9, 4, {0x81, 0xee, 0x36, 0}, false},
       {25, 13, 4, {0, 0, 0, 0}, false},      /* who watches has one */
@@ -515,13 +509,13 @@ TEST(limits_of_the_writer) {
   REFUSED(17, m.fail.text[1] = '\t');
   REFUSED(25, m.collect.path[0] = 0);
   REFUSED(25, memset(m.collect.path, '/', sizeof m.collect.path));
-  REFUSED(25, m.collect.watch = false);
+  REFUSED(25, m.collect.poll_s = 0);
   REFUSED(25, m.collect.n_patterns = 0);
   REFUSED(25, m.collect.n_patterns = WIRE_PATTERNS_MAX + 1);
   REFUSED(25, m.collect.n_patterns = 256 + 1);
   REFUSED(25, m.collect.n_patterns = 3); /* the third is "" */
   REFUSED(25, m.collect.max_bytes = ACQ_BLOB_MAX + 1);
-  REFUSED(26, m.collect.poll_s = 1);
+  REFUSED(26, m.collect.poll_s = WIRE_POLL_MAX + 1);
   REFUSED(28, m.file.number = 0);
   REFUSED(28, m.file.pattern = WIRE_PATTERNS_MAX);
   REFUSED(28, m.file.bytes = 0);
