@@ -21,6 +21,7 @@
 #define COLLECT_GATHER_MS 100         /* changes come in bursts: one pass for all of one */
 #define COLLECT_SOON_MS 1000          /* what was unsettled is looked at again */
 #define COLLECT_ROOT_MS 5000          /* how often the path is looked at while nothing happens */
+#define COLLECT_TRIES 100000          /* numbers in a row that are taken */
 #define COLLECT_FAULTS_MAX 8          /* so many files in a row that cannot be read: not they are broken */
 #define COLLECT_KEEP_CACHED (1 << 20) /* a longer file, once copied, does not push others out of the memory */
 
@@ -30,9 +31,10 @@ struct collector {
   struct stat root; /* the folder that the path led to */
   struct known known;
   struct wire_pass pass;
-  uint32_t number;      /* of the last file that was made */
-  uint32_t announced;   /* of the last FILE that a BATCH covers */
-  uint64_t batch_bytes; /* since then */
+  uint32_t number;                 /* of the last file that was made */
+  uint32_t made[WIRE_BATCH_FILES]; /* their numbers, since the last BATCH */
+  unsigned n_made;
+  uint64_t batch_bytes; /* likewise */
   unsigned unanswered;  /* BATCHes without their KEPT */
   unsigned faults;      /* reads that failed since one did not */
   uint64_t progress_us; /* when the last PROGRESS was sent */
@@ -43,11 +45,10 @@ struct collector {
 /* Nobody was told that these are safe, so nobody will look for them. */
 static void discard(struct collector *c) {
   char name[16];
-  for (uint32_t i = c->announced + 1; i <= c->number; i++) {
-    snprintf(name, sizeof name, "%u", i);
+  while (c->n_made) {
+    snprintf(name, sizeof name, "%u", c->made[--c->n_made]);
     unlinkat(WIRE_FD_INCOMING, name, 0);
   }
-  c->number = c->announced;
 }
 
 static _Noreturn void leave(struct collector *c, int status) {
@@ -126,21 +127,21 @@ static _Noreturn void fail(struct collector *c, int err, enum wire_step step, co
 /* ---- batches ---- */
 
 static void close_batch(struct collector *c) {
-  if (c->number == c->announced)
+  if (!c->n_made)
     return;
   if (syncfs(WIRE_FD_INCOMING) < 0)
     fail(c, -errno, WIRE_STEP_ACQUIRE, "the copies could not be written to the disk");
-  say(c, &(struct wire_message){.type = WIRE_BATCH, .batch = {c->number - c->announced}});
-  c->announced = c->number;
+  say(c, &(struct wire_message){.type = WIRE_BATCH, .batch = {c->n_made}});
+  c->n_made = 0;
   c->batch_bytes = 0;
   c->unanswered++;
 }
 
 /* Room for one more file: in this batch, or in the next as soon as the daemon is no more than so many behind. */
 static void make_room(struct collector *c, uint64_t bytes) {
-  if (c->batch_bytes + bytes > WIRE_BATCH_BYTES || c->number - c->announced == WIRE_BATCH_FILES)
+  if (c->batch_bytes + bytes > WIRE_BATCH_BYTES || c->n_made == WIRE_BATCH_FILES)
     close_batch(c);
-  while (c->number == c->announced && c->unanswered >= WIRE_BATCHES)
+  while (!c->n_made && c->unanswered >= WIRE_BATCHES)
     attend(c, 0, -1, -1);
 }
 
@@ -176,14 +177,24 @@ static int copy_bytes(struct collector *c, int from, int to, uint64_t size, uint
   return done == size ? 0 : -EAGAIN;
 }
 
-/* Makes the file of the next number; 0, or why there is none: -EAGAIN for one that was changed meanwhile. */
+/* A file under a number that is free: the folder may have others' files in it. */
+static int make_file(struct collector *c, char name[static 16]) {
+  int fd;
+  unsigned tries = 0;
+  do {
+    snprintf(name, 16, "%u", ++c->number);
+    fd = openat(WIRE_FD_INCOMING, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0400);
+  } while (fd < 0 && errno == EEXIST && ++tries < COLLECT_TRIES);
+  if (fd < 0)
+    fail(c, -errno, WIRE_STEP_ACQUIRE, "no file can be made in the incoming folder");
+  c->made[c->n_made++] = c->number;
+  return fd;
+}
+
+/* Makes the next file; 0, or why there is none: -EAGAIN for one that was changed meanwhile. */
 static int copy(struct collector *c, int from, const struct tree_look *look, uint8_t sha256[static HASH_BYTES]) {
   char name[16];
-  snprintf(name, sizeof name, "%u", c->number + 1);
-  _fd_cleanup_ int to = openat(WIRE_FD_INCOMING, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0400);
-  if (to < 0)
-    fail(c, -errno, WIRE_STEP_ACQUIRE, "no file can be made in the incoming folder");
-  c->number++; /* from now on it goes with the others when all are discarded */
+  _fd_cleanup_ int to = make_file(c, name);
   posix_fadvise(from, 0, 0, POSIX_FADV_SEQUENTIAL);
   int r = copy_bytes(c, from, to, look->size, sha256);
   if (r == 0 && !tree_same(from, look))
@@ -192,7 +203,7 @@ static int copy(struct collector *c, int from, const struct tree_look *look, uin
     posix_fadvise(from, 0, 0, POSIX_FADV_DONTNEED);
   if (r < 0) {
     unlinkat(WIRE_FD_INCOMING, name, 0);
-    c->number--;
+    c->n_made--;
   }
   return r;
 }
@@ -403,8 +414,11 @@ static void begin(struct collector *c) {
   t->breathe = breathe;
   t->arg = c;
   r = hash_open();
-  if (r == 0)
+  if (r == 0) { /* from anywhere: the numbers of several collectors, and of one that was killed, keep apart */
+    random_bytes(&c->number, sizeof c->number);
+    c->number /= 2;
     r = sandbox_enter_collect(t->root, WIRE_FD_INCOMING);
+  }
   if (r < 0)
     fail(c, r, WIRE_STEP_SANDBOX, "the sandbox cannot be set up");
 }

@@ -158,6 +158,18 @@ static unsigned files_in(const char *path) {
   return n;
 }
 
+static off_t bytes_in(const char *path) {
+  off_t bytes = 0;
+  struct stat st;
+  DIR *dir = opendir(path);
+  assert_non_null(dir);
+  for (const struct dirent *e; (e = readdir(dir));)
+    if (fstatat(dirfd(dir), e->d_name, &st, 0) == 0 && S_ISREG(st.st_mode))
+      bytes += st.st_size;
+  closedir(dir);
+  return bytes;
+}
+
 /* ---- the collector ---- */
 
 static struct wire_message order(void) {
@@ -255,7 +267,7 @@ static enum wire_type hear(struct wire_message *ret) {
   assert_int_equal(wire_receive(run.control, ret), 0);
   if (ret->type == WIRE_FILE) {
     assert_true(run.n_told < TOLD_MAX);
-    assert_int_equal(ret->file.number, run.n_told + 1);
+    assert_true(!run.n_told || ret->file.number > run.told[run.n_told - 1].number);
     run.told[run.n_told++] = ret->file;
     run.in_batch++;
   } else if (ret->type == WIRE_BATCH) {
@@ -711,8 +723,6 @@ TEST(files_that_change_without_two_looks) {
 
 /* Stops the collector in the middle of the copy of a long file; false when it was too fast. */
 static bool stop_within_copy(struct wire_message *m, off_t bytes) {
-  char path[128];
-  struct stat st;
   _Alignas(struct inotify_event) char events[4096];
   int in = inotify_init1(IN_CLOEXEC);
   assert_true(in >= 0 && inotify_add_watch(in, incoming, IN_MODIFY) >= 0);
@@ -724,8 +734,7 @@ static bool stop_within_copy(struct wire_message *m, off_t bytes) {
   assert_int_equal(waitpid(run.pid, &status, WUNTRACED), run.pid);
   assert_true(read(in, events, sizeof events) > 0);
   close(in);
-  snprintf(path, sizeof path, "%s/1", incoming);
-  return WIFSTOPPED(status) && stat(path, &st) == 0 && st.st_size < bytes;
+  return WIFSTOPPED(status) && files_in(incoming) == 1 && bytes_in(incoming) < bytes;
 }
 
 TEST(a_file_that_grows_while_it_is_copied) {
@@ -989,20 +998,41 @@ TEST(what_is_no_order) {
   assert_int_equal(ended(), 1);
 }
 
-TEST(an_incoming_folder_that_is_not_empty) {
+/* Two at once, as for two folders: each has files of its own. */
+TEST(an_incoming_folder_that_others_use) {
   char path[128];
-  snprintf(path, sizeof path, "%s/2", incoming);
-  put_at(path, "not the collector's");
+  uint32_t first[3];
+  snprintf(path, sizeof path, "%s/w1", incoming);
+  put_at(path, "the daemon's");
   put_many("%u.scp", 3);
   struct wire_message m = order();
+  collect(&m);
+  for (unsigned i = 0; i < 3; i++)
+    first[i] = run.told[i].number;
+  run.n_told = 0;
+  collect(&m);
+  for (unsigned i = 0; i < 9; i++)
+    assert_int_not_equal(first[i / 3], run.told[i % 3].number);
+  assert_int_equal(files_in(incoming), 7);
+}
+
+/* Whatever the numbers: one that is taken stays as it is. */
+TEST(numbers_that_are_taken) {
+  char path[128];
+  put_many("%u.scp", 5);
+  struct wire_message m = watch_order();
   start(&m);
-  struct wire_message last;
-  while (hear(&last) != WIRE_FAIL)
-    assert_int_not_equal(last.type, WIRE_BATCH);
-  assert_int_equal(last.fail.err, -EEXIST);
-  expect_end(1);
-  assert_int_equal(files_in(incoming), 1);
-  assert_int_equal(access(path, F_OK), 0);
+  hear_pass();
+  uint32_t next = run.told[4].number + 1;
+  snprintf(path, sizeof path, "%s/%u", incoming, next);
+  put_at(path, "not the collector's");
+  put("new.scp", "x");
+  while (run.n_told < 6)
+    hear_pass();
+  assert_int_equal(run.told[5].number, next + 1);
+  say(WIRE_CANCEL);
+  expect_end(0);
+  assert_int_equal(files_in(incoming), 7);
 }
 
 /* ---- what was taken ---- */
@@ -1178,7 +1208,8 @@ int main(void) {
       IN_BED(the_daemon_ends_within_a_copy),
       IN_BED(a_daemon_that_does_not_listen),
       IN_BED(what_is_no_order),
-      IN_BED(an_incoming_folder_that_is_not_empty),
+      IN_BED(an_incoming_folder_that_others_use),
+      IN_BED(numbers_that_are_taken),
       cmocka_unit_test(the_set_of_prints),
       IN_BED(a_full_incoming_folder),
       IN_BED(a_read_only_incoming_folder),
