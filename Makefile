@@ -313,7 +313,8 @@ install: all ## installs under DESTDIR (nothing: this system); a configuration t
 	@install -d -m 755 $(DESTDIR)/etc/asaleed/devices.d
 	@for f in asaleed.conf devices.d/example.conf; do \
 	  [ -e $(DESTDIR)/etc/asaleed/$$f ] || install -m 644 config/$$f $(DESTDIR)/etc/asaleed/$$f || exit 1; done
-	@install -D -m 644 -t $(UNITS) systemd/asaleed.service systemd/asaleed.socket systemd/asaleed-tcp.socket
+	@install -D -m 644 -t $(UNITS) systemd/asaleed.service systemd/asaleed.socket systemd/asaleed-tcp.socket \
+	  systemd/asaleed-media@.service
 	@install -D -m 644 systemd/asaleed.sysusers $(DESTDIR)/usr/lib/sysusers.d/asaleed.conf
 	@install -D -m 644 systemd/asaleed.tmpfiles $(DESTDIR)/usr/lib/tmpfiles.d/asaleed.conf
 	@install -D -m 644 -t $(SHARE)/man/man1 daemon/ctl/asaleectl.1
@@ -328,7 +329,7 @@ install: all ## installs under DESTDIR (nothing: this system); a configuration t
 uninstall: ## removes what install put there; the store, the configuration and the account stay
 	@rm -rf $(DESTDIR)/usr/sbin/asaleed $(DESTDIR)/usr/libexec/asaleed $(DESTDIR)/usr/bin/asaleectl $(SHARE)/asaleed \
 	  $(SHARE)/doc/asaleed $(SHARE)/man/man1/asaleectl.1 $(SHARE)/bash-completion/completions/asaleectl \
-	  $(addprefix $(UNITS)/asaleed,.service .socket -tcp.socket) $(DESTDIR)/usr/lib/sysusers.d/asaleed.conf \
+	  $(addprefix $(UNITS)/asaleed,.service .socket -tcp.socket -media@.service) $(DESTDIR)/usr/lib/sysusers.d/asaleed.conf \
 	  $(DESTDIR)/usr/lib/tmpfiles.d/asaleed.conf $(DESTDIR)/usr/lib/udev/rules.d/70-asaleed.rules
 
 # ---- system tests and benchmarks ------------------------------------------------------------------------------------

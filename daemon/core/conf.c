@@ -86,7 +86,7 @@ void conf_defaults(struct conf *c) {
   str_copy(c->export_program, sizeof c->export_program, "/usr/libexec/asaleed/asaleed-export");
   str_copy(c->devices_dir, sizeof c->devices_dir, "/etc/asaleed/devices.d");
   str_copy(c->messages, sizeof c->messages, "/usr/share/asaleed/messages.fr");
-  str_copy(c->media, sizeof c->media, "/run/asaleed/media");
+  str_copy(c->media, sizeof c->media, "/run/asaleed-media");
 }
 
 __attribute__((format(printf, 2, 3))) static void wrong(struct reader *r, const char *format, ...) {

@@ -143,6 +143,20 @@ static bool said_before(const struct acq_driver *const *table, const struct acq_
   return false;
 }
 
+/* For drivers of files: those that lie on a memory stick. asaleed says which sticks are declared, and only they are
+ * mounted; the types are those that the unit mounts. */
+static void put_sticks(const struct acq_driver *const *table) {
+  bool files = false;
+  for (size_t i = 0; table[i]; i++)
+    for (const struct acq_match *m = table[i]->match; m->bus; m++)
+      files |= m->bus == ACQ_FILE;
+  if (files)
+    puts("\n# Memory sticks: a unit for each asks asaleed whether it is a declared one.\n"
+         "ACTION!=\"remove\", SUBSYSTEM==\"block\", ENV{ID_BUS}==\"usb\", ENV{ID_FS_USAGE}==\"filesystem\", "
+         "ENV{ID_FS_TYPE}==\"vfat|exfat|ntfs|udf\", TAG+=\"systemd\", "
+         "ENV{SYSTEMD_WANTS}+=\"asaleed-media@%k.service\"");
+}
+
 int command_udev(const struct acq_driver *const *table) {
   char rule[256];
   puts("# Made by \"asaleed-driver udev\" from the drivers' match tables: change those, not this file.\n"
@@ -168,5 +182,6 @@ int command_udev(const struct acq_driver *const *table) {
       }
     }
   }
+  put_sticks(table);
   return fflush(stdout) || ferror(stdout) ? 1 : 0;
 }

@@ -165,6 +165,33 @@ else
 fi
 check "the audit trail is whole" ctl audit verify
 
+# The unit of a memory stick: as it is for one that nobody declared, then with a file system in memory for the stick's,
+# a condition that holds and a command that does not end. What is mounted later must reach the daemon that runs already.
+stick_unit() { # NAME SED...: an instance's own unit, without the device that is not here
+  local name=$1
+  shift
+  sed '/dev-%i.device/d' "$work/tree/usr/lib/systemd/system/asaleed-media@.service" | sed "$@" \
+    >"$root/etc/systemd/system/asaleed-media@$name.service" && inside systemctl daemon-reload
+}
+stick() { prop "$1" asaleed-media@"$2".service; }
+seen_by() { inside nsenter -t "$1" -m ${2:+-S "$2" -G "$2"} sh -c 'mountpoint -q /run/asaleed-media/sdy && ls /run/asaleed-media/sdy'; }
+not_seen_by() { ! seen_by "$@" >/dev/null 2>&1; }
+user=$(inside id -u asaleed)
+stick_unit sdx '' && inside systemctl start asaleed-media@sdx.service >/dev/null 2>&1
+check "a stick that nobody declared is not mounted" has "$(inside journalctl -u asaleed-media@sdx --no-pager -o cat 2>&1)" \
+  "Skipped due to 'exec-condition'"
+check "the unit for it left nothing" is "$(inside ls /run/asaleed-media)" ""
+stick_unit sdy -e 's/^ExecCondition=.*/ExecCondition=true/' -e 's/^ExecStart=.*/ExecStart=sleep infinity/' \
+  -e 's/-t [^ ]*/-t tmpfs/' -e 's/umask=.*utf8/mode=0500/'
+inside systemctl start --no-block asaleed-media@sdy.service
+check "a stick that is declared reaches the running daemon's namespace" until_ 10 seen_by "$pid"
+check "the daemon's user may read it" seen_by "$pid" "$user"
+check "it is mounted with nothing that a stick may bring" is "$(inside findmnt -no OPTIONS /run/asaleed-media/sdy |
+  tr , '\n' | grep -cxE 'ro|nosuid|nodev|noexec')" 4
+inside systemctl stop asaleed-media@sdy.service
+check "its end takes it from the daemon" until_ 5 not_seen_by "$pid"
+check "and leaves no folder" is "$(inside ls /run/asaleed-media)" ""
+
 inside kill -STOP "$pid"
 check "the watchdog restarts a daemon that hangs" until_ 15 active_as_new "$pid"
 check "the watchdog was the reason" has "$(inside journalctl -u asaleed --no-pager -o cat 2>&1)" "[Ww]atchdog"

@@ -28,7 +28,7 @@ check() {
 check "installs into DESTDIR" "$(said=$(${MAKE:-make} -s install DESTDIR="$root" 2>&1) || echo "$said")"
 check "installs everything" "$(for f in usr/sbin/asaleed usr/libexec/asaleed/asaleed-{driver,export} usr/bin/asaleectl \
   usr/share/asaleed/messages.fr etc/asaleed/asaleed.conf etc/asaleed/devices.d/example.conf \
-  usr/lib/systemd/system/asaleed.{service,socket} usr/lib/systemd/system/asaleed-tcp.socket \
+  usr/lib/systemd/system/asaleed.{service,socket} usr/lib/systemd/system/asaleed-{tcp.socket,media@.service} \
   usr/lib/{sysusers,tmpfiles}.d/asaleed.conf usr/lib/udev/rules.d/70-asaleed.rules usr/share/man/man1/asaleectl.1 \
   usr/share/bash-completion/completions/asaleectl usr/share/doc/asaleed/api.md; do
   [ -s "$root/$f" ] || echo "$f is missing or empty"
@@ -41,12 +41,20 @@ check "bash reads the completion" "$(bash -n "$root/usr/share/bash-completion/co
 # The tree gets this system's own units beside ours, so that what ours depend on is found, and ExecStart= is looked
 # for where it was installed.
 cp -an /usr/lib/systemd/system/. "$root/usr/lib/systemd/system/"
-units="asaleed.service asaleed.socket asaleed-tcp.socket"
+cp -a /usr/bin/{mkdir,rmdir,mount,umount} "$root/usr/bin/"
+units="asaleed.service asaleed.socket asaleed-tcp.socket asaleed-media@sda1.service"
 check "systemd-analyze verify has nothing to say" "$(systemd-analyze verify --root="$root" $units 2>&1 || echo "exit $?")"
-exposure=$(systemd-analyze security --offline=yes --no-pager systemd/asaleed.service 2>/dev/null |
-  sed -n 's/.*Overall exposure level for asaleed.service: \([0-9.]*\).*/\1/p')
-check "exposure ${exposure:-unknown} is at most $EXPOSURE_MAX" \
-  "$(awk -v e="${exposure:-99}" -v m=$EXPOSURE_MAX 'BEGIN { if (e > m) print "exposure " e }')"
+for unit in asaleed.service asaleed-media@.service; do
+  exposure=$(systemd-analyze security --offline=yes --no-pager systemd/$unit 2>/dev/null |
+    sed -n 's/.*Overall exposure level for .*: \([0-9.]*\).*/\1/p')
+  check "$unit: exposure ${exposure:-unknown} is at most $EXPOSURE_MAX" \
+    "$(awk -v e="${exposure:-99}" -v m=$EXPOSURE_MAX 'BEGIN { if (e > m) print "exposure " e }')"
+done
+
+# The rule starts a unit for the very types that the unit mounts (udev's name of ntfs3 is ntfs).
+check "udev starts what the unit mounts" "$(diff \
+  <(sed -n 's/.*ID_FS_TYPE}=="\([^"]*\)".*SYSTEMD_WANTS.*/\1/p' "$root/usr/lib/udev/rules.d/70-asaleed.rules" | tr '|' '\n') \
+  <(sed -n 's/^ExecStartPre=.*mount -N 1 -t \([^ ]*\) .*/\1/p' 'systemd/asaleed-media@.service' | sed s/ntfs3/ntfs/ | tr , '\n'))"
 
 touch "$root/etc/passwd" "$root/etc/group"
 check "sysusers makes user and group asaleed" "$(systemd-sysusers --root="$root" 2>&1 | grep -v '^Creating'

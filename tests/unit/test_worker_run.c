@@ -554,8 +554,7 @@ static int run_list(void *arg) {
 }
 
 static int run_udev(void *arg) {
-  (void)arg;
-  return command_udev(toy_table);
+  return command_udev(arg ? arg : toy_table);
 }
 
 static void write_text(const char *text) {
@@ -665,6 +664,15 @@ static void test_udev(void **state) {
   assert_non_null(strstr(out, "\nSUBSYSTEM==\"usb\", ENV{DEVTYPE}==\"usb_device\", ATTR{idVendor}==\"1209\", "
                               "ATTR{idProduct}==\"0001\", MODE=\"0660\", GROUP=\"asaleed\", TAG+=\"asaleed\"\n"));
   assert_non_null(strstr(out, "\n# files *.toy: no device\n"));
+  const char *sticks = strstr(out, "\nACTION!=\"remove\", SUBSYSTEM==\"block\", ENV{ID_BUS}==\"usb\", "
+                                   "ENV{ID_FS_USAGE}==\"filesystem\", ");
+  assert_non_null(sticks);
+  assert_non_null(strstr(sticks, ", TAG+=\"systemd\", ENV{SYSTEMD_WANTS}+=\"asaleed-media@%k.service\"\n"));
+  assert_null(strstr(sticks + 1, "\nACTION")); /* once */
+  free(out);
+  static const struct acq_driver *const without[] = {&toy, NULL};
+  assert_int_equal(command(run_udev, (void *)(uintptr_t)without, &out), 0);
+  assert_null(strstr(out, "block"));
   free(out);
 }
 
