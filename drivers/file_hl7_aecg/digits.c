@@ -75,43 +75,38 @@ static uint64_t blanks(const char *at) {
   return mask;
 }
 
-/* A whole number of at most seven figures between two blanks; false for anything else. Eight bytes from its first
+/* A whole number of at most seven figures between two blanks; *odd is set for anything else. Eight bytes from its first
  * figure are there to be read. The lowest byte of a word is its first, as on all machines this is built for. */
-static bool plain_number(const char *at, size_t n, int32_t *ret) {
-  const unsigned negative = *at == '-';
-  const unsigned figures = (unsigned)n - negative;
+static int32_t plain_number(const char *at, size_t n, uint64_t *odd) {
+  const uint32_t negative = *at == '-';
+  const uint64_t figures = n - negative;
   uint64_t w;
-  if (figures - 1 > 6)
-    return false;
   memcpy(&w, at + negative, 8);
-  w = (w ^ 0x3030303030303030) << (8 - figures) * 8;
-  if (((w + 0x7676767676767676) | w) & 0x8080808080808080)
-    return false;
-  const int32_t v = (int32_t)eight(w);
-  *ret = negative ? -v : v;
-  return true;
+  w = (w ^ 0x3030303030303030) << ((8 - figures) * 8 & 63);
+  *odd |= (((w + 0x7676767676767676) | w) & 0x8080808080808080) | (figures - 1 > 6);
+  return (int32_t)((eight(w) ^ -negative) + negative);
 }
 
 /* As many plain numbers as there are at the beginning, 64 bytes at a time; returns where they end. */
 static const char *read_plain(struct digits *d, const char *at, const char *end) {
-  const char *start = at, *block = at;
-  uint64_t before = 1; /* was the byte before the block a blank? */
-  for (; end - block > 64 + 9 && d->max - d->n > 64; block += 64) {
+  const char *start = at; /* of what is not read yet */
+  uint64_t before = 1;    /* was the byte before the block a blank? */
+  for (const char *block = at; end - block > 64 + 9 && d->max - d->n > 64; block += 64) {
     const uint64_t blank = blanks(block), after = blank << 1 | before;
-    uint64_t starts = ~blank & after, ends = blank & ~after;
-    before = blank >> 63;
-    while (ends) {
-      if (starts && (starts & -starts) < (ends & -ends)) {
-        start = block + __builtin_ctzll(starts);
-        starts &= starts - 1;
-      }
-      const char *stop = block + __builtin_ctzll(ends);
+    uint64_t starts = ~blank & after, ends = blank & ~after, odd = 0;
+    int32_t *to = d->values + d->n;
+    if (!before && ends) { /* one began in a block before */
+      *to++ = plain_number(start, (size_t)(block + __builtin_ctzll(ends) - start), &odd);
       ends &= ends - 1;
-      if (!plain_number(start, (size_t)(stop - start), &d->values[d->n]))
-        return start;
-      d->n++;
-      start = stop + 1;
     }
+    for (; ends; ends &= ends - 1, starts &= starts - 1) {
+      const unsigned first = (unsigned)__builtin_ctzll(starts);
+      *to++ = plain_number(block + first, (unsigned)__builtin_ctzll(ends) - first, &odd);
+    }
+    if (odd)
+      return start;
+    d->n = (size_t)(to - d->values);
+    before = blank >> 63;
     start = starts ? block + __builtin_ctzll(starts) : before ? block + 64 : start;
   }
   return start;

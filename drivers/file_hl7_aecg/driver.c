@@ -189,7 +189,7 @@ struct set {
 };
 
 struct annotation {
-  char code[ACQ_TEXT_MAX], value[ACQ_TEXT_MAX], unit[32], lead[32], text[1024];
+  char code[ACQ_TEXT_MAX], value[ACQ_TEXT_MAX], unit[32], lead[ACQ_TEXT_MAX], text[1024];
 };
 
 /* One document at a time; made anew by each decode(). */
@@ -546,7 +546,7 @@ static void end_annotation(struct reading *r) {
 static void keep_boundary(struct annotation *now, const struct xml_attributes *a) {
   char code[ACQ_TEXT_MAX];
   if (xml_attribute(a, "code", code, sizeof code) && !strncmp(code, "MDC_ECG_LEAD_", 13))
-    snprintf(now->lead, sizeof now->lead, "%.31s", code + 13);
+    memcpy(now->lead, code + 13, strlen(code + 13) + 1);
 }
 
 /* ---- the document ------------------------------------------------------------------------------------------- */

@@ -439,6 +439,7 @@ int xml_read(const struct xml_form *form, const void *bytes, size_t n, void *arg
 
 #define BLANKS " \t\r\n"
 #define NOTES_MAX 1024u /* statements of one document */
+#define NOTE_BYTES_MAX 8192
 
 bool xml_field(const struct xml_text *text, char *ret, size_t size) {
   return text_read(TEXT_UTF8, text->at, text->n, ret, size) && !text->cut;
@@ -578,21 +579,23 @@ static bool is_held(const struct xml_notes *notes, const char *note, size_t n) {
 }
 
 void xml_note(struct xml_notes *notes, const char *code, const char *format, ...) {
-  char *note = notes->at + notes->n;
+  char text[NOTE_BYTES_MAX], *note = notes->at + notes->n;
   const size_t room = sizeof notes->at - notes->n, head = strlen(code) + 1;
   va_list ap;
   va_start(ap, format);
-  int len = notes->count < NOTES_MAX && head < room ? vsnprintf(note + head, room - head, format, ap) : -1;
+  int len = vsnprintf(text, sizeof text, format, ap);
   va_end(ap);
-  if (len < 0 || (size_t)len >= room - head) {
+  if (notes->count == NOTES_MAX || len < 0 || (size_t)len >= sizeof text || head + (size_t)len * 3 >= room) {
     notes->full = true;
     return;
   }
   memcpy(note, code, head);
-  if (is_held(notes, note, head + (size_t)len + 1))
-    return;
-  notes->n += head + (size_t)len + 1;
-  notes->count++;
+  text_read(TEXT_UTF8, text, (size_t)len, note + head, room - head);
+  const size_t n = head + strlen(note + head) + 1;
+  if (n > head + 1 && !is_held(notes, note, n)) {
+    notes->n += n;
+    notes->count++;
+  }
 }
 
 void xml_notes_tell(const struct xml_notes *notes, struct acq_record *record) {

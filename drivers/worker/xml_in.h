@@ -93,7 +93,7 @@ struct xml_base64 {
 int xml_base64(struct xml_base64 *state, const char *text, size_t n, uint8_t *ret);
 int xml_base64_end(const struct xml_base64 *state);
 
-/* Statements that are held until their trial begins, each once. Begins as all zeros. */
+/* Statements that are held until their trial begins, each once and without controls. Begins as all zeros. */
 struct xml_notes {
   size_t n;
   unsigned count;

@@ -459,7 +459,7 @@ static void test_words(void **state) {
                                                                                      "MDC_ECG_INTERPRETATION_STATEMENT",
                                                                                      "<value>Marker B</value>", ""))
               ANNOTATION("MDC_ECG_TIME_PD_QT", "<value value=\"420\" unit=\"ms\"/>", "") ANNOTATION(
-                  "MDC_ECG_AMPL_ST", "<value value=\"12\" unit=\"uV\"/>",
+                  "MDC_ECG_AMPL_ST", "<value value=\"12&#x85;\" unit=\"uV\"/>",
                   "<support><supportingROI><component><boundary><code code=\"MDC_ECG_LEAD_V2\"/></boundary></component>"
                   "</supportingROI></support>") ANNOTATION("MDC_ECG_WAVC", "<value code=\"MDC_ECG_WAVC_PWAVE\"/>", "")
                   ANNOTATION("MDC_ECG_BEAT", "<value code=\"MDC_ECG_BEAT_NORMAL\"/>",
@@ -470,7 +470,7 @@ static void test_words(void **state) {
           "{\"code\":\"interpretation\",\"text\":\"Marker A\",\"trial\":1},"
           "{\"code\":\"interpretation\",\"text\":\"Marker B\",\"trial\":1},"
           "{\"code\":\"measurement\",\"text\":\"TIME_PD_QT : 420 ms\",\"trial\":1},"
-          "{\"code\":\"measurement\",\"text\":\"AMPL_ST (V2) : 12 uV\",\"trial\":1}]");
+          "{\"code\":\"measurement\",\"text\":\"AMPL_ST (V2) : 12  uV\",\"trial\":1}]");
   SAYS(r, "\"device\":{\"firmware\":\"5.3\",\"make\":\"Maker\",\"model\":\"M<1\",\"sensor\":\"\",\"serial\":\"S1\"}");
   reading_finish(&r);
 }
