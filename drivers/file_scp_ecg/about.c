@@ -109,21 +109,22 @@ static const char *make_of(uint8_t number) {
 }
 
 /* A name that is too long is cut, not unreadable. */
-static void read_text(struct scp_about *a, const uint8_t *bytes, size_t n, char *ret, size_t size) {
+static void read_text(struct scp_about *a, enum text_alphabet alphabet, const uint8_t *bytes, size_t n, char *ret,
+                      size_t size) {
   char whole[2048];
-  if (!text_read(a->alphabet, bytes, n, whole, sizeof whole))
+  if (!text_read(alphabet, bytes, n, whole, sizeof whole))
     a->unreadable = true;
   text_read(TEXT_UTF8, whole, strlen(whole), ret, size);
 }
 
 /* The next text that ends with a NUL character, or with the field. */
-static void next_text(struct scp_about *a, struct acq_cur *c, char *ret, size_t size) {
-  const size_t unit = a->alphabet == TEXT_UTF16LE ? 2 : 1, left = acq_left(c);
+static void next_text(struct scp_about *a, enum text_alphabet alphabet, struct acq_cur *c, char *ret, size_t size) {
+  const size_t unit = alphabet == TEXT_UTF16LE ? 2 : 1, left = acq_left(c);
   const uint8_t *p = c->at;
   size_t n = 0;
   while (n + unit <= left && (p[n] || p[n + unit - 1]))
     n += unit;
-  read_text(a, p, n, ret, size);
+  read_text(a, alphabet, p, n, ret, size);
   acq_bytes(c, n + unit <= left ? n + unit : left);
 }
 
@@ -142,6 +143,16 @@ static unsigned quirks_of(const struct acq_identity *i, uint8_t protocol) {
   return quirks;
 }
 
+/* In files whose texts are UTF-16 those of the instrument may be ASCII: then two bytes in a row are not zero. */
+static enum text_alphabet alphabet_here(const struct scp_about *a, struct acq_cur c) {
+  bool pair = false;
+  for (uint8_t before = 0, b; acq_left(&c); before = b) {
+    b = acq_u8(&c);
+    pair |= before && b;
+  }
+  return a->alphabet == TEXT_UTF16LE && pair ? TEXT_ASCII : a->alphabet;
+}
+
 static void read_instrument(struct scp_about *a, const struct field *f, uint8_t protocol) {
   struct acq_cur c = acq_cur(f->value, f->n);
   struct acq_identity *i = &a->instrument;
@@ -158,10 +169,11 @@ static void read_instrument(struct scp_about *a, const struct field *f, uint8_t 
   acq_bytes(&c, 18);
   acq_bytes(&c, acq_u8(&c));
   if (!c.err) {
-    next_text(a, &c, i->serial, sizeof i->serial);
-    next_text(a, &c, i->firmware, sizeof i->firmware);
-    next_text(a, &c, software, sizeof software);
-    next_text(a, &c, make, sizeof make);
+    const enum text_alphabet here = alphabet_here(a, c);
+    next_text(a, here, &c, i->serial, sizeof i->serial);
+    next_text(a, here, &c, i->firmware, sizeof i->firmware);
+    next_text(a, here, &c, software, sizeof software);
+    next_text(a, here, &c, make, sizeof make);
     memcpy(i->make, make, sizeof make);
   }
   if (!i->make[0] && number != BY_NAME)
@@ -182,7 +194,7 @@ static bool is_date(unsigned year, unsigned month, unsigned day) {
 static void read_name(struct scp_about *a, uint8_t tag, char *ret, size_t size) {
   struct field f;
   if (find(a, tag, &f))
-    read_text(a, f.value, f.n, ret, size);
+    read_text(a, a->alphabet, f.value, f.n, ret, size);
 }
 
 static void read_birth(struct scp_about *a) {

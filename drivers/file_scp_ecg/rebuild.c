@@ -121,10 +121,9 @@ size_t scp_bimodal_values(const struct scp_beats *b, struct scp_range lead, unsi
 static size_t expand_gap(const int32_t *values, unsigned factor, int32_t *samples, size_t n) {
   const size_t means = n / factor, half = factor / 2, last = means * factor;
   for (size_t i = 0; i < last; i++) {
-    const size_t from = i < half ? 0 : (i - half) / factor, step = i < half ? 0 : (i - half) % factor;
-    const bool between = i >= half && from + 1 < means;
-    samples[i] = values[from] +
-                 (between ? divide(((int64_t)values[from + 1] - values[from]) * (int64_t)step, (int64_t)factor) : 0);
+    const size_t from = i < half ? 0 : (i - half) / factor, to = from + 1 < means ? from + 1 : from;
+    const int64_t step = i < half ? 0 : (int64_t)((i - half) % factor);
+    samples[i] = divide(values[from] * (factor - step) + values[to] * step, factor);
   }
   for (size_t i = last; i < n; i++)
     samples[i] = values[means + i - last];
