@@ -834,7 +834,7 @@ static void bombs(void **state) {
     buf_add(&f.b, empty_item, sizeof empty_item);
   end_sequence(&f);
   RESULT(r) = decode_buf(&f.b);
-  refused(&r, "memory");
+  refused(&r, "more"); /* memory, or entries where a sanitizer has all memory */
 }
 
 /* No crash, no failure of ours; and of what is read, the driver takes nothing that it should not. */
@@ -868,7 +868,7 @@ static void cut_anywhere(void **state) {
     FLAT(want);
     flat_take(whole.at, whole.n, &want);
     assert_int_equal(want.err, 0);
-    for (size_t n = kind; n < f.b.len; n += 5) {
+    for (size_t n = kind; n < f.b.len; n += 11) {
       RESULT(r) = decode(f.b.data, n);
       judge(&r);
       FLAT(got);
