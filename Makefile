@@ -238,14 +238,15 @@ UNIT_PLAIN := $(filter-out $(UNIT_WRAPPED),$(UNIT))
 FUZZ_MUTATIONS ?= 40
 
 # What "make check" runs: NAME=COMMAND, or NAME!=COMMAND when the exit status is the verdict (tests/run.sh).
-CHECKS = $(foreach t,$(UNIT_PLAIN),$(notdir $t)=$t) $(foreach t,$(UNIT_WRAPPED),'$(notdir $t)=$(WRAP) $t') \
+# The longest first: two run at a time.
+CHECKS = 'crash=python3 tests/e2e/crash.py $(B)' 'tray=python3 tests/e2e/tray.py $(B)' $(foreach t,$(UNIT_PLAIN),$(notdir $t)=$t) $(foreach t,$(UNIT_WRAPPED),'$(notdir $t)=$(WRAP) $t') \
   'golden=tests/captures/golden.sh $(B)' 'replay!=$(B)/tests/replay $(CAPTURES)' \
   'fault-sweep!=$(B)/tests/replay --sweep $(CAPTURES)' 'mutation!=$(B)/tests/mutate $(CAPTURES)' \
   $(foreach f,$(FUZZ),'$(notdir $f)!=$f -n $(FUZZ_MUTATIONS) tests/captures') \
   'simulators=python3 tests/sim/program.py $(B)' 'api=python3 tests/e2e/api.py $(B)' \
   'instrument=python3 tests/e2e/instrument.py $(B)' 'spirometry=python3 tests/e2e/spirometry.py $(B)' \
   'retinography=python3 tests/e2e/retinography.py $(B)' \
-  'tray=python3 tests/e2e/tray.py $(B)' 'dicom=python3 tests/e2e/dicom.py $(B)' 'crash=python3 tests/e2e/crash.py $(B)' 'units=tests/system/units.sh'
+  'dicom=python3 tests/e2e/dicom.py $(B)' 'units=tests/system/units.sh'
 
 .PHONY: check check-build
 check-build: $(PROGRAMS) $(SIMULATORS) $(UNIT) $(FUZZ) $(B)/tests/replay $(B)/tests/mutate $(B)/locale/fr_FR.UTF-8
@@ -337,7 +338,7 @@ uninstall: ## removes what install put there; the store, the configuration and t
 
 .PHONY: system bench bench-build bench-peers
 system: build/.packages-system $(PROGRAMS) $(SIMULATORS) ## root: real systemd in a container, power cut, unplug at every byte
-	@TEST_SECONDS=1800 tests/run.sh $(B)/log 'nspawn=tests/system/nspawn.sh $(B)' \
+	@TEST_SECONDS=1800 TEST_JOBS=1 tests/run.sh $(B)/log 'nspawn=tests/system/nspawn.sh $(B)' \
 	  'power-cut=tests/system/power_cut.sh $(B)' 'unplug-at-every-byte=python3 tests/e2e/instrument.py $(B) --every' \
 	  'spirometers-unplugged=python3 tests/e2e/spirometry.py $(B) --every unplug_serial unplug_usb' \
 	  'cameras=python3 tests/e2e/retinography.py $(B) --every'
