@@ -52,6 +52,10 @@ ln -s /usr/lib/systemd/system/multi-user.target "$root/etc/systemd/system/defaul
 mkdir -p "$root/etc/systemd/system/asaleed.service.d"
 printf '[Service]\nWatchdogSec=2\n' >"$root/etc/systemd/system/asaleed.service.d/test.conf"
 
+# A folder that an instrument leaves files in.
+mkdir -p "$root/srv/ecg"
+printf '[device folder1]\ndriver = file_scp_ecg\nfolder = /srv/ecg\n' >"$root/etc/asaleed/devices.d/folder1.conf"
+
 # A store with one acquired study in it, made outside; the unit hands it to its user.
 outside() { "$build/asaleectl" --socket "$work/out.sock" "$@"; }
 read_an_ecg() {
@@ -164,6 +168,11 @@ else
   done
 fi
 check "the audit trail is whole" ctl audit verify
+
+echo "no ECG at all" >"$root/srv/ecg/a.scp"
+chmod 644 "$root/srv/ecg/a.scp"
+taken() { ctl files 2>/dev/null | grep -q 'F-1'; }
+check "a collector copies what comes into a folder, inside the unit's sandbox" until_ 15 taken
 
 # The unit of a memory stick: as it is for one that nobody declared, then with a file system in memory for the stick's,
 # a condition that holds and a command that does not end. What is mounted later must reach the daemon that runs already.
