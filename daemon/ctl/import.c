@@ -89,8 +89,8 @@ static const char *files_target(struct ctl *c, const char *path, struct buf *b) 
 }
 
 /* A refusal that is not about this file: the next one would get it too. */
-static bool about_all(int status) {
-  return status == 401 || status == 403 || status == 503 || status == 507;
+static bool about_all(int status, const char *code) {
+  return status == 401 || status == 403 || status == 503 || status == 507 || (code && !strcmp(code, "device_unknown"));
 }
 
 static void refuse(struct import *im, const char *path, const struct api_answer *a) {
@@ -103,7 +103,7 @@ static void refuse(struct import *im, const char *path, const struct api_answer 
     ctl_say(im->c, "%s : %s (%s)", path, detail, code);
   if (a->json)
     api_json(im->c, a);
-  if (about_all(a->status))
+  if (about_all(a->status, code))
     im->stopped = CTL_REFUSED;
 }
 

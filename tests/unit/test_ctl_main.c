@@ -1313,6 +1313,12 @@ static void test_import_refused(void **state) {
   has(err_text, "Disque plein. (store_full)\n");
   has(out_text, "\"code\":\"store_full\"");
   free(played(pid));
+  pid = SCRIPT({.expect = "POST /v1/files?name=file&device=x ",
+                .status = 404,
+                .body = PROBLEM("device_unknown", "Pas déclaré.")});
+  assert_int_equal(RUN("import", file_path, file_path, "--device", "x"), CTL_REFUSED);
+  has(out_text, "refusés : 1 ; pas envoyés : 1\n");
+  free(played(pid));
 }
 
 /* The largest there may be goes through whole; a connection that breaks in its middle is tried once more. */
