@@ -234,12 +234,12 @@ static int end_lead(struct reading *r) {
   if (err < 0)
     return err;
   const char *unit = field(r, UNITS);
-  if (*unit && !is_micro(unit) && strcasecmp(unit, "MILLIVOLTS") && strcasecmp(unit, "mV"))
+  if (!is_micro(unit) && strcasecmp(unit, "MILLIVOLTS") && strcasecmp(unit, "mV"))
     return acq_rec_fail(r->record, -EOPNOTSUPP, "an amplitude in a unit that is not known");
   if (!xml_number(field(r, PER_BIT), &lead->scale) || lead->scale.mantissa <= 0 || lead->scale.exponent < -9 ||
       lead->scale.exponent > 3)
     return acq_rec_fail(r->record, -ERANGE, "a lead's step is no number that can be");
-  lead->scale.exponent = (int8_t)(lead->scale.exponent + (*unit && !is_micro(unit) ? 3 : 0));
+  lead->scale.exponent = (int8_t)(lead->scale.exponent + (is_micro(unit) ? 0 : 3));
   for (unsigned i = 0; lead->code && i + 1 < r->n_leads; i++)
     if (r->leads[i].code == lead->code)
       return acq_rec_fail(r->record, -EPROTO, "a lead is there twice");

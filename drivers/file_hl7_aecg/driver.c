@@ -27,6 +27,7 @@
 #define SETS_MAX 64u
 #define ANNOTATIONS_DEEP 8u
 #define CHUNK 4096u
+#define RATE_EXPONENT_MIN (-6) /* a rate of more decimals is none */
 
 enum {
   EVENT_OF = XML_ROOT + 1,
@@ -316,7 +317,7 @@ static int rate_of(struct reading *r, struct dec interval, struct set *ret) {
     if (power % m || power / m > INT32_MAX)
       continue;
     struct dec rate = {(int32_t)(power / m), 0};
-    if (!shift(&rate, exponent - digits))
+    if (!shift(&rate, exponent - digits) || rate.exponent < RATE_EXPONENT_MIN)
       break;
     for (; rate.exponent > 0 && rate.mantissa < 1000000; rate.exponent--)
       rate.mantissa *= 10;
@@ -736,19 +737,22 @@ static int on_end(void *arg, unsigned id, const char *name, const struct xml_tex
 
 /* ---- the record --------------------------------------------------------------------------------------------- */
 
-/* Where a set begins in the recording, in samples. */
+__extension__ typedef __int128 wide;
+
+/* Where a set begins in the recording, in samples; -1 for one that is not part of it. */
 static int64_t begin_of(const struct reading *r, unsigned set) {
   const struct set *first = &r->sets[0], *s = &r->sets[set];
   int64_t us = s->head.us - s->head.zone_minutes * INT64_C(60000000) -
                (first->head.us - first->head.zone_minutes * INT64_C(60000000));
   if (us < 0 || us > INT64_C(86400000000))
     return -1;
-  int64_t scaled = us * s->rate.mantissa, divisor = 1000000;
-  for (int e = s->rate.exponent; e < 0 && divisor < INT64_C(100000000000000000); e++)
+  wide scaled = (wide)us * s->rate.mantissa, divisor = 1000000;
+  for (int e = s->rate.exponent; e < 0; e++)
     divisor *= 10;
-  for (int e = s->rate.exponent; e > 0 && scaled < INT64_C(100000000000000000); e--)
+  for (int e = s->rate.exponent; e > 0; e--)
     scaled *= 10;
-  return (scaled + divisor / 2) / divisor;
+  const wide begin = (scaled + divisor / 2) / divisor;
+  return begin > SAMPLES_MAX ? -1 : (int64_t)begin;
 }
 
 /* One set says all; several must be parts of one recording. */
@@ -760,7 +764,7 @@ static int check_sets(struct reading *r) {
     if (dec_cmp(s->rate, (struct dec){1, 0}) < 0 || dec_cmp(s->rate, (struct dec){1, 5}) > 0)
       return acq_rec_fail(r->record, -ERANGE, "a sampling rate that cannot be");
     if (i && (!s->head.known || !r->sets[0].head.known || s->absolute != r->sets[0].absolute ||
-              dec_cmp(s->rate, r->sets[0].rate) != 0 || begin_of(r, i) < 0 || begin_of(r, i) > SAMPLES_MAX))
+              dec_cmp(s->rate, r->sets[0].rate) != 0 || begin_of(r, i) < 0))
       return acq_rec_fail(r->record, -EOPNOTSUPP, "sets of sequences that do not make one recording");
   }
   return 0;
@@ -849,11 +853,14 @@ static struct acq_trial trial_of(const struct reading *r) {
 
 static int tell(struct reading *r) {
   size_t length = 0;
+  unsigned known = 0;
   if (!r->series)
     return acq_rec_fail(r->record, -ENODATA, "no recording in it");
   if (!r->rhythms)
     return acq_rec_fail(r->record, -EOPNOTSUPP, "no rhythm in it");
-  if (!r->n_sequences || r->unknown >= r->n_sequences)
+  for (unsigned i = 0; i < r->n_sequences; i++)
+    known += r->sequences[i].code != NULL;
+  if (!known)
     return acq_rec_fail(r->record, -ENODATA, "no lead in it that is known");
   int err = check_sets(r);
   if (err < 0)

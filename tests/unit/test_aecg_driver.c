@@ -298,6 +298,7 @@ static void test_rates(void **state) {
               {"0.7", "s", NULL, false},
               {"2", "s", NULL, false},
               {"1", "us", NULL, false},
+              {"0.000256", "s", "3906.25", false},
               {"", "s", NULL, false}};
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     char text[4096];
