@@ -84,12 +84,19 @@ static enum acq_modality modality_of(struct dicom_file *f) {
   return 0;
 }
 
-static void tell_laterality(struct dicom_file *f) {
+static char eye_of(struct dicom_file *f, uint32_t tag) {
   char eye[8];
-  if (!dicom_text(f, f->root, IMAGE_LATERALITY, eye, sizeof eye))
-    dicom_text(f, f->root, LATERALITY, eye, sizeof eye);
-  if (!strcmp(eye, "L") || !strcmp(eye, "R"))
-    acq_rec_laterality(f->record, *eye);
+  dicom_text(f, f->root, tag, eye, sizeof eye);
+  return !strcmp(eye, "L") || !strcmp(eye, "R") || !strcmp(eye, "B") ? *eye : 0;
+}
+
+/* The picture's own word, else the series'. Where they differ neither is believed. */
+static void tell_laterality(struct dicom_file *f) {
+  const char image = eye_of(f, IMAGE_LATERALITY), series = eye_of(f, LATERALITY), eye = image ? image : series;
+  if (image != 'B' && series != 'B' && series && image && image != series)
+    acq_rec_quality(f->record, "file_inconsistent", "", 1);
+  else if (eye && eye != 'B')
+    acq_rec_laterality(f->record, eye);
 }
 
 /* The next blob from event *at on. */

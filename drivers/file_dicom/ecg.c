@@ -270,9 +270,17 @@ static void add_lead(struct dicom_file *f, const struct group *g, unsigned i, co
     acq_rec_quality(f->record, "lead_flat", lead->code, 1);
 }
 
+/* Two channels of one lead: one of them is another's, and nobody knows which. */
+static void tell_twice(struct dicom_file *f, const char *const *codes, unsigned n) {
+  for (unsigned i = 0; i + 1 < n; i++)
+    if (codes[n - 1] == codes[i] && strcmp(codes[i], "lead_unspecified"))
+      return acq_rec_quality(f->record, "file_inconsistent", codes[i], 1);
+}
+
 static int take_group(struct dicom_file *f, const struct group *g) {
+  const char *codes[RECORD_CHANNELS_MAX];
   struct acq_cur at = g->item, channel;
-  unsigned i = 0, unknown = 0;
+  unsigned i = 0, known = 0;
   dicom_begin_trial(f, g->after_us);
   for (; flat_item(&at, CHANNEL_DEFINITION, &channel); i++) {
     struct lead lead;
@@ -281,18 +289,19 @@ static int take_group(struct dicom_file *f, const struct group *g) {
     int r = read_lead(f, g, channel, &lead);
     if (r < 0)
       return r;
-    unknown += !lead.code;
     if (!lead.code)
       continue;
     add_lead(f, g, i, &lead);
+    codes[known++] = lead.code;
+    tell_twice(f, codes, known);
     tell_filters(f, channel);
   }
   if (i != g->channels)
     return fail(f, -EPROTO, "a waveform of another number of channels than it defines");
-  if (unknown == g->channels)
+  if (!known)
     return fail(f, -EOPNOTSUPP, "none of the channels is a lead that is known");
-  if (unknown)
-    acq_rec_quality(f->record, "unknown_value", "", unknown);
+  if (known < g->channels)
+    acq_rec_quality(f->record, "unknown_value", "", g->channels - known);
   acq_rec_limb_leads(f->record);
   return 0;
 }

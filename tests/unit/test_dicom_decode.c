@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "buf.h"
+#include "dicom_file.h"
 #include "flat_bed.h"
 #include "hash.h"
 #include "str.h"
@@ -18,6 +19,7 @@
 #include <asalee/flat.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <png.h>
 #include <sys/mman.h>
@@ -957,6 +959,156 @@ static void garbage(void **state) {
   }
 }
 
+/* ---- the simulated instruments' files, written by who never saw this decoder ---- */
+
+/* Damaged: what decode says, else what the driver makes of it. */
+struct expected {
+  enum dicom_damage damage;
+  const char *why;     /* decode refuses */
+  int err;             /* the driver does */
+  const char *quality; /* what it says of a reading that it takes */
+};
+
+static void as_expected(const struct expected *e, struct buf *file) {
+  RESULT(r) = decode_buf(file);
+  if (e->why)
+    return refused(&r, e->why);
+  FLAT(taken);
+  done(&r);
+  flat_take(r.at, r.n, &taken);
+  if (taken.err != e->err)
+    fail_msg("%s: %d %s", dicom_damage_names[e->damage], taken.err, taken.reason);
+  size_t i;
+  json_t *q;
+  bool told = !e->quality;
+  json_array_foreach(json_object_get(taken.record, "quality"), i, q) {
+    told = told || !strcmp(json_text(q, "code"), e->quality);
+  }
+  if (!told)
+    fail_msg("%s: taken without a word", dicom_damage_names[e->damage]);
+}
+
+static struct ecg12 trace;
+
+static void damaged_ecgs_of_a_stranger(void **state) {
+  (void)state;
+  static const struct expected cases[] = {{DICOM_TRUNCATED, "cut short", 0, NULL},
+                                          {DICOM_NO_MAGIC, "no DICOM file", 0, NULL},
+                                          {DICOM_LENGTH_BEYOND_FILE, "cut short", 0, NULL},
+                                          {DICOM_NESTED_WITHOUT_END, "nested", 0, NULL},
+                                          {DICOM_GIGABYTE, "cut short", 0, NULL},
+                                          {DICOM_SHORT_DATA, "another length", 0, NULL},
+                                          {DICOM_NO_DATA, NULL, -ENODATA, NULL},
+                                          {DICOM_UNKNOWN_SYNTAX, "not known", 0, NULL},
+                                          {DICOM_OTHER_CLASS, "not taken", 0, NULL},
+                                          {DICOM_BITS, "samples", 0, NULL},
+                                          {DICOM_UNKNOWN_LEAD, NULL, 0, "unknown_value"},
+                                          {DICOM_LEAD_TWICE, NULL, 0, "file_inconsistent"},
+                                          {DICOM_UNKNOWN_UNIT, NULL, -EOPNOTSUPP, NULL},
+                                          {DICOM_NO_SENSITIVITY, NULL, -EPROTO, NULL},
+                                          {DICOM_BAD_SENSITIVITY, NULL, -EPROTO, NULL},
+                                          {DICOM_NO_FREQUENCY, NULL, -EPROTO, NULL},
+                                          {DICOM_CHANNELS, "another length", 0, NULL},
+                                          {DICOM_NO_GROUP, NULL, -ENODATA, NULL}};
+  ecg12_make(&trace, 500, 2, 1, 3, 1);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+    for (enum dicom_syntax s = 0; s < DICOM_SYNTAXES; s++) {
+      struct buf file = BUF_INIT(64 << 20);
+      const struct dicom_ecg_file f = {
+          .facts = ecg_facts_example, .form = {.syntax = s, .undefined = s == 1}, .damage = cases[i].damage};
+      assert_int_equal(dicom_ecg_file_make(&f, &trace, &file), 0);
+      as_expected(&cases[i], &file);
+    }
+}
+
+/* A picture that begins and ends as a JPEG does. */
+static void jpeg_of_a_stranger(uint8_t *jpeg, size_t n) {
+  static const uint8_t start[] = {0xff, 0xd8, 0xff, 0xdb, 0, 3};
+  for (size_t i = 0; i < n; i++)
+    jpeg[i] = (uint8_t)(i % 251);
+  memcpy(jpeg, start, sizeof start);
+  memcpy(jpeg + n - 2, "\xff\xd9", 2);
+}
+
+static void fundus_pictures_of_a_stranger(void **state) {
+  (void)state;
+  static uint8_t rgb[WIDTH * HEIGHT * 3], jpeg[777], got[WIDTH * HEIGHT * 3];
+  for (size_t i = 0; i < sizeof rgb; i++)
+    rgb[i] = (uint8_t)(i * 37);
+  jpeg_of_a_stranger(jpeg, sizeof jpeg);
+  for (unsigned i = 0; i < 24; i++) {
+    struct buf file = BUF_INIT(64 << 20);
+    const struct dicom_fundus_file f = {.facts = ecg_facts_example,
+                                        .form = {.syntax = i % 3, .undefined = i & 1, .latin1 = i & 2},
+                                        .rows = HEIGHT,
+                                        .columns = WIDTH,
+                                        .rgb = i < 12 ? rgb : NULL,
+                                        .jpeg = jpeg,
+                                        .jpeg_len = i < 12 ? 0 : sizeof jpeg,
+                                        .fragments = i % 4,
+                                        .planar = i & 1,
+                                        .eye = (enum dicom_eye)(i / 2 % 3),
+                                        .laterality = i & 4 ? 'L' : 'R'};
+    assert_int_equal(dicom_fundus_file_make(&f, &file), 0);
+    size_t n;
+    RESULT(r) = decode_buf(&file);
+    const uint8_t *picture = value(&r, 0x7fe00010, 'p', 0, &n);
+    assert_non_null(picture);
+    if (f.rgb) {
+      read_png(picture, n, 3, got);
+      assert_memory_equal(got, rgb, sizeof rgb);
+    } else {
+      assert_int_equal(n, sizeof jpeg);
+      assert_memory_equal(picture, jpeg, sizeof jpeg);
+    }
+    FLAT(taken);
+    flat_take(r.at, r.n, &taken);
+    assert_int_equal(taken.err, 0);
+    const json_t *subject = json_object_get(taken.record, "subject"),
+                 *acquired = json_object_get(taken.record, "acquired"),
+                 *eye = json_object_get(json_array_get(json_object_get(acquired, "pictures"), 0), "laterality");
+    assert_string_equal(json_text(subject, "family"), "Lefèvre");
+    assert_string_equal(json_text(subject, "given"), "Zoé");
+    assert_string_equal(json_text(subject, "birth_date"), "1960-02-29");
+    assert_string_equal(json_text(json_array_get(json_object_get(acquired, "trials"), 0), "device_time"),
+                        "2026-03-01T09:15:30.000");
+    if (f.eye == DICOM_NO_LATERALITY)
+      assert_true(json_is_null(eye));
+    else
+      assert_int_equal(json_string_value(eye)[0], f.laterality);
+    assert_null(strstr(r.said, "MARKER"));
+  }
+}
+
+static void damaged_fundus_pictures_of_a_stranger(void **state) {
+  (void)state;
+  static uint8_t rgb[WIDTH * HEIGHT * 3];
+  static const struct expected cases[] = {{DICOM_TRUNCATED, "", 0, NULL},
+                                          {DICOM_NO_MAGIC, "no DICOM file", 0, NULL},
+                                          {DICOM_LENGTH_BEYOND_FILE, "cut short", 0, NULL},
+                                          {DICOM_NESTED_WITHOUT_END, "nested", 0, NULL},
+                                          {DICOM_GIGABYTE, "", 0, NULL},
+                                          {DICOM_SHORT_DATA, "number of pixels", 0, NULL},
+                                          {DICOM_NO_DATA, "no pixels", 0, NULL},
+                                          {DICOM_UNKNOWN_SYNTAX, "not known", 0, NULL},
+                                          {DICOM_OTHER_CLASS, "not taken", 0, NULL},
+                                          {DICOM_BITS, "8 bits a sample", 0, NULL},
+                                          {DICOM_BAD_LATERALITY, NULL, 0, NULL},
+                                          {DICOM_TWO_LATERALITIES, NULL, 0, "file_inconsistent"},
+                                          {DICOM_MORE_FRAMES, "number of pixels", 0, NULL}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct buf file = BUF_INIT(64 << 20);
+    const struct dicom_fundus_file f = {.facts = ecg_facts_example,
+                                        .rows = HEIGHT,
+                                        .columns = WIDTH,
+                                        .rgb = rgb,
+                                        .laterality = 'L',
+                                        .damage = cases[i].damage};
+    assert_int_equal(dicom_fundus_file_make(&f, &file), 0);
+    as_expected(&cases[i], &file);
+  }
+}
+
 /* ---- what we encode ---- */
 
 static char *canonical(json_t *j) {
@@ -1148,6 +1300,9 @@ int main(void) {
                                      cmocka_unit_test(cut_anywhere),
                                      cmocka_unit_test(mutated_files),
                                      cmocka_unit_test(garbage),
+                                     cmocka_unit_test(damaged_ecgs_of_a_stranger),
+                                     cmocka_unit_test(fundus_pictures_of_a_stranger),
+                                     cmocka_unit_test(damaged_fundus_pictures_of_a_stranger),
                                      cmocka_unit_test(our_own_ecg),
                                      cmocka_unit_test(our_own_fundus),
                                      cmocka_unit_test(a_real_ecg),

@@ -239,6 +239,16 @@ static void every_lead_by_both_codes(void **state) {
   ecg_refused(&e, -EOPNOTSUPP, "lead that is known");
 }
 
+static void a_lead_twice(void **state) {
+  (void)state;
+  FLAT(r);
+  struct ecg e = an_ecg();
+  e.lead[1] = e.lead[0];
+  take_ecg(&e, &r);
+  assert_true(has(&r, "quality", "file_inconsistent", "subject", "lead_v1"));
+  assert_non_null(acquired(&r, "channels", 1));
+}
+
 static void scales_are_exact(void **state) {
   (void)state;
   static const struct {
@@ -602,8 +612,9 @@ static void pictures(void **state) {
   (void)state;
   static const struct {
     const char *image, *series, *is;
-  } eyes[] = {{"L", NULL, "L"}, {"R", "L", "R"}, {NULL, "L", "L"},
-              {"B", "L", NULL}, {"", "R", "R"},  {NULL, NULL, NULL}};
+    bool inconsistent;
+  } eyes[] = {{"L", NULL, "L", false}, {"R", "L", NULL, true}, {"R", "R", "R", false}, {NULL, "L", "L", false},
+              {"B", "L", NULL, false}, {"", "R", "R", false},  {"X", "R", "R", false}, {NULL, NULL, NULL, false}};
   const struct ecg e = an_ecg();
   for (size_t i = 0; i < sizeof eyes / sizeof *eyes; i++) {
     FLAT(r);
@@ -623,6 +634,7 @@ static void pictures(void **state) {
       assert_int_equal(json_integer_value(json_object_get(acquired(&r, "pictures", k), "bytes")), 10);
       assert_string_equal(time_of(&r, k), "2026-03-02T10:00:00.000");
     }
+    assert_int_equal(has(&r, "quality", "file_inconsistent", NULL, NULL), eyes[i].inconsistent);
     assert_null(acquired(&r, "pictures", 3));
   }
   static const unsigned counts[] = {0, FLAT_PICTURES_MAX, FLAT_PICTURES_MAX + 1};
@@ -705,6 +717,7 @@ static void nests(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(an_ecg_is_whole),
                                      cmocka_unit_test(every_lead_by_both_codes),
+                                     cmocka_unit_test(a_lead_twice),
                                      cmocka_unit_test(scales_are_exact),
                                      cmocka_unit_test(what_is_not_decoded_is_named),
                                      cmocka_unit_test(counts_must_agree),
