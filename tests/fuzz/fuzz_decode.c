@@ -22,7 +22,8 @@ static const struct acq_driver *driver_number(unsigned number) {
 
 /* What a driver may answer. -EINVAL would be a code that the nomenclature does not list. */
 static bool is_refusal(int err) {
-  return err == -EPROTO || err == -EBADMSG || err == -ERANGE || err == -ENODATA || err == -ENXIO || err == -EFBIG;
+  return err == -EPROTO || err == -EBADMSG || err == -ERANGE || err == -ENODATA || err == -ENXIO || err == -EFBIG ||
+         err == -EOPNOTSUPP;
 }
 
 static void check_record(const struct record_result *first, const struct record_result *second) {
