@@ -33,6 +33,7 @@ enum {
 };
 
 #define BY_NAME 255
+#define FIELDS_MAX 4096 /* each is compared with others */
 
 struct field {
   uint8_t tag;
@@ -247,10 +248,13 @@ int scp_about_read(const struct scp_section *s, struct scp_about *ret, struct ac
   struct acq_cur c = s->body;
   struct field f;
   *ret = (struct scp_about){.alphabet = TEXT_ASCII, .fields = s->body, .contradicts = !s->there};
-  while (next_field(&c, &f)) {
-  }
+  unsigned n = 0;
+  while (n <= FIELDS_MAX && next_field(&c, &f))
+    n++;
   if (c.err)
     return acq_rec_fail(record, -EPROTO, "a field of section 1 is longer than the section");
+  if (n > FIELDS_MAX)
+    return acq_rec_fail(record, -EPROTO, "section 1 has more fields than can be");
   if (find(ret, INSTRUMENT, &f))
     read_instrument(ret, &f, s->protocol);
   read_subject(ret);

@@ -1085,6 +1085,11 @@ static void test_about_contradicts(void **state) {
   make_plain(&m);
   scp_put_u16(m.section[1].data + 1, 4000);
   assert_refused(read_made(&m), -EPROTO, "a field of section 1");
+  make_plain(&m);
+  buf_reset(&m.section[1]);
+  for (unsigned i = 0; i < 4097; i++)
+    scp_text(&m, 200, "x");
+  assert_refused(read_made(&m), -EPROTO, "more fields");
 }
 
 /* ---- findings ----------------------------------------------------------------------------------------------- */
