@@ -139,6 +139,7 @@ static void slot_run(struct slot *s) {
                                                                        .driver = driver,
                                                                        .device = s->file.device,
                                                                        .node = node,
+                                                                       .alone = s->file.device[0] != 0,
                                                                        .last = !next_driver(s, s->driver + 1, &next),
                                                                        .ended = on_file,
                                                                        .arg = s});

@@ -56,7 +56,8 @@ struct session_file {
   const struct driver_info *driver;
   const char *device; /* "" when nobody said which instrument */
   const char *node;   /* what the worker reads, absolute */
-  bool last;          /* no other driver is left to try: also a foreign file is stored, as such */
+  bool alone; /* the site says that it is this driver's: else a file too large for it is one of another format */
+  bool last;  /* no other driver is left to try: also a foreign file is stored, as such */
   void (*ended)(void *arg, int64_t file, enum session_file_end end); /* later, once */
   void *arg;
 };

@@ -87,6 +87,11 @@ static void records_finish(json_t *records[static WIRE_RECORDS]) {
     json_decref(records[i]);
 }
 
+static enum problem problem_of_foreign(const struct session *x) {
+  enum problem p = problem_of_file(x->end.fail.err, x->end.fail.step);
+  return p == P_file_too_large && !x->file.alone ? P_file_format : p;
+}
+
 enum problem session_end_problem(const struct session *x) {
   switch (x->end.outcome) {
   case WORKER_CRASH:
@@ -94,8 +99,7 @@ enum problem session_end_problem(const struct session *x) {
   case WORKER_DEADLINE:
     return P_worker_deadline;
   case WORKER_FAIL:
-    return x->file.file ? problem_of_file(x->end.fail.err, x->end.fail.step)
-                        : problem_of_device(x->end.fail.err, x->end.fail.step);
+    return x->file.file ? problem_of_foreign(x) : problem_of_device(x->end.fail.err, x->end.fail.step);
   default: /* a cancel that was acknowledged wins over a reading that was whole by then; its capture is kept */
     return x->cancelled && !x->redecode ? P_acquisition_cancelled : P_OK;
   }

@@ -147,6 +147,8 @@ def test_bad_uploads(w):
     check_problem(w.nurse.call("POST", "/v1/files?name=big", big, timeout=60), 409, "file_too_large")
     f = w.settle(w.upload(b"no such format at all", "x.bin")["id"])
     must(f["state"] == "refused" and f["failure"]["code"] == "file_format", f)
+    f = w.settle(w.upload(os.urandom(3 << 20), "noise.scp")["id"])
+    must(f["failure"]["code"] == "file_format", f)
     f = w.settle(w.upload(ecg90a()[:1000], "cut.ecg", device="ecg90")["id"])
     must(f["state"] == "refused" and f["failure"]["detail"], f)
     u = w.nurse.get("/v1/unmatched/" + f["unmatched"])
