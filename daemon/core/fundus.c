@@ -14,10 +14,12 @@ static json_t *text_or_null(const char *text) {
   return text ? json_string(text) : json_null();
 }
 
-/* [{"excluded","field","laterality","picture","record","sha256"}...] */
+/* [{"excluded","field","instrument","laterality","picture","record","sha256"}...]; instrument: the eye that it says, if
+ * it does. */
 static int pictures_find(struct store *s, int64_t study, json_t **ret) {
   struct rows r = store_query(s,
-                              "SELECT p.record, p.number, p.sha256, l.laterality, l.field, l.excluded FROM picture p"
+                              "SELECT p.record, p.number, p.sha256, l.laterality, l.field, l.excluded, p.laterality"
+                              " FROM picture p"
                               " JOIN record r ON r.id = p.record"
                               " LEFT JOIN picture_label l ON l.id = " FUNDUS_LABEL_ID
                               " WHERE r.study = ? AND r.id NOT IN (SELECT record FROM supersession)"
@@ -28,9 +30,10 @@ static int pictures_find(struct store *s, int64_t study, json_t **ret) {
   while (err == 0 && rows_next(&r)) {
     char ref[STR_REF_MAX];
     str_ref('R', rows_int(&r, 0), ref);
-    json_t *item = json_pack("{s:o, s:o, s:o, s:I, s:s, s:s}", "excluded", text_or_null(rows_text(&r, 5)), "field",
-                             text_or_null(rows_text(&r, 4)), "laterality", text_or_null(rows_text(&r, 3)), "picture",
-                             (json_int_t)rows_int(&r, 1), "record", ref, "sha256", rows_text(&r, 2));
+    json_t *item = json_pack("{s:o, s:o, s:s*, s:o, s:I, s:s, s:s}", "excluded", text_or_null(rows_text(&r, 5)),
+                             "field", text_or_null(rows_text(&r, 4)), "instrument", rows_text(&r, 6), "laterality",
+                             text_or_null(rows_text(&r, 3)), "picture", (json_int_t)rows_int(&r, 1), "record", ref,
+                             "sha256", rows_text(&r, 2));
     err = json_array_append_new(list, item) == 0 ? 0 : -ENOMEM;
   }
   int query_err = rows_finish(&r);
@@ -199,11 +202,13 @@ enum problem fundus_check(struct store *s, int64_t study, const struct conf_view
     r = pupil_find(s, study, &pupil);
   if (r < 0)
     return problem_of_errno(r);
-  size_t i, labelled = 0, excluded = 0;
+  size_t i, labelled = 0, excluded = 0, contrary = 0;
   const json_t *picture;
   json_array_foreach(pictures, i, picture) {
     labelled += json_is_string(json_object_get(picture, "laterality"));
     excluded += json_is_string(json_object_get(picture, "excluded"));
+    const char *eye = json_text(picture, "laterality"), *instrument = json_text(picture, "instrument");
+    contrary += eye && instrument && strcmp(eye, instrument);
   }
   if (labelled + excluded < json_array_size(pictures))
     return P_pictures_unlabelled;
@@ -211,7 +216,7 @@ enum problem fundus_check(struct store *s, int64_t study, const struct conf_view
     return P_pictures_none;
   if (!json_is_object(pupil))
     return P_pupil_missing;
-  *ret_whole = !views_missing(pictures, views);
+  *ret_whole = !contrary && !views_missing(pictures, views);
   for (unsigned k = 0; k < ONCE; k++)
     *ret_whole &= !view_repeated(pictures, k, NULL);
   return P_OK;

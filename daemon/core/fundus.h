@@ -49,11 +49,10 @@ enum problem fundus_pupil(struct store *s, const struct caller *c, struct study 
 int fundus_repeat(struct store *s, const struct caller *c, int64_t study);
 
 /* {"missing":["Œil droit, macula"...],
- *  "pictures":[{"excluded":"<reason>"|null,"field","label":"Œil droit, macula"|null,"laterality","picture":N,
- *               "record":"R-3"}...],           of the records that stand; null where nothing was said
- *  "pupil":{"agents":[..],"degree_mm":"6.5"|null,"dilated":bool}|null,
- *  "repeated":["Œil droit, macula : R-3/1, R-3/3"...],
- *  "views":[{"field","laterality","picture":"R-3/1"|null,"text"}...]}  the protocol's, in its order
+ *  "pictures":[{"excluded":"<reason>"|null,"field","instrument":"L|R" where the instrument says an eye,"label":"Œil
+ * droit, macula"|null,"laterality","picture":N, "record":"R-3"}...],           of the records that stand; null where
+ * nothing was said "pupil":{"agents":[..],"degree_mm":"6.5"|null,"dilated":bool}|null, "repeated":["Œil droit, macula :
+ * R-3/1, R-3/3"...], "views":[{"field","laterality","picture":"R-3/1"|null,"text"}...]}  the protocol's, in its order
  * The reason is free text: "" when `texts` is false. */
 int fundus_json(struct store *s, int64_t study, const struct conf_views *views, bool texts, json_t **ret);
 
@@ -61,7 +60,7 @@ int fundus_json(struct store *s, int64_t study, const struct conf_views *views, 
 int fundus_wanted(struct store *s, int64_t study, const struct conf_views *views, uint16_t *ret);
 
 /* Whether the study may go to the reader: P_pictures_none, P_pictures_unlabelled, P_pupil_missing; P_OK, and *ret_whole
- * says whether each view is there once. */
+ * says whether each view is there once and each eye is that which the instrument says, if it does. */
 enum problem fundus_check(struct store *s, int64_t study, const struct conf_views *views, bool *ret_whole);
 
 /* Whether each picture of this record, which an acquisition of a study was decoded into anew, keeps a label: once the

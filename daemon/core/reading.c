@@ -15,9 +15,9 @@ static int add_pictures(struct store *s, int64_t id, const json_t *record) {
   json_array_foreach(json_object_get(json_object_get(record, "acquired"), "pictures"), i, picture) {
     const json_t *preview = json_object_get(picture, "preview");
     if (r >= 0)
-      r = store_run(s, "INSERT INTO picture(record, number, sha256, preview) VALUES(?,?,?,?)", "iitt", id,
-                    (int64_t)json_integer_value(json_object_get(picture, "number")), json_text(picture, "sha256"),
-                    json_is_object(preview) ? json_text(preview, "sha256") : NULL);
+      r = store_run(s, "INSERT INTO picture(record, number, sha256, preview, laterality) VALUES(?,?,?,?,?)", "iittt",
+                    id, (int64_t)json_integer_value(json_object_get(picture, "number")), json_text(picture, "sha256"),
+                    json_is_object(preview) ? json_text(preview, "sha256") : NULL, json_text(picture, "laterality"));
   }
   return r < 0 ? r : 0;
 }

@@ -211,6 +211,7 @@ const char *const schema_migrations[] = {
     APPEND_ONLY("unmatched_end")
     "CREATE INDEX unmatched_end_record ON unmatched_end(record) WHERE record IS NOT NULL;"
 
+    "ALTER TABLE picture ADD COLUMN laterality TEXT;" /* as the instrument says */
     "ALTER TABLE record ADD COLUMN patient_version INTEGER;" /* of a reading that was attached later */
     "ALTER TABLE record ADD COLUMN taken INTEGER;"           /* when it was made, if not while its acquisition ran */
 

@@ -47,7 +47,11 @@ static void print_labels(FILE *f, const json_t *pictures) {
     const char *record = json_text(picture, "record"), *number = show_int(picture, "picture"),
                *label = json_text(picture, "label");
     table_addf(&t, "%s/%s", record ? record : "?", number ? number : "?");
-    table_add(&t, label ? label : "à indiquer (asaleectl label)");
+    const char *instrument = json_text(picture, "instrument"), *eye = json_text(picture, "laterality");
+    table_addf(&t, "%s%s", label ? label : "à indiquer (asaleectl label)",
+               !instrument || (eye && !strcmp(eye, instrument)) ? ""
+               : strcmp(instrument, "L")                        ? " (œil droit selon l'appareil)"
+                                                                : " (œil gauche selon l'appareil)");
     table_add(&t, json_text(picture, "excluded"));
   }
   fputc('\n', f);

@@ -368,7 +368,8 @@ static void picture(struct site *x, int64_t of, int64_t number, const char *cont
   char sha[HASH_TEXT];
   bed_begin(x->bed);
   assert_int_equal(artefact_put(x->bed->artefacts, s, "blob", contents, strlen(contents), 1, sha), 0);
-  assert_int_equal(store_run(s, "INSERT INTO picture VALUES(?,?,?,NULL)", "iit", of, number, sha), 1);
+  assert_int_equal(store_run(s, "INSERT INTO picture(record, number, sha256) VALUES(?,?,?)", "iit", of, number, sha),
+                   1);
   if (field || excluded)
     assert_int_equal(store_run(s,
                                "INSERT INTO picture_label(record, number, laterality, field, excluded, at, by)"
@@ -691,7 +692,8 @@ static void test_program(void **state) {
     bed_begin(x->bed);
     assert_int_equal(artefact_put(x->bed->artefacts, x->bed->store, "blob", bytes, n, 1, sha), 0);
     assert_string_equal(sha, json_text(item, "sha256"));
-    assert_int_equal(store_run(x->bed->store, "INSERT INTO picture VALUES(?,?,?,NULL)", "iit", r, (int64_t)i + 1, sha),
+    assert_int_equal(store_run(x->bed->store, "INSERT INTO picture(record, number, sha256) VALUES(?,?,?)", "iit", r,
+                               (int64_t)i + 1, sha),
                      1);
     assert_int_equal(store_run(x->bed->store,
                                "INSERT INTO picture_label(record, number, laterality, field, at, by)"
