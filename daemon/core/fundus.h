@@ -49,10 +49,13 @@ enum problem fundus_pupil(struct store *s, const struct caller *c, struct study 
 int fundus_repeat(struct store *s, const struct caller *c, int64_t study);
 
 /* {"missing":["Œil droit, macula"...],
- *  "pictures":[{"excluded":"<reason>"|null,"field","instrument":"L|R" where the instrument says an eye,"label":"Œil
- * droit, macula"|null,"laterality","picture":N, "record":"R-3"}...],           of the records that stand; null where
- * nothing was said "pupil":{"agents":[..],"degree_mm":"6.5"|null,"dilated":bool}|null, "repeated":["Œil droit, macula :
- * R-3/1, R-3/3"...], "views":[{"field","laterality","picture":"R-3/1"|null,"text"}...]}  the protocol's, in its order
+ *  "pictures":[{"excluded":"<reason>"|null,"field","instrument":"L|R","label":"Œil droit, macula"|null,
+ *               "laterality","picture":N,"record":"R-3"}...],
+ *                          of the records that stand; null where nothing was said; "instrument", the eye that the
+ *                          instrument says, is there only where it says one
+ *  "pupil":{"agents":[..],"degree_mm":"6.5"|null,"dilated":bool}|null,
+ *  "repeated":["Œil droit, macula : R-3/1, R-3/3"...],
+ *  "views":[{"field","laterality","picture":"R-3/1"|null,"text"}...]}  the protocol's, in its order
  * The reason is free text: "" when `texts` is false. */
 int fundus_json(struct store *s, int64_t study, const struct conf_views *views, bool texts, json_t **ret);
 

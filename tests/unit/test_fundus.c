@@ -45,6 +45,8 @@ static struct study order(struct store_bed *b, const char *act) {
   return y;
 }
 
+static const char *eyes = ""; /* what the instrument says of the next pictures: a letter each */
+
 /* A record of an acquisition with these pictures, a letter each: the same letter, the same bytes. */
 static int64_t record(struct store_bed *b, int64_t study, int64_t acquisition, const char *pictures) {
   char sha[HASH_TEXT];
@@ -59,8 +61,10 @@ static int64_t record(struct store_bed *b, int64_t study, int64_t acquisition, c
   int64_t id = store_last_id(b->store);
   for (int64_t i = 0; pictures[i]; i++) {
     assert_int_equal(artefact_put(b->artefacts, b->store, "blob", &pictures[i], 1, 1, sha), 0);
-    assert_int_equal(
-        store_run(b->store, "INSERT INTO picture(record, number, sha256) VALUES(?,?,?)", "iit", id, i + 1, sha), 1);
+    const char eye[] = {(size_t)i < strlen(eyes) && eyes[i] != ' ' ? eyes[i] : 0, 0};
+    assert_int_equal(store_run(b->store, "INSERT INTO picture(record, number, sha256, laterality) VALUES(?,?,?,?)",
+                               "iitt", id, i + 1, sha, eye[0] ? eye : NULL),
+                     1);
   }
   return id;
 }
@@ -316,6 +320,29 @@ static void test_other_fields(void **state) {
   assert_false(whole);
 }
 
+/* The eye is the nurse's word; where the instrument says another, it is for her to confirm. */
+static void test_eye_of_the_instrument(void **state) {
+  struct store_bed *b = *state;
+  struct study y = order(b, "fundus");
+  bool whole = false;
+  json_t *json;
+  eyes = "RR L";
+  int64_t id = acquire(b, &y, "abcd");
+  eyes = "";
+  assert_int_equal(pupil(b, &y, false, NULL, NULL), P_OK);
+  label_all(b, &y, id);
+  assert_int_equal(fundus_check(b->store, y.id, &rules.views, &whole), P_OK);
+  assert_true(whole);
+  assert_int_equal(fundus_json(b->store, y.id, &rules.views, true, &json), 0);
+  assert_string_equal(json_text(json_array_get(json_object_get(json, "pictures"), 3), "instrument"), "L");
+  assert_null(json_object_get(json_array_get(json_object_get(json, "pictures"), 4), "instrument"));
+  json_decref(json);
+  for (int i = 0; i < 4; i++) /* the eyes the other way round: all views are there */
+    assert_int_equal(label(b, &y, id, i + 1, i < 2 ? "L" : "R", i % 2 ? "disc" : "macula", NULL), P_OK);
+  assert_int_equal(fundus_check(b->store, y.id, &rules.views, &whole), P_OK);
+  assert_false(whole);
+}
+
 /* ---- the pupil ---- */
 
 static void test_pupil(void **state) {
@@ -492,17 +519,9 @@ static void test_sign_binds(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, bed_setup, bed_teardown)
   const struct CMUnitTest tests[] = {
-      TEST(label),
-      TEST(reason_masked),
-      TEST(label_refused),
-      TEST(redecode),
-      TEST(views),
-      TEST(keeps_labels),
-      TEST(pupil),
-      TEST(pupil_repeated),
-      TEST(other_fields),
-      TEST(accept),
-      TEST(accept_confirmed),
+      TEST(label),          TEST(reason_masked),         TEST(label_refused), TEST(redecode),
+      TEST(views),          TEST(eye_of_the_instrument), TEST(keeps_labels),  TEST(pupil),
+      TEST(pupil_repeated), TEST(other_fields),          TEST(accept),        TEST(accept_confirmed),
       TEST(sign_binds),
   };
   return cmocka_run_group_tests_name("fundus", tests, NULL, NULL);
