@@ -189,6 +189,8 @@ static int on_start(void *arg, unsigned id, const char *name, const struct xml_a
 static int on_text(void *arg, unsigned id, const char *text, size_t n) {
   struct reading *r = arg;
   (void)id;
+  if (strcasecmp(field(r, ENCODING), "Base64"))
+    return acq_rec_fail(r->record, -EOPNOTSUPP, "samples that are not written in base64");
   while (n) {
     size_t piece = n < CHUNK ? n : CHUNK;
     int len = xml_base64(&r->base64, text, piece, packed + r->n_packed);
@@ -269,8 +271,6 @@ static int check_form(struct reading *r) {
     return acq_rec_fail(r->record, -EOPNOTSUPP, "a document of another type");
   if (!r->has_data)
     return acq_rec_fail(r->record, -ENODATA, "no recording in it");
-  if (!says(r, ENCODING, "Base64"))
-    return acq_rec_fail(r->record, -EOPNOTSUPP, "samples that are not written in base64");
   int err = number(r, BITS, DATA_BITS, "sample size", &bits);
   if (err >= 0)
     err = number(r, OFFSET, DATA_OFFSET, "signal offset", &offset);

@@ -352,6 +352,9 @@ TEST(sierra) {
   whole_steps = true;
   all_exact(&sierra_format, &file_philips_sierra, 500, list, COUNT(list));
   all_exact(&sierra_format, &file_philips_sierra, 1000, list, 2);
+  _buf_cleanup_ struct buf bytes;
+  make(&sierra_format, 500, "coding=plain", &bytes);
+  file_refused(&file_philips_sierra, bytes.data, bytes.len, -EOPNOTSUPP, "not written in base64");
   whole_steps = false;
 }
 
