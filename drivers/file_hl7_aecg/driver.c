@@ -880,8 +880,10 @@ static int tell(struct reading *r) {
     return err;
   acq_rec_quality(r->record, "file_unchecked", "", 1);
   check_length(r, length);
-  if (r->rhythms > 1 || r->broken_time)
-    acq_rec_quality(r->record, "file_inconsistent", "", r->rhythms - 1 + r->broken_time);
+  if (r->broken_time)
+    acq_rec_quality(r->record, "file_inconsistent", "date", 1);
+  if (r->rhythms > 1)
+    acq_rec_quality(r->record, "file_inconsistent", "", r->rhythms - 1);
   if (r->sets[0].guessed)
     acq_rec_quality(r->record, "sampling_rate_assumed", "", 1);
   if (r->unknown)

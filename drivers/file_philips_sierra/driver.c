@@ -425,7 +425,7 @@ static struct acq_trial trial_of(struct reading *r) {
   const char *date = xml_clock(field(r, DATE), "Y-M-D", &c), *time = xml_clock(field(r, TIME), "h:m:s", &c);
   trial.timed = date && !*date && time && !*time && acq_clock_to_us(&c, &trial.clock_us) == 0;
   if (!trial.timed)
-    acq_rec_quality(r->record, "file_inconsistent", "", 1);
+    acq_rec_quality(r->record, "file_inconsistent", "date", 1);
   return trial;
 }
 

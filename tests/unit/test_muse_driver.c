@@ -170,7 +170,7 @@ static void test_variants(void **state) {
        "\"subject\":\"longueurs\""},
       {"<RestingECG>" RHYTHM(LEADS) "</RestingECG>", "\"subject\":null"},
       {"<RestingECG>" RHYTHM(LEADS) "</RestingECG>", "\"device_time\":null"},
-      {"<RestingECG>" TEST("13-02-2026", "03:04:05") RHYTHM(LEADS) "</RestingECG>", "\"file_inconsistent\""},
+      {"<RestingECG>" TEST("13-02-2026", "03:04:05") RHYTHM(LEADS) "</RestingECG>", "\"subject\":\"date\""},
       {"<RestingECG>" TEST("02-30-2026", "03:04:05") RHYTHM(LEADS) "</RestingECG>", "\"device_time\":null"},
       {"<RestingECG>" TEST("XXXX", "XXXX") RHYTHM(LEADS) "</RestingECG>", "\"device_time\":null"},
   };
