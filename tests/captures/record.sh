@@ -1,6 +1,6 @@
 #!/bin/bash
-# make record: makes captures anew, by running the shipped daemon and worker against the simulated instruments, and the
-# golden record of each. Usage: record.sh BUILD [NAME...]
+# make record: makes captures anew, by running the shipped daemon and worker against the simulated instruments, or with
+# the files of simulated recorders, and the golden record of each. Usage: record.sh BUILD [NAME...]
 #
 # Captures of spirometers that are named for bytes no simulator sends were written by hand and stay as they are.
 set -eu
@@ -21,43 +21,89 @@ instrument() {
   mkdir -p "$out"
 }
 
+is_asked() { [ "$only" = "  " ] || [[ $only == *" $1 "* || $only == *" $driver "* ]]; }
+
+# daemon_with PLACE [WRAPPER...]: asaleed on an empty store, with the driver's instrument d1 in that place; ctl speaks to
+# it as a nurse.
+daemon_with() {
+  rm -rf "$D"/* && mkdir -p "$D/store" "$D/devices.d" "$D/folder"
+  printf '[device d1]\ndriver = %s\n%s\ncalibration = off\n' "$driver" "$1" >"$D/devices.d/d1.conf"
+  : >"$D/asaleed.conf"
+  shift
+  "$@" "$B/asaleed" --config "$D/asaleed.conf" --store "$D/store" --socket "$D/api.sock" --devices "$D/devices.d" \
+    --messages config/messages.fr --driver-program "$B/asaleed-driver" --export-program "$B/asaleed-export" 2>"$D/log" &
+  pid=$!
+  ctl=("$B/asaleectl" --socket "$D/api.sock")
+  for _ in $(seq 100); do "${ctl[@]}" devices --json 2>/dev/null | grep -q '"maturity":"' && break; sleep 0.1; done
+  (umask 077; "${ctl[@]}" user add ines --role nurse --json | sed -n 's/.*"token":"\([0-9a-f]*\)".*/\1/p' >"$D/token")
+  ctl+=(--token-file "$D/token")
+}
+
 # session NAME SECONDS CANCEL_AFTER CONTROL KEYS [PICTURES]: one acquisition, its capture under NAME; KEYS are the
 # simulated instrument's ("speed=4,fault=bad-crc").
 session() {
   local name=$1 seconds=$2 cancel=$3 control=$4 keys=${5:+,$5}
-  if [ "$only" != "  " ] && [[ $only != *" $name "* && $only != *" $driver "* ]]; then return; fi
-  rm -rf "$D"/* && mkdir -p "$D/store" "$D/devices.d"
-  printf '[device d1]\ndriver = %s\nusb-serial = RECORDED\ncalibration = off\n' "$driver" >"$D/devices.d/d1.conf"
-  : >"$D/asaleed.conf"
-  umockdev-wrapper "$B/tests/sim" --instrument "$engine,serial=RECORDED,seed=7$keys" --control "$D/sim.sock" -- \
-    "$B/asaleed" --config "$D/asaleed.conf" --store "$D/store" --socket "$D/api.sock" --devices "$D/devices.d" \
-    --messages config/messages.fr --driver-program "$B/asaleed-driver" 2>"$D/log" &
-  pid=$!
-  local ctl=("$B/asaleectl" --socket "$D/api.sock")
-  for _ in $(seq 100); do "${ctl[@]}" devices --json 2>/dev/null | grep -q '"maturity":"' && break; sleep 0.1; done
-  (umask 077; "${ctl[@]}" user add ines --role nurse --json | sed -n 's/.*"token":"\([0-9a-f]*\)".*/\1/p' >"$D/token")
-  ctl+=(--token-file "$D/token")
+  if ! is_asked "$name"; then return; fi
+  daemon_with 'usb-serial = RECORDED' umockdev-wrapper "$B/tests/sim" \
+    --instrument "$engine,serial=RECORDED,seed=7$keys" --control "$D/sim.sock" --
   "${ctl[@]}" patient put CAPTURE --family Capture --given Essai --birth-date 1960-01-01 --sex F >/dev/null
   "${ctl[@]}" order CAPTURE "$act" >/dev/null
   if [ -n "$control" ]; then python3 tests/captures/say.py "$D/sim.sock" "$control"; fi
   if [ -n "$cancel" ]; then (sleep "$cancel"; "${ctl[@]}" cancel S-1 >/dev/null) & fi
   "${ctl[@]}" acquire S-1 --device d1 --seconds "$seconds" ${6:+--pictures "$6"} >"$D/out" 2>&1 || true
   wait %2 2>/dev/null || true
+  take_capture "$name"
+}
+
+# take_capture NAME: ends the daemon; what it captured last, with its blobs, becomes NAME's.
+take_capture() {
   stop
-  local sha
+  local sha blob
   sha=$(sqlite3 "$D/store/asaleed.db" "SELECT capture FROM acquisition ORDER BY id DESC LIMIT 1")
-  if [ -z "$sha" ]; then echo "$name: nothing was captured" >&2; cat "$D/out" "$D/log" >&2; exit 1; fi
+  if [ -z "$sha" ]; then echo "$1: nothing was captured" >&2; cat "$D/out" "$D/log" >&2; exit 1; fi
   # One start for all where that can be, so that a capture made anew differs only where the conversation does.
-  sed "s/^start .*/start ${start:-&}/; s/^start start /start /" "$D/store/artefacts/${sha:0:2}/$sha" >"$out/$name.capture"
-  local blob
-  for blob in $(blobs_of "$out/$name.capture"); do
+  sed "s/^start .*/start ${start:-&}/; s/^start start /start /" "$D/store/artefacts/${sha:0:2}/$sha" >"$out/$1.capture"
+  for blob in $(blobs_of "$out/$1.capture"); do
     mkdir -p "$out/blobs"
     cp "$D/store/artefacts/${blob:0:2}/$blob" "$out/blobs/"
     chmod 644 "$out/blobs/$blob"
   done
-  tail -n 1 "$out/$name.capture" | sed "s/^/$name: /"
+  tail -n 1 "$out/$1.capture" | sed "s/^/$1: /"
 }
 blobs_of() { sed -n 's/^[#~] [0-9]* [0-9]* \([0-9a-f]*\)$/\1/p' "$@"; }
+
+# files DRIVER FORMAT EXTENSION: of the files that follow.
+files() {
+  driver=$1 format=$2 extension=$3 start=2026-05-04T11:00:00.000000+02:00
+  out=tests/captures/$driver
+  mkdir -p "$out"
+}
+
+# file NAME [OPTION...]: the capture of a file as file_maker makes it, given to the daemon.
+file() {
+  local name=$1
+  shift
+  if ! is_asked "$name"; then return; fi
+  daemon_with "folder = $D/folder"
+  "$B/tests/file_maker" "$format" --seconds 1 --seed 7 "$@" "$D/file.$extension"
+  "${ctl[@]}" import "$D/file.$extension" --device d1 >"$D/out" 2>&1 || true
+  take_capture "$name"
+  sed -i 's/^\([@#~!<]\) [0-9]* /\1 0 /' "$out/$name.capture" # a file knows no time
+}
+
+# cut_file [PREFIX]: the normal file's capture as the daemon mends what a worker leaves that is killed in the middle of the file.
+cut_file() {
+  if ! is_asked "${1:-}cut"; then return; fi
+  local blob part
+  blob=$(blobs_of "$out/${1:-}normal.capture")
+  head -c $(($(wc -c <"$out/blobs/$blob") / 2)) "$out/blobs/$blob" >"$D/part"
+  part=$(sha256sum "$D/part" | cut -d' ' -f1)
+  cp "$D/part" "$out/blobs/$part"
+  { sed '/^@/,$d' "$out/${1:-}normal.capture"
+    echo "@ 0 $(wc -c <"$D/part") 0"
+    echo "~ 0 $(wc -c <"$D/part") $part"
+    echo "end crash"; } >"$out/${1:-}cut.capture"
+}
 
 instrument corscience_emi12 emi12 ecg 2026-01-05T09:30:00.000000+01:00
 session normal 2 '' '' speed=4
@@ -115,9 +161,59 @@ session simulated-time-over 3 '' '' "$small,shots=1"
 session simulated-none 1 '' '' ''
 session simulated-cancelled 20 4 '' "$small,fault=slow:2"
 session simulated-unplugged 20 '' 'unplug-after 12000' "$small" 2
+
+whose="--family Capturé --given Zoé --id 4711 --birth-date 1960-01-01 --sex F"
+said="--marker Fibrillation"
+# shellcheck disable=SC2086
+{
+  files file_scp_ecg scp scp
+  file simulated-normal
+  file simulated-default-code --option code=default --option difference=2 --option version=20
+  file simulated-bimodal --option code=one --option subtract=1 --option decimation=4
+  file simulated-said $whose $said --option alphabet=utf16
+  file simulated-unchecked --option quirk=crc-blank
+  file simulated-bad-crc --option damage=section-crc
+  cut_file simulated-
+  files file_contec_ecg90a ecg90a ECG
+  file normal
+  file said --family Capture --option age=66 --option off=5
+  file cut-row --option damage=cut-row
+  cut_file
+  files file_healforce healforce SCP
+  file normal --seconds 30 --option irregular=9
+  file three-leads --seconds 30 --id 4711 --option leads=3
+  file said --seconds 30 $whose $said
+  file bad-crc --option damage=file-crc
+  cut_file
+  files file_jpeg_fundus jpeg JPG
+  file normal --option width=48 --option height=32
+  file said --option width=48 --option height=32 --option "make=Fibrillation" --option eye=left --option centre=disc
+  file exif-far --option width=48 --option height=32 --option damage=exif-far
+  cut_file
+  files file_hl7_aecg aecg xml
+  file normal --rate 250
+  file said --rate 250 $whose $said --option measurements=1 --option derived=1 --option encoding=utf-16le
+  file short-lead --rate 250 --option damage=short-lead
+  cut_file
+  files file_philips_sierra sierra xml
+  file normal
+  file said $whose $said --option measurements=1 --option encoding=iso-8859-1
+  file short-lead --option damage=short-lead
+  cut_file
+  files file_ge_muse_xml muse xml
+  file normal
+  file said $whose $said --option measurements=1
+  file short-lead --option damage=short-lead
+  cut_file
+  files file_dicom dicom-ecg dcm
+  file simulated-said-ecg --rate 250 $whose $said --option measurements=1
+  file simulated-lead-twice --rate 250 --option damage=lead-twice
+  files file_dicom dicom-fundus dcm
+  file simulated-said-fundus $whose --option width=48 --option height=32
+}
 # Blobs that no capture names any more.
-for blob in tests/captures/ptp_camera/blobs/*; do
-  if ! blobs_of tests/captures/ptp_camera/*.capture | grep -q "${blob##*/}"; then rm "$blob"; fi
+for blob in tests/captures/*/blobs/*; do
+  if ! blobs_of "${blob%/blobs/*}"/*.capture | grep -q "${blob##*/}"; then rm "$blob"; fi
 done
 
 tests/captures/golden.sh "$B" --write

@@ -5,9 +5,13 @@
  * messages carry no check at all (a driver that says ACQ_NONE) a flipped value cannot be told from another: those are
  * counted and printed, not failed; on USB the bus checks every packet by itself (CRC-16, repeated by the controller).
  *
+ * Of a driver that takes files whole it is the file that is flipped and cut, and nothing checks it on its way: whatever
+ * such a driver declares, a record that a flip changed must say itself that its file is unchecked.
+ *
  * A long capture is tried at every bit and every length of its first and last EDGE bytes, where its frames of set-up,
  * start and stop are, and between them at about 500 lengths and one bit (another each time) of about 500 bytes. A cut
  * keeps the capture's end line: bytes lost without anybody's noticing are the harder case. */
+#include "drivers.h"
 #include "fixture.h"
 #include "hash.h"
 #include "record_build.h"
@@ -18,8 +22,10 @@
 #include <string.h>
 
 #define EDGE 256
+#define FILE_EDGE 64 /* a file is read anew as a whole each time */
 
-enum verdict { SAME, REFUSED, FLAGGED, DIFFERENT, VERDICTS };
+/* UNCHECKED: different, and it says that its file is not checked. */
+enum verdict { SAME, REFUSED, FLAGGED, UNCHECKED, DIFFERENT, VERDICTS };
 
 struct counts {
   size_t of[VERDICTS];
@@ -113,32 +119,90 @@ static enum verdict judge(const struct reading *r, const struct reading *origina
   return own == SAME ? stray : own;
 }
 
-/* Decodes what stands in the capture now; true unless it is silently different. */
-static bool try(const struct fixture *f, const struct reading *original, struct counts *counts) {
+/* The bytes that are tried: the file, or what was received. */
+struct row {
+  uint8_t *bytes;
+  size_t n, edge;
+  bool is_file;
+};
+
+static bool says(const json_t *record, const char *code) {
+  size_t i;
+  json_t *item;
+  json_array_foreach(json_object_get(record, "quality"), i, item) {
+    if (!strcmp(json_text(item, "code"), code))
+      return true;
+  }
+  return false;
+}
+
+/* A flipped file's record may be another if it says that nobody checked the file. */
+static bool says_unchecked(const struct reading *r) {
+  for (int i = 0; i < WIRE_RECORDS; i++)
+    if (r->records[i] && !says(r->records[i], "file_unchecked"))
+      return false;
+  return true;
+}
+
+/* Decodes what stands in the capture now; true unless it is silently different. flipped: the file of which bits were.
+ */
+static bool try(const struct fixture *f, const struct row *flipped, const struct reading *original,
+                struct counts *counts) {
   _reading_cleanup_ struct reading reading = {0};
   char reason[256];
   int r = decode(f, &reading, reason);
   if (r == -ENOMEM || r == -EINVAL)
     fixture_fail(f, "decode says %d: %s", r, reason);
   enum verdict verdict = r < 0 ? REFUSED : judge(&reading, original);
+  if (verdict == DIFFERENT && flipped && flipped->is_file && says_unchecked(&reading))
+    verdict = UNCHECKED;
   counts->of[verdict]++;
   return verdict != DIFFERENT;
 }
 
-static void flip(struct fixture *f, const struct reading *original, struct counts *counts) {
+static struct row row_of(struct fixture *f) {
   struct acq_capture *c = &f->capture;
-  for (size_t i = 0, tried = 0; i < c->n_received; i++) {
-    if (!fixture_tries(i, c->n_received, EDGE))
+  if (!drivers_takes_whole_file(f->driver))
+    return (struct row){c->received, c->n_received, EDGE, false};
+  return c->n_blobs ? (struct row){f->blobs.data + c->blobs->at, c->blobs->n, FILE_EDGE, true} : (struct row){0};
+}
+
+/* A blob's name is what its bytes say. */
+static void rename_file(struct fixture *f, const struct row *row) {
+  if (row->is_file)
+    hash_sha256_text(row->bytes, f->capture.blobs->n, f->capture.blobs->sha256);
+}
+
+static void flip(struct fixture *f, const struct row *row, const struct reading *original, struct counts *counts) {
+  bool unchecked = !row->is_file && f->driver->integrity == ACQ_NONE;
+  for (size_t i = 0, tried = 0; i < row->n; i++) {
+    if (!fixture_tries(i, row->n, row->edge))
       continue;
-    bool edge = fixture_tries_all(i, c->n_received, EDGE);
+    bool edge = fixture_tries_all(i, row->n, row->edge);
     for (unsigned bit = edge ? 0 : (unsigned)(tried % 8); bit < 8; bit = edge ? bit + 1 : 8) {
-      c->received[i] ^= (uint8_t)(1u << bit);
-      if (!try(f, original, counts) && f->driver->integrity != ACQ_NONE)
-        fixture_fail(f, "received byte %zu, bit %u flipped: a different record, and nothing says so", i, bit);
-      c->received[i] ^= (uint8_t)(1u << bit);
+      row->bytes[i] ^= (uint8_t)(1u << bit);
+      rename_file(f, row);
+      if (!try(f, row, original, counts) && !unchecked)
+        fixture_fail(f, "byte %zu, bit %u flipped: a different record, and nothing says so", i, bit);
+      row->bytes[i] ^= (uint8_t)(1u << bit);
     }
     tried++;
   }
+  rename_file(f, row);
+}
+
+/* The file ended earlier, as after a stick that was pulled out too soon. */
+static void truncate_file(struct fixture *f, const struct row *row, const struct reading *original,
+                          struct counts *counts) {
+  for (size_t n = 0; n < row->n; n++) {
+    if (!fixture_tries(n, row->n, row->edge))
+      continue;
+    f->capture.blobs->n = n;
+    rename_file(f, row);
+    if (!try(f, NULL, original, counts))
+      fixture_fail(f, "only %zu bytes of the file: a different record, and nothing says so", n);
+  }
+  f->capture.blobs->n = row->n;
 }
 
 static void truncate_received(struct fixture *f, const struct reading *original, struct counts *counts) {
@@ -156,7 +220,7 @@ static void truncate_received(struct fixture *f, const struct reading *original,
     c->events[e].n = n - at;
     c->n_events = e + (n > at);
     c->n_received = n;
-    if (!try(f, original, counts))
+    if (!try(f, NULL, original, counts))
       fixture_fail(f, "only %zu bytes received: a different record, and nothing says so", n);
     c->events[e].n = whole;
     c->n_events = n_events;
@@ -165,9 +229,13 @@ static void truncate_received(struct fixture *f, const struct reading *original,
 }
 
 static void print_counts(const struct counts *c, const char *what) {
-  size_t tried = c->of[SAME] + c->of[REFUSED] + c->of[FLAGGED] + c->of[DIFFERENT];
-  printf("%zu %s: %zu refused, %zu flagged, %zu the same, %zu SILENTLY DIFFERENT", tried, what, c->of[REFUSED],
-         c->of[FLAGGED], c->of[SAME], c->of[DIFFERENT]);
+  size_t tried = 0;
+  for (int v = 0; v < VERDICTS; v++)
+    tried += c->of[v];
+  printf("%zu %s: %zu refused, %zu flagged, %zu the same, ", tried, what, c->of[REFUSED], c->of[FLAGGED], c->of[SAME]);
+  if (c->of[UNCHECKED])
+    printf("%zu different and said to be unchecked, ", c->of[UNCHECKED]);
+  printf("%zu SILENTLY DIFFERENT", c->of[DIFFERENT]);
 }
 
 static void mutate(struct fixture *f) {
@@ -177,8 +245,12 @@ static void mutate(struct fixture *f) {
   int r = decode(f, &original, reason);
   if (r < 0) /* nothing to be silently different from; it must stay refused or be flagged */
     printf("%s: holds no reading (%s)\n", f->path, reason);
-  flip(f, &original, &flips);
-  truncate_received(f, &original, &cuts);
+  struct row row = row_of(f);
+  flip(f, &row, &original, &flips);
+  if (row.is_file)
+    truncate_file(f, &row, &original, &cuts);
+  else
+    truncate_received(f, &original, &cuts);
   printf("%s: ", f->path);
   print_counts(&flips, "flips");
   printf("; ");
