@@ -580,14 +580,15 @@ enum problem session_redecode(struct sessions *s, const struct caller *c, const 
   struct rows r =
       store_query(s->parts.store,
                   "SELECT a.id, a.driver, a.seconds, a.started, a.offset_minutes, a.capture, a.phase, a.pictures,"
-                  " r.sha256"
+                  " r.sha256, r.id"
                   " FROM acquisition a"
                   " JOIN record r ON r.acquisition = a.id AND r.id NOT IN (SELECT record FROM supersession)"
-                  " WHERE r.study = ? AND a.capture IS NOT NULL ORDER BY a.id DESC LIMIT 1",
+                  " WHERE r.study = ? AND a.capture IS NOT NULL ORDER BY a.id DESC, r.id LIMIT 1",
                   "i", study->id);
   if (rows_next(&r)) {
     const struct driver_info *driver = devices_driver(s->parts.devices, rows_text(&r, 1));
     x->id = rows_int(&r, 0);
+    x->replaces = rows_int(&r, 9);
     x->order.order = (struct acq_order){.seconds = (uint32_t)rows_int(&r, 2),
                                         .started_us = rows_int(&r, 3),
                                         .offset_minutes = (int16_t)rows_int(&r, 4),

@@ -221,22 +221,24 @@ enum problem session_end_store(struct session *x, struct study *study, enum prob
                               "capture", x->capture_sha[0] ? x->capture_sha : NULL));
 }
 
-/* What of the record that is replaced is not in its JSON. */
+/* What of the record that is replaced is not in its JSON; 0 when it stands no more, or has gone to another study. */
 static int find_replaced(struct session *x, struct reading *ret) {
   struct rows r = store_query(x->all->parts.store,
-                              "SELECT patient_version, taken FROM record WHERE study = ? AND acquisition = ?"
-                              " AND id NOT IN (SELECT record FROM supersession) ORDER BY id DESC LIMIT 1",
-                              "ii", x->study, x->id);
+                              "SELECT patient_version, taken FROM record WHERE id = ? AND study = ?"
+                              " AND id NOT IN (SELECT record FROM supersession)",
+                              "ii", x->replaces, x->study);
+  const bool stands = rows_next(&r);
   *ret = (struct reading){0};
-  if (rows_next(&r)) {
+  if (stands) {
     ret->patient_version = rows_int(&r, 0);
     ret->taken = rows_int(&r, 1);
   }
-  return rows_finish(&r);
+  int err = rows_finish(&r);
+  return err < 0 ? err : stands;
 }
 
-/* A redecode adds its record beside the others and moves nothing; it supersedes the record of the same capture. What
- * was attached from the tray was stray in its capture, and is so again. */
+/* A redecode adds its record beside the others and moves nothing; it supersedes the one it is of, and no other of the
+ * same capture: what was attached from the tray was stray in it, and is so again. */
 enum problem session_end_redecode(struct session *x) {
   struct store *store = x->all->parts.store;
   struct actor by = {.name = x->by, .acting_for = x->acting_for[0] ? x->acting_for : NULL};
@@ -264,11 +266,8 @@ enum problem session_end_redecode(struct session *x) {
   int r = study.state == ACQUIRED ? 1 : study.state != TO_INTERPRET ? 0 : fundus_keeps_labels(store, x->id, record);
   if (r > 0 && record) {
     r = find_replaced(x, &replaced);
-    if (r >= 0)
-      r = store_run(store,
-                    "INSERT INTO supersession SELECT id, ?, ?, 'redecode' FROM record WHERE study = ? AND acquisition ="
-                    " ? AND id NOT IN (SELECT record FROM supersession)",
-                    "itii", now, x->by, x->study, x->id);
+    if (r > 0)
+      r = store_run(store, "INSERT INTO supersession VALUES(?,?,?,'redecode')", "iit", x->replaces, now, x->by);
   }
   if (record && r == 0)
     failure = P_wrong_state;

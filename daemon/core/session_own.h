@@ -16,7 +16,8 @@ struct session {
   int64_t id, study;           /* acquisition row, study row; both 0 while a file is decoded */
   char name[STR_REF_MAX + 16]; /* for the log: "acquisition A-5", "file F-12" */
   bool redecode, cancelled, finishing;
-  int part;                 /* of a redecode: which of the capture's records it is that the study has */
+  int64_t replaces;         /* of a redecode: the study's record whose place the new one takes, */
+  int part;                 /* and which of the capture's records that is */
   struct session_file file; /* of a file's decoding; its texts are not looked at once it runs */
   int64_t filled;           /* acquisition that waits, and that this file is for; 0 = none */
   bool has_received, fills; /* the order that waits got its reading, and all that it waited for */
@@ -59,8 +60,7 @@ enum problem session_end_problem(const struct session *x);
 /* Inside an act, once the blobs are artefacts: the whole end of an acquisition. P_OK when it is stored; *ret_failure is
  * what became of the reading itself. */
 enum problem session_end_store(struct session *x, struct study *study, enum problem *ret_failure);
-/* The same of a redecode, which adds its record beside the others and moves nothing; it supersedes the record of the
- * same capture. */
+/* The same of a redecode, which adds its record beside the others and moves nothing; it supersedes the one it is of. */
 enum problem session_end_redecode(struct session *x);
 /* The same of a file: its reading goes to the tray, and from there to the order that waits for it if all agrees.
  * *ret_received: it did. */

@@ -70,6 +70,19 @@ def stray():
         result(len(own) == 1 and len(strays) == 2 and all(t["time"] for t in own + strays),
                f"blows from its memory: {len(own)} of this acquisition, {len(strays)} put aside",
                f"{code} {own} {strays} {bed.log()[-1500:]}")
+        y = bed.nurse.get(f"/v1/studies/{study}")
+        bed.nurse.post(f"/v1/unmatched/{tray[0]['id']}/attach",
+                       {"order": y["order"], "birth_date": y["patient"]["birth_date"], "confirm": True, "reason": "essai"})
+        for turn in range(2):
+            bed.gp.post(f"/v1/studies/{study}/redecode")
+            standing = lambda: [r["id"] for r in bed.gp.get(f"/v1/studies/{study}")["records"]  # noqa: E731
+                                if not r["superseded"]]
+            limit = time.monotonic() + 20
+            while len(bed.gp.get(f"/v1/studies/{study}")["records"]) < 3 + turn and time.monotonic() < limit:
+                time.sleep(0.02)
+            trials = sorted(len(bed.gp.get(f"/v1/records/{r}")["record"]["acquired"]["trials"]) for r in standing())
+            result(trials == [1, 2], f"own and attached from one capture, decoded again ({turn + 1}): both stand",
+                   f"{trials} {bed.log()[-800:]}")
 
 
 def next_patient():

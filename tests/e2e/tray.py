@@ -18,7 +18,7 @@ import time
 from datetime import datetime, timedelta
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from bed import Api, Asaleed, Tap, check_problem, must, new_key, sanitizer  # noqa: E402
+from bed import Api, Asaleed, Tap, check_problem, must, new_key, request_bytes, sanitizer  # noqa: E402
 
 BUILD = os.path.abspath(sys.argv[1])
 PRELOAD = os.path.join(BUILD, "tests/crash_point.so")
@@ -336,6 +336,26 @@ def test_reassign_at_once(w):
         must([a.status for a in answers[:2]].count(200) == 1, [a.body for a in answers])
         standing = [r["id"] for s in (s1, s2, s3) for r in w.study(s)["records"] if not r["superseded"]]
         must(len(standing) == 1, "a reading in two places", standing)
+
+
+def test_redecode_of_what_moved(w):
+    """A redecode that ends after its reading went to another patient brings nothing back."""
+    for i in range(4):
+        (o1, s1), (o2, s2) = w.order("P1"), w.order("P2")
+        for k in range(2):
+            must(w.attach(w.tray(ecg90a(step=110 + 2 * i + k)), o1).status == 200)
+        last = w.study(s1)["records"][-1]["id"]
+        body = {"order": o2, "birth_date": "1948-01-31", "records": [last], "reason": "Mauvais patient"}
+        answers, _ = w.gp.raw(request_bytes("POST", f"/v1/studies/{s1}/redecode", {}, w.gp.token, close=False) +
+                              request_bytes("POST", f"/v1/studies/{s1}/reassign", body, w.gp.token), answers=2)
+        must([a.status for a in answers] == [202, 200], answers)
+        end = time.monotonic() + 20
+        while not any(h["action"] == "study.redecode" for h in w.gp.get("/v1/patients/P1/history?limit=9")["items"]
+                      if h["study"] == s1):
+            must(time.monotonic() < end, "the redecode never ended")
+            time.sleep(0.02)
+        standing = [[r["id"] for r in w.study(s)["records"] if not r["superseded"]] for s in (s1, s2)]
+        must([len(r) for r in standing] == [1, 1], "a reading came back to whom it was taken from", standing)
 
 
 # ---- an order that waits ----
