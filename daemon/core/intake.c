@@ -136,6 +136,8 @@ static void slot_run(struct slot *s) {
                      : artefact_path(a, s->file.sha256, node, sizeof node);
   if (r == 0)
     r = session_file(s->intake->parts.sessions, &(struct session_file){.file = s->file.id,
+                                                                       .at = s->file.at,
+                                                                       .modified = s->file.modified,
                                                                        .driver = driver,
                                                                        .device = s->file.device,
                                                                        .node = node,

@@ -631,6 +631,8 @@ int session_file(struct sessions *s, const struct session_file *f) {
     return -ENOMEM;
   const struct session *waiting = f->device[0] ? session_waiting_of(s, f->device) : NULL;
   struct wall now = wall_now();
+  if (waiting && f->at < waiting->order.order.started_us) /* it was there before: what it holds is older still */
+    waiting = NULL;
   x->file = *f;
   x->driver = *f->driver;
   x->order = (struct wire_order){.bus = ACQ_FILE,

@@ -44,8 +44,8 @@ enum problem session_finish(struct sessions *s, const struct caller *c, const st
  * installed now. The new record takes the old one's place if the study is still where nobody reads it. */
 enum problem session_redecode(struct sessions *s, const struct caller *c, const struct study *study);
 
-/* A file that was taken in, looked at by a worker of its own. Where an order waits for files of this instrument, the
- * reading is judged as that order's. */
+/* A file that was taken in, looked at by a worker of its own. Where an order waits for files of this instrument since
+ * before the file came, the reading is judged as that order's. */
 enum session_file_end {
   SESSION_FILE_STORED,  /* what it held is in the tray, or with the order that waited */
   SESSION_FILE_FOREIGN, /* not in this driver's format: nothing was stored */
@@ -53,6 +53,7 @@ enum session_file_end {
 };
 struct session_file {
   int64_t file;
+  int64_t at, modified; /* as in its row (file.h) */
   const struct driver_info *driver;
   const char *device; /* "" when nobody said which instrument */
   const char *node;   /* what the worker reads, absolute */

@@ -11,6 +11,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define WRITTEN_GRACE_US (120 * WALL_SECOND) /* that a file's time may be behind: another machine wrote it */
+
 /* The pictures are blobs of this capture, the previews those that the record names. */
 static enum problem pictures_check(const struct session *x, int part, const json_t *record) {
   char reason[256] = "a picture is not among what was captured";
@@ -307,6 +309,25 @@ static int add_acquisition(struct session *x, enum problem failure, int64_t now)
   return r;
 }
 
+/* Every part of the reading says when it was made. */
+static bool is_timed(const json_t *record) {
+  const json_t *trials = json_object_get(json_object_get(record, "acquired"), "trials");
+  size_t i;
+  json_t *trial;
+  json_array_foreach(trials, i, trial) {
+    if (!json_is_string(json_object_get(trial, "time")))
+      return false;
+  }
+  return json_array_size(trials) > 0;
+}
+
+/* Was it made while the order waited? The worker has compared the times that it tells. What tells none may be of any
+ * day: then its file must not be older than the order, as far as that is known. */
+static bool is_own(const struct session *x, int part, const json_t *record, const struct session *waiting) {
+  const int64_t since = waiting->order.order.started_us - WRITTEN_GRACE_US;
+  return part == WIRE_OWN && (is_timed(record) || !x->file.modified || x->file.modified >= since);
+}
+
 /* One of its readings: into the tray; and if the order that waits may have it, to that order. */
 static int store_reading(struct session *x, int part, const json_t *record, struct session *waiting, int64_t now,
                          bool *ret_received) {
@@ -328,7 +349,7 @@ static int store_reading(struct session *x, int part, const json_t *record, stru
     if (study_find(x->all->parts.store, waiting->study, &study) != P_OK ||
         patient_find(x->all->parts.store, study.patient, &patient) != P_OK)
       return -EIO;
-    row.why = unmatched_judge(record, part == WIRE_OWN, &study, &patient);
+    row.why = unmatched_judge(record, is_own(x, part, record, waiting), &study, &patient);
     may = row.why == WHY_NO_ORDER;
   }
   r = unmatched_add(x->all->parts.store, &row, now, &id);

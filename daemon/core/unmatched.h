@@ -9,8 +9,8 @@
 /* Why it is there. */
 enum unmatched_why {
   WHY_NO_ORDER,   /* nobody waited for it */
-  WHY_TIME,       /* it was made at another time than the acquisition that it came with */
-  WHY_IDENTITY,   /* the file says another patient than the order that waited, or none at all */
+  WHY_TIME,       /* it was made at another time than the acquisition that it came with, or may have been */
+  WHY_IDENTITY,   /* the file says another patient than the order that waited */
   WHY_ACT,        /* the order that waited was for another act */
   WHY_UNREADABLE, /* no reading was found in it */
 };

@@ -26,10 +26,14 @@ POINTS = 48
 MARKER = "Fibrillation"
 
 
+UNSET = "2026-00-00 00:00:00"
+
+
 def ecg90a(name="", when=None, rows=800, step=0):
-    """A recording of an ECG90A (protocol: 43 bytes of header, rows of 8 u16, a footer of 37 after a row of zeros)."""
-    when = when or datetime.now()
-    head = b"00000001"[:7] + b"\0" + b"\0\0" + when.strftime("%Y-%m-%d %H:%M:%S").encode() + b"\0" + b"\0\0"
+    """A recording of an ECG90A (protocol: 43 bytes of header, rows of 8 u16, a footer of 37 after a row of zeros).
+    when UNSET: by a clock that nobody has set."""
+    clock = when if when == UNSET else (when or datetime.now()).strftime("%Y-%m-%d %H:%M:%S")
+    head = b"00000001"[:7] + b"\0" + b"\0\0" + clock.encode() + b"\0" + b"\0\0"
     head += name.encode()[:8].ljust(8, b"\0") + bytes([255, 0, 0])
     must(len(head) == 43, len(head))
     body = b"".join(struct.pack("<8H", *[2048 + (i * 7 + lead * 31 + step) % 200 - 100 for lead in range(8)])
@@ -52,10 +56,13 @@ class World:
 
     def __init__(self, work=None, env=None, devices=""):
         self.work = work or tempfile.mkdtemp(prefix="asaleed-tray-")
-        os.makedirs(os.path.join(self.work, "folder"), exist_ok=True)
+        for folder in ("folder", "eyes"):
+            os.makedirs(os.path.join(self.work, folder), exist_ok=True)
         os.makedirs(os.path.join(self.work, "devices.d"), exist_ok=True)
         with open(os.path.join(self.work, "devices.d/files.conf"), "w") as f:
             f.write(f"[device ecg90]\ndriver = file_contec_ecg90a\nlabel = ECG Contec\nfolder = {self.work}/folder\n"
+                    "folder-poll = 1\n"
+                    f"[device eyes]\ndriver = file_jpeg_fundus\nlabel = Rétinographe\nfolder = {self.work}/eyes\n"
                     "folder-poll = 1\n" + devices)
         self.d = Asaleed(BUILD, self.work, env=env)
         self.root = self.d.api
@@ -411,6 +418,57 @@ def test_waiting_ends(w):
     w.d.start()
 
 
+def put(path, data, age=0):
+    """Into a watched folder at once, as old as that."""
+    with open(path + ".part", "wb") as f:
+        f.write(data)
+    os.utime(path + ".part", (time.time() - age, time.time() - age))
+    os.rename(path + ".part", path)
+
+
+def test_waiting_for_what_comes(w):
+    """A file that does not tell when its reading was made is what an order waits for only if it came, and was written,
+    while the order waited."""
+    old = w.tray(ecg90a("DUPONT", UNSET, step=120), device="ecg90")
+    order, study = w.order("P1")
+    w.nurse.post(f"/v1/studies/{study}/acquire", {"device": "ecg90", "seconds": 600})
+    wait_for(w, study, "acquiring")
+    file = w.nurse.get("/v1/unmatched/" + old)["file"]
+    w.gp.post(f"/v1/unmatched/{old}/redecode")
+    u = w.nurse.get("/v1/unmatched/" + w.settle(file)["unmatched"])
+    must(u["id"] != old and u["why"] == "no_order" and u["end"] is None, u)
+    put(os.path.join(w.work, "folder", "copied.ecg"), ecg90a("DUPONT", UNSET, step=121), 86400)
+    end = time.monotonic() + 20
+    while (f := w.gp.get("/v1/files?limit=1")["items"][0])["name"] != "copied.ecg":
+        must(time.monotonic() < end, "never taken", w.d.log()[-300:])
+        time.sleep(0.05)
+    u = w.nurse.get("/v1/unmatched/" + w.settle(f["id"])["unmatched"])
+    must(u["why"] == "time" and u["end"] is None, u)
+    must(w.study(study)["state"] == "acquiring", "a reading of another day was taken")
+    u = w.nurse.get("/v1/unmatched/" + w.tray(ecg90a("DUPONT", UNSET, step=122), device="ecg90"))
+    must(u["end"] and u["end"]["by"] == "asaleed", u)
+    check_problem(w.nurse.call("POST", f"/v1/studies/{study}/accept", {}), 409, "confirmation_needed")
+
+
+def test_waiting_pictures(w):
+    """An order waits for as many files as it asked for pictures; what it has when it is finished is what it gets."""
+    for wanted, come in ((3, 3), (6, 2)):
+        order, study = w.order("P1", "fundus")
+        w.nurse.post(f"/v1/studies/{study}/acquire", {"device": "eyes", "seconds": 600, "pictures": wanted})
+        wait_for(w, study, "acquiring")
+        for i in range(come):
+            put(os.path.join(w.work, "eyes", f"{study}-{i}.jpg"), jpeg_of(10 * wanted + i))
+        end = time.monotonic() + 30
+        while len(w.study(study)["records"]) < come:
+            must(time.monotonic() < end, w.study(study), w.d.log()[-600:])
+            time.sleep(0.05)
+        if come < wanted:
+            must(w.study(study)["state"] == "acquiring")
+            w.nurse.post(f"/v1/studies/{study}/finish")
+        y = wait_for(w, study, "acquired")
+        must(len(y["records"]) == come and len(y["fundus"]["pictures"]) == come and not y["last_failure"], y)
+
+
 def test_folder(w):
     """What is put into a watched folder: half-written, renamed in, with a bad name, twice under two names."""
     folder = os.path.join(w.work, "folder")
@@ -622,8 +680,12 @@ def main():
                            ("two clients at once", test_two_at_once), ("reassigning, from every state", test_reassign),
                            ("reassigning one of two", test_reassign_part),
                            ("reassigning, two at once", test_reassign_at_once),
+                           ("a redecode of what went elsewhere", test_redecode_of_what_moved),
                            ("an order that waits for its file", test_waiting_order),
-                           ("how the waiting ends", test_waiting_ends), ("a watched folder", test_folder)):
+                           ("how the waiting ends", test_waiting_ends),
+                           ("an order waits for what comes, not for what was there", test_waiting_for_what_comes),
+                           ("an order that waits for pictures", test_waiting_pictures),
+                           ("a watched folder", test_folder)):
             tap.run(name, test, w)
         tap.run("it was alive to the end", lambda: must(w.d.alive() and w.d.stop() == 0, w.d.log()[-500:]))
     finally:
