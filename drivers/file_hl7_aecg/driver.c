@@ -580,6 +580,44 @@ static void keep_id(const struct xml_attributes *a, char *to, size_t size) {
     xml_field(&(struct xml_text){text, strlen(text), false}, to, size);
 }
 
+static int start_in_set(struct reading *r, unsigned id, const struct xml_attributes *a) {
+  switch (id) {
+  case SET:
+    return begin_set(r);
+  case SEQUENCE:
+    begin_sequence(r);
+    return 0;
+  case SEQUENCE_CODE:
+    keep_code(r, a);
+    return 0;
+  case HEAD:
+    return keep_head(r, a);
+  case INCREMENT:
+    r->has_increment = r->is_time;
+    return r->is_time ? quantity(r, a, seconds, &r->increment) : 0;
+  case ORIGIN:
+    r->has_origin = true;
+    return r->is_lead ? quantity(r, a, volts, &r->origin) : 0;
+  case SCALE:
+    r->has_scale = true;
+    return r->is_lead ? quantity(r, a, volts, &r->scale) : 0;
+  default:
+    return 0;
+  }
+}
+
+static void start_in_annotation(struct reading *r, unsigned id, const struct xml_attributes *a) {
+  if (id == ANNOTATION)
+    begin_annotation(r);
+  struct annotation *now = annotation(r);
+  if (now && id == ANNOTATION_CODE)
+    xml_attribute(a, "code", now->code, sizeof now->code);
+  if (now && id == ANNOTATION_VALUE)
+    keep_value(now, a);
+  if (now && id == BOUNDARY_CODE)
+    keep_boundary(now, a);
+}
+
 static int start_in_rhythm(struct reading *r, unsigned id, const struct xml_attributes *a) {
   switch (id) {
   case SERIES_CENTER:
@@ -607,42 +645,10 @@ static int start_in_rhythm(struct reading *r, unsigned id, const struct xml_attr
   case DETAIL_VALUE:
     keep_filter(r, a);
     return 0;
-  case SET:
-    return begin_set(r);
-  case SEQUENCE:
-    begin_sequence(r);
-    return 0;
-  case SEQUENCE_CODE:
-    keep_code(r, a);
-    return 0;
-  case HEAD:
-    return keep_head(r, a);
-  case INCREMENT:
-    r->has_increment = r->is_time;
-    return r->is_time ? quantity(r, a, seconds, &r->increment) : 0;
-  case ORIGIN:
-    r->has_origin = true;
-    return r->is_lead ? quantity(r, a, volts, &r->origin) : 0;
-  case SCALE:
-    r->has_scale = true;
-    return r->is_lead ? quantity(r, a, volts, &r->scale) : 0;
-  case ANNOTATION:
-    begin_annotation(r);
-    return 0;
-  case ANNOTATION_CODE:
-    if (annotation(r))
-      xml_attribute(a, "code", annotation(r)->code, sizeof annotation(r)->code);
-    return 0;
-  case ANNOTATION_VALUE:
-    if (annotation(r))
-      keep_value(annotation(r), a);
-    return 0;
-  case BOUNDARY_CODE:
-    if (annotation(r))
-      keep_boundary(annotation(r), a);
-    return 0;
   default:
-    return 0;
+    if (id >= ANNOTATED)
+      start_in_annotation(r, id, a);
+    return id < ANNOTATED ? start_in_set(r, id, a) : 0;
   }
 }
 
