@@ -52,9 +52,9 @@ static void paint(uint8_t *rgb, unsigned width, unsigned height, bool left) {
     long x = (long)(i % width) - (long)width / 2, y = (long)(i / width) - (long)height / 2;
     bool in_disc = (x - disc) * (x - disc) + y * y < radius * radius / 64;
     bool in_field = x * x + y * y < radius * radius;
-    rgb[0] = in_disc ? 250 : in_field ? (uint8_t)(200 - 60 * (x * x + y * y) / (radius * radius)) : 0;
-    rgb[1] = in_disc ? 220 : in_field ? (uint8_t)(90 + (x + radius) * 20 / (2 * radius)) : 0;
-    rgb[2] = in_disc ? 140 : in_field ? (uint8_t)(30 + (y + radius) * 20 / (2 * radius)) : 0;
+    rgb[0] = (uint8_t)(in_disc ? 250 : in_field ? 200 - 60 * (x * x + y * y) / (radius * radius) : 0);
+    rgb[1] = (uint8_t)(in_disc ? 220 : in_field ? 90 + (x + radius) * 20 / (2 * radius) : 0);
+    rgb[2] = (uint8_t)(in_disc ? 140 : in_field ? 30 + (y + radius) * 20 / (2 * radius) : 0);
   }
 }
 

@@ -14,7 +14,7 @@ const char *dicom_syntax_uid(enum dicom_syntax syntax) {
 }
 
 void dcm_u16(struct dcm_out *o, uint16_t v) {
-  buf_u16le(o->to, o->syntax == DICOM_EXPLICIT_BE ? (uint16_t)(v << 8 | v >> 8) : v);
+  buf_u16le(o->to, (uint16_t)(o->syntax == DICOM_EXPLICIT_BE ? v << 8 | v >> 8 : v));
 }
 
 void dcm_u32(struct dcm_out *o, uint32_t v) {
@@ -60,7 +60,7 @@ static void put_latin1(struct buf *to, const char *utf8) {
       buf_u8(to, *at++);
       continue;
     }
-    buf_u8(to, *at == 0xC2 || *at == 0xC3 ? (uint8_t)(*at << 6 | (at[1] & 0x3F)) : '?');
+    buf_u8(to, (uint8_t)(*at == 0xC2 || *at == 0xC3 ? *at << 6 | (at[1] & 0x3F) : '?'));
     for (at++; (*at & 0xC0) == 0x80; at++)
       ;
   }

@@ -193,7 +193,7 @@ struct bits {
 
 static void put(struct bits *b, uint32_t v, unsigned n) {
   while (n-- > 0) {
-    b->byte = (uint8_t)(b->byte << 1 | (v >> n & 1));
+    b->byte = (uint8_t)((unsigned)b->byte << 1 | (v >> n & 1));
     if (++b->used == 8) {
       buf_u8(b->to, b->byte);
       b->bytes++;

@@ -39,7 +39,7 @@ static unsigned u32(const uint8_t *at) {
 static unsigned crc(const uint8_t *bytes, size_t n) {
   unsigned r = 0;
   for (size_t i = 0; i < 8 * n + 16; i++) {
-    unsigned in = i < 8 * n ? bytes[i / 8] >> (7 - i % 8) & 1 : 0, out = r >> 15;
+    unsigned in = i < 8 * n ? (unsigned)bytes[i / 8] >> (7 - i % 8) & 1 : 0, out = r >> 15;
     r = (r << 1 | in) & 0xFFFF;
     if (out)
       r ^= 0x1021;

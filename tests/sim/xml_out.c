@@ -105,7 +105,7 @@ static uint32_t next_char(const char **text) {
 }
 
 static void put_utf16(struct buf *to, uint16_t unit, int big) {
-  buf_u16le(to, big ? (uint16_t)(unit << 8 | unit >> 8) : unit);
+  buf_u16le(to, (uint16_t)(big ? unit << 8 | unit >> 8 : unit));
 }
 
 static void put_char(struct buf *to, uint32_t c, enum xml_encoding encoding) {
