@@ -242,8 +242,8 @@ static void next_batch(struct collector *c) {
 
 /* ---- what it says ---- */
 
-static enum problem problem_of_collector(int err) {
-  return err == -ENODEV || err == -EIO       ? P_media_unplugged
+static enum problem problem_of_collector(const struct collector *c, int err) {
+  return err == -ENODEV || err == -EIO       ? c->stick ? P_media_unplugged : P_device_absent
          : err == -ENOENT || err == -ENOTDIR ? P_device_absent
          : err == -EACCES                    ? P_device_open
                                              : problem_of_errno(err);
@@ -277,7 +277,7 @@ static bool take(struct collector *c, const struct wire_message *m) {
     next_batch(c);
     return true;
   case WIRE_FAIL:
-    c->failure = problem_of_collector(m->fail.err);
+    c->failure = problem_of_collector(c, m->fail.err);
     return true;
   default:
     return false;
