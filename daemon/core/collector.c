@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,6 +121,15 @@ static int on_child(sd_event_source *source, const siginfo_t *info, void *arg) {
 
 /* ---- batches ---- */
 
+/* Whose file it is; "" where it could as well be another instrument's in the same place. */
+static const char *device_of(const struct collector *c, const struct wire_file *f) {
+  const char *base = strrchr(f->name, '/'), *device = c->device[f->pattern];
+  for (unsigned i = 0; i < c->n_patterns; i++)
+    if (c->device[i] != device && !fnmatch(c->pattern[i], base ? base + 1 : f->name, FNM_CASEFOLD))
+      return "";
+  return device;
+}
+
 static int add_file(struct collector *c, const struct wire_file *f, int64_t now) {
   struct file file = {
       .at = now, .modified = f->modified_us, .bytes = f->bytes, .source = c->stick ? FILE_STICK : FILE_FOLDER};
@@ -130,7 +140,7 @@ static int add_file(struct collector *c, const struct wire_file *f, int64_t now)
   str_hex(f->sha256, sizeof f->sha256, file.sha256);
   str_copy(file.name, sizeof file.name, f->name);
   str_copy(file.by, sizeof file.by, "asaleed");
-  str_copy(file.device, sizeof file.device, f->pattern < c->n_patterns ? c->device[f->pattern] : "");
+  str_copy(file.device, sizeof file.device, device_of(c, f));
   int r = file_add(c->all->parts.store, &file, &id, &known);
   if (r < 0)
     return r;
