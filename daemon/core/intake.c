@@ -34,6 +34,7 @@ struct intake {
   struct intake_parts parts;
   sd_event_source *work, *again;
   struct slot slots[SLOTS];
+  int64_t after; /* the file that was put off last: those behind it come first */
   bool stopped;
 };
 
@@ -52,6 +53,14 @@ static void slot_free(struct slot *s) {
 static void again_later(struct intake *i) {
   sd_event_source_set_time_relative(i->again, AGAIN_US);
   sd_event_source_set_enabled(i->again, SD_EVENT_ONESHOT);
+}
+
+/* Not the file's fault, or nobody can tell: it is looked at again, and keeps no other from being looked at. */
+static void slot_put_off(struct slot *s) {
+  struct intake *i = s->intake;
+  i->after = s->file.id;
+  slot_free(s);
+  again_later(i);
 }
 
 void intake_wake(struct intake *i) {
@@ -82,12 +91,14 @@ static bool has_pattern(const struct driver_info *d, const char *name) {
   return false;
 }
 
-/* The site says which driver, where it says which instrument. */
+/* The site says which driver, where it says which instrument; unless that has become one without files since. */
 static bool fits(const struct slot *s, const struct driver_info *d, bool by_name) {
+  const struct devices *all = s->intake->parts.devices;
   const struct device *device = s->file.device[0] ? devices_find(s->intake->parts.devices, s->file.device) : NULL;
+  const struct driver_info *own = device ? devices_driver(all, device->conf.driver) : NULL;
   if (!driver_of_files(d))
     return false;
-  return device ? !strcmp(device->conf.driver, d->name) : !by_name || has_pattern(d, s->file.name);
+  return own && driver_of_files(own) ? own == d : !by_name || has_pattern(d, s->file.name);
 }
 
 /* The first that fits from `from` on; those whose pattern does not fit the name only when that is true of all. */
@@ -120,11 +131,10 @@ static void on_file(void *arg, int64_t file, enum session_file_end end) {
     s->driver = next;
     return slot_decode(s);
   }
-  slot_free(s);
   if (end == SESSION_FILE_STOPPED)
-    again_later(i); /* unless the daemon ends */
-  else
-    intake_wake(i);
+    return slot_put_off(s);
+  slot_free(s);
+  intake_wake(i);
 }
 
 static void slot_run(struct slot *s) {
@@ -147,9 +157,7 @@ static void slot_run(struct slot *s) {
                                                                        .arg = s});
   if (r < 0) {
     log_errno(LOG_ERROR, r, "file F-%lld: cannot be looked at now", (long long)s->file.id);
-    struct intake *i = s->intake;
-    slot_free(s);
-    again_later(i);
+    slot_put_off(s);
   }
 }
 
@@ -162,10 +170,8 @@ static int on_exported(sd_event_source *source, const siginfo_t *info, void *arg
   s->child = sd_event_source_disable_unref(s->child);
   s->late = sd_event_source_disable_unref(s->late);
   bool exited = info->si_code == CLD_EXITED;
-  if (exited && info->si_status == EXPORT_FAILED) { /* the machine's fault */
-    struct intake *i = s->intake;
-    slot_free(s);
-    again_later(i);
+  if ((exited && info->si_status == EXPORT_FAILED) || s->intake->stopped) { /* the machine's fault */
+    slot_put_off(s);
     return 0;
   }
   if (!exited)
@@ -200,35 +206,45 @@ static int slot_export(struct slot *s) {
 }
 
 static void slot_decode(struct slot *s) {
+  if (s->intake->stopped)
+    return slot_put_off(s);
   const struct driver_info *driver = devices_driver_at(s->intake->parts.devices, s->driver);
   if (!driver->match[0].flat)
     return slot_run(s);
   int r = slot_export(s);
   if (r < 0) {
-    struct intake *i = s->intake;
-    log_errno(LOG_ERROR, r, "file F-%lld: cannot run %s", (long long)s->file.id, i->parts.export_program);
-    slot_free(s);
-    again_later(i);
+    log_errno(LOG_ERROR, r, "file F-%lld: cannot be given to %s", (long long)s->file.id,
+              s->intake->parts.export_program);
+    slot_put_off(s);
   }
 }
 
 /* ---- all of them ---- */
 
+/* The first that nobody looks at, of those behind the one that was put off last; then of all. */
+static enum problem next_file(struct intake *i, struct file *ret) {
+  enum problem p = P_not_found;
+  for (int all = i->after ? 0 : 1; all < 2 && p == P_not_found; all++) {
+    int64_t after = all ? 0 : i->after;
+    do {
+      p = file_next_pending(i->parts.store, after, ret);
+      after = ret->id;
+    } while (p == P_OK && intake_is_busy(i, ret->id));
+  }
+  return p;
+}
+
 /* Without a driver that reads files it stays pending: they may only not be known yet. */
 static bool slot_begin(struct slot *s) {
   struct intake *i = s->intake;
   struct file file = {0};
-  int64_t after = 0;
-  do {
-    enum problem p = file_next_pending(i->parts.store, after, &file);
-    if (p != P_OK && p != P_not_found) {
-      log_error("files: the store cannot be asked (%s)", problem_code(p));
-      again_later(i);
-    }
-    if (p != P_OK)
-      return false;
-    after = file.id;
-  } while (intake_is_busy(i, file.id));
+  enum problem p = next_file(i, &file);
+  if (p != P_OK && p != P_not_found) {
+    log_error("files: the store cannot be asked (%s)", problem_code(p));
+    again_later(i);
+  }
+  if (p != P_OK)
+    return false;
   s->file = file;
   if (!next_driver(s, 0, &s->driver)) {
     s->file.id = 0;

@@ -653,8 +653,12 @@ int session_file(struct sessions *s, const struct session_file *f) {
     return -ENAMETOOLONG;
   }
   session_name(x);
-  session_spawn(x, artefacts_scratch(s->parts.artefacts), FILE_S);
-  return 0;
+  int r = artefacts_scratch(s->parts.artefacts);
+  if (r >= 0)
+    r = worker_start(s->parts.event, s->parts.driver_program, &x->order, NULL, 0, r, FILE_S, &calls, x, &x->worker);
+  if (r < 0) /* says nothing of the file */
+    session_free(x);
+  return r < 0 ? r : 0;
 }
 
 /* ---- all of them ---- */

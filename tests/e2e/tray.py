@@ -56,14 +56,16 @@ class World:
 
     def __init__(self, work=None, env=None, devices=""):
         self.work = work or tempfile.mkdtemp(prefix="asaleed-tray-")
-        for folder in ("folder", "eyes"):
+        for folder in ("folder", "eyes", "shared"):
             os.makedirs(os.path.join(self.work, folder), exist_ok=True)
         os.makedirs(os.path.join(self.work, "devices.d"), exist_ok=True)
         with open(os.path.join(self.work, "devices.d/files.conf"), "w") as f:
             f.write(f"[device ecg90]\ndriver = file_contec_ecg90a\nlabel = ECG Contec\nfolder = {self.work}/folder\n"
                     "folder-poll = 1\n"
                     f"[device eyes]\ndriver = file_jpeg_fundus\nlabel = Rétinographe\nfolder = {self.work}/eyes\n"
-                    "folder-poll = 1\n" + devices)
+                    "folder-poll = 1\n" + "".join(
+                        f"[device shared{n}]\ndriver = {driver}\nfolder = {self.work}/shared\nfolder-poll = 1\n"
+                        for n, driver in ((1, "file_scp_ecg"), (2, "file_contec_ecg90a"))) + devices)
         self.d = Asaleed(BUILD, self.work, env=env)
         self.root = self.d.api
         self.people()
@@ -426,6 +428,15 @@ def put(path, data, age=0):
     os.rename(path + ".part", path)
 
 
+def taken(w, name):
+    """The file of that name, once it was taken in."""
+    end = time.monotonic() + 20
+    while not (found := [f["id"] for f in w.gp.get("/v1/files?limit=5")["items"] if f["name"] == name]):
+        must(time.monotonic() < end, "never taken", w.d.log()[-300:])
+        time.sleep(0.05)
+    return found[0]
+
+
 def test_waiting_for_what_comes(w):
     """A file that does not tell when its reading was made is what an order waits for only if it came, and was written,
     while the order waited."""
@@ -438,11 +449,7 @@ def test_waiting_for_what_comes(w):
     u = w.nurse.get("/v1/unmatched/" + w.settle(file)["unmatched"])
     must(u["id"] != old and u["why"] == "no_order" and u["end"] is None, u)
     put(os.path.join(w.work, "folder", "copied.ecg"), ecg90a("DUPONT", UNSET, step=121), 86400)
-    end = time.monotonic() + 20
-    while (f := w.gp.get("/v1/files?limit=1")["items"][0])["name"] != "copied.ecg":
-        must(time.monotonic() < end, "never taken", w.d.log()[-300:])
-        time.sleep(0.05)
-    u = w.nurse.get("/v1/unmatched/" + w.settle(f["id"])["unmatched"])
+    u = w.nurse.get("/v1/unmatched/" + w.settle(taken(w, "copied.ecg"))["unmatched"])
     must(u["why"] == "time" and u["end"] is None, u)
     must(w.study(study)["state"] == "acquiring", "a reading of another day was taken")
     u = w.nurse.get("/v1/unmatched/" + w.tray(ecg90a("DUPONT", UNSET, step=122), device="ecg90"))
@@ -467,6 +474,63 @@ def test_waiting_pictures(w):
             w.nurse.post(f"/v1/studies/{study}/finish")
         y = wait_for(w, study, "acquired")
         must(len(y["records"]) == come and len(y["fundus"]["pictures"]) == come and not y["last_failure"], y)
+
+
+def test_shared_folder(w):
+    """Two instruments whose files have such names put them into one folder: each driver looks at it, and as nobody can
+    say whose a file is, no order gets it by itself."""
+    order, study = w.order("P1")
+    w.nurse.post(f"/v1/studies/{study}/acquire", {"device": "shared1", "seconds": 600})
+    wait_for(w, study, "acquiring")
+    put(os.path.join(w.work, "shared", "either.ecg"), ecg90a("DUPONT", step=130))
+    f = w.settle(taken(w, "either.ecg"))
+    must(f["device"] is None and f["state"] == "unmatched" and w.study(study)["state"] == "acquiring", f)
+    w.nurse.post(f"/v1/studies/{study}/cancel", {})
+    wait_for(w, study, "ordered")
+
+
+def test_reconfigured(w):
+    """A file of an instrument that has since become one without files keeps no other file waiting."""
+    conf = os.path.join(w.work, "devices.d/changing.conf")
+    with open(conf, "w") as f:
+        f.write(f"[device changing]\ndriver = file_contec_ecg90a\nfolder = {w.work}/none\n")
+    must(w.d.stop() == 0)
+    w.d.start()
+    tray = w.tray(ecg90a(step=140), device="changing")
+    with open(conf, "w") as f:
+        f.write("[device changing]\ndriver = corscience_emi12\nusb-serial = OTHER\n")
+    must(w.d.stop() == 0)
+    w.d.start()
+    file = w.nurse.get("/v1/unmatched/" + tray)["file"]
+    w.gp.post(f"/v1/unmatched/{tray}/redecode")
+    must(w.tray(ecg90a(step=141)), "another")
+    must(w.settle(file)["unmatched"] != tray, "the file itself")
+    os.unlink(conf)
+    must(w.d.stop() == 0)
+    w.d.start()
+
+
+def test_machine_fails(w):
+    """What is the machine's fault is no fault of the file: it is looked at later, and keeps no other waiting."""
+    program = os.path.join(w.work, "driver")
+    os.symlink(os.path.join(BUILD, "asaleed-driver"), program)
+    w.d.extra += ["--driver-program", program]
+    must(w.d.stop() == 0)
+    w.d.start()
+    os.unlink(program)
+    lost = [w.gp.get("/v1/files/" + w.upload(b"lost %d" % i, f"{i}.dcm")["id"]) for i in range(3)]
+    last = w.upload(ecg90a(step=150))["id"]
+    time.sleep(0.5)
+    must(all(w.gp.get("/v1/files/" + f)["state"] in ("waiting", "decoding") for f in (lost[0]["id"], last)))
+    paths = [f"{w.d.store}/artefacts/{f['sha256'][:2]}/{f['sha256']}" for f in lost]
+    for path in paths:
+        os.rename(path, path + ".away")
+    os.symlink(os.path.join(BUILD, "asaleed-driver"), program)
+    must(w.settle(last, 40)["state"] == "unmatched")
+    for path in paths:
+        os.rename(path + ".away", path)
+    ends = [w.settle(f["id"], 40)["failure"] for f in lost]
+    must(all(e["code"] == "file_format" for e in ends), ends, w.d.log()[-600:])
 
 
 def test_folder(w):
@@ -685,6 +749,9 @@ def main():
                            ("how the waiting ends", test_waiting_ends),
                            ("an order waits for what comes, not for what was there", test_waiting_for_what_comes),
                            ("an order that waits for pictures", test_waiting_pictures),
+                           ("a folder of two instruments", test_shared_folder),
+                           ("an instrument that has no files any more", test_reconfigured),
+                           ("a machine that fails", test_machine_fails),
                            ("a watched folder", test_folder)):
             tap.run(name, test, w)
         tap.run("it was alive to the end", lambda: must(w.d.alive() and w.d.stop() == 0, w.d.log()[-500:]))
