@@ -367,6 +367,32 @@ def test_redecode_of_what_moved(w):
         must([len(r) for r in standing] == [1, 1], "a reading came back to whom it was taken from", standing)
 
 
+def dicom_of(w, record):
+    """Its object's bytes, once it is made."""
+    end = time.monotonic() + 20
+    while (a := w.gp.call("GET", f"/v1/records/{record}/dicom")).status != 200:
+        must(time.monotonic() < end and a.json["code"] == "dicom_pending", a.body, w.d.log()[-300:])
+        time.sleep(0.05)
+    return a.body
+
+
+def test_dicom_of_what_moved(w):
+    """No object goes out any more under the name of the patient whose reading it was not."""
+    (o1, s1), (o2, s2) = w.order("P1"), w.order("P2")
+    must(w.attach(w.tray(ecg90a(step=116)), o1).status == 200)
+    advance(w, s1, "interpreted")
+    record = w.study(s1)["records"][0]["id"]
+    must(b"DUPONT" in dicom_of(w, record))
+    w.gp.post(f"/v1/studies/{s1}/reassign",
+              {"order": o2, "birth_date": "1948-01-31", "records": [record], "reason": "Mauvais patient"})
+    for who in (w.gp, w.nurse):
+        check_problem(who.call("GET", f"/v1/records/{record}/dicom"), 409, "wrong_state")
+    advance(w, s2, "to_interpret")
+    moved = dicom_of(w, w.study(s2)["records"][0]["id"])
+    must(b"MARTIN" in moved and b"DUPONT" not in moved and b"1.2.840.10008" in moved)
+    check_problem(w.gp.call("GET", f"/v1/records/{record}/dicom"), 409, "wrong_state")
+
+
 # ---- an order that waits ----
 
 def wait_for(w, study, state, seconds=15):
@@ -745,6 +771,7 @@ def main():
                            ("reassigning one of two", test_reassign_part),
                            ("reassigning, two at once", test_reassign_at_once),
                            ("a redecode of what went elsewhere", test_redecode_of_what_moved),
+                           ("DICOM objects of what went elsewhere", test_dicom_of_what_moved),
                            ("an order that waits for its file", test_waiting_order),
                            ("how the waiting ends", test_waiting_ends),
                            ("an order waits for what comes, not for what was there", test_waiting_for_what_comes),
