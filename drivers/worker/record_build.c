@@ -322,6 +322,8 @@ static bool goes_with(const struct channel *a, const struct channel *b) {
          a->samples.len == b->samples.len;
 }
 
+#define DERIVED_RUN 256u /* samples that are added at a time */
+
 /* a x A + b x B, in steps of `scale`; none of it where one value does not fit. */
 static void derive(struct acq_record *r, const char *code, struct dec scale, unsigned first, int a, unsigned second,
                    int b) {
@@ -334,12 +336,19 @@ static void derive(struct acq_record *r, const char *code, struct dec scale, uns
       return;
   }
   unsigned channel = acq_rec_channel(r, code, r->channels[first].rate, scale, true);
-  for (size_t i = 0; i < n && !r->err; i++) {
-    int16_t v = (int16_t)(a * x[i] + b * y[i]);
-    if (x[i] == ACQ_GAP || y[i] == ACQ_GAP)
-      acq_rec_gap(r, channel, 1);
+  for (size_t i = 0, run; i < n && !r->err; i += run) {
+    const bool gap = x[i] == ACQ_GAP || y[i] == ACQ_GAP;
+    int16_t values[DERIVED_RUN];
+    for (run = 0; run < DERIVED_RUN && i + run < n; run++) {
+      const int16_t xi = x[i + run], yi = y[i + run];
+      if ((xi == ACQ_GAP || yi == ACQ_GAP) != gap)
+        break;
+      values[run] = (int16_t)(a * xi + b * yi);
+    }
+    if (gap)
+      acq_rec_gap(r, channel, run);
     else
-      acq_rec_samples(r, channel, &v, 1);
+      acq_rec_samples(r, channel, values, run);
   }
 }
 
