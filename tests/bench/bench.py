@@ -21,7 +21,7 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
-from client import EMI12, ROOT, Client, Daemon, acquire, alive, can_simulate  # noqa: E402
+from client import EMI12, ROOT, Client, Daemon, Refused, acquire, alive, can_simulate  # noqa: E402
 
 BUILD = os.path.abspath(sys.argv[1])
 FULL = bool(os.environ.get("BENCH_FULL"))
@@ -706,6 +706,156 @@ def bench_encode(work):
         row("  peak memory", mine, peer, other, "a/b")
 
 
+# ---- files that recorders left ----
+
+def recorders(build, work):
+    """(driver, what, path) of the files that are decoded: made up ones, and those of the samples that are there."""
+    samples = os.environ.get("ASALEED_SAMPLES", "")
+    for driver, kind, name, real in (("file_scp_ecg", "scp", "SCP-ECG", "scp_ecg/Example.scp"),
+                                     ("file_hl7_aecg", "aecg", "aECG", "hl7_aecg/ECGToolkit_Example.xml")):
+        path = os.path.join(work, kind)
+        subprocess.run([os.path.join(build, "tests/file_maker"), kind, path], check=True)
+        yield driver, f"{name} to record and JSON, 12 leads, 10 s, made up", path
+        if os.path.exists(os.path.join(samples, real)):
+            yield driver, f"{name} to record and JSON, {os.path.basename(real)}", os.path.join(samples, real)
+
+
+def bench_files(work):
+    for driver, what, path in recorders(BUILD, work):
+        out = subprocess.run([os.path.join(BUILD, "bench/file_rate"), driver, path, str(2 * RUNS)], check=True,
+                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout.split()
+        size = int(out[0])
+        ours, peer = [float(x) for x in out[1::2]], [float(x) for x in out[2::2]]
+        if driver == "file_scp_ecg":
+            a, b = Figure(ours, "files/s"), Figure(peer, "files/s") if all(peer) else None
+            met = ratio_of(a, b) >= 5 if b else None
+            row(what, a, "libbiosig, sopen and sread", b, "a/b", ">= 5", met)
+        else:
+            a, b = Figure([1000 / x for x in ours], "ms"), Figure([1000 / x for x in peer], "ms")
+            row(what, a, "libxml2, SAX to nothing", b, "a/b", "<= 1.5", ratio_of(a, b) <= 1.5)
+        b = Figure([x * size / 1e6 for x in peer], "MB/s") if all(peer) else None
+        row("  the same", Figure([x * size / 1e6 for x in ours], "MB/s"), "the peer", b)
+
+
+IMPORTED = 1000
+SETTLE_S = 1  # SETTLE_MS of collector.c: so long a folder's file must stay the same
+
+
+class Stick:
+    """The files on an image that is mounted anew for each run; on a machine that mounts none, in a folder."""
+
+    def __init__(self, work):
+        self.at, self.image = os.path.join(work, "stick"), os.path.join(work, "stick.img")
+        os.makedirs(self.at)
+        self.made = os.path.join(work, "made")
+        os.makedirs(self.made)
+        makers = [subprocess.Popen(["sh", "-c", f"for i in $(seq {k} {os.cpu_count()} {IMPORTED}); do \"$0\" scp --seed $i "
+                                    "\"$1/ECG_$i.scp\" || exit 1; done", os.path.join(BUILD, "tests/file_maker"),
+                                    self.made]) for k in range(1, os.cpu_count() + 1)]
+        if any([m.wait() for m in makers]):
+            raise RuntimeError("file_maker failed")
+        self.size = sum(e.stat().st_size for e in os.scandir(self.made)) / IMPORTED / 1000
+        self.kind = next((k for k in ("vfat", "ext4") if shutil.which("mkfs." + k) and self.image_of(k)), None)
+
+    def image_of(self, kind):
+        with open(self.image, "wb") as f:
+            f.truncate(128 << 20)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        made = subprocess.run(["mkfs." + kind, *(["-q"] if kind == "ext4" else []), self.image], **quiet)
+        self.kind = kind
+        if made.returncode or subprocess.run(["mount", "-o", "loop", self.image, self.at], **quiet).returncode:
+            return False
+        copied = subprocess.run(["cp", "-r", self.made, self.at]).returncode == 0
+        self.out()
+        return copied
+
+    def into(self):
+        if self.kind:
+            subprocess.run(["mount", "-o", "loop,ro", self.image, self.at], check=True)
+        return self.at if self.kind else self.made
+
+    def out(self):
+        if self.kind:
+            subprocess.run(["umount", self.at], check=True)
+
+    def __str__(self):
+        return f"a {self.kind} image" if self.kind else "a folder of the same disk"
+
+
+def import_once(work, stick, whole):
+    """Seconds until all are safe, and until all are in the tray (0 where nobody waits for that), counted from the
+    daemon's readiness; and the longest that the queue took meanwhile, in ms."""
+    os.makedirs(work + "/devices.d")
+    os.makedirs(work + "/store")
+    folder = stick.into()
+    with open(work + "/devices.d/scp.conf", "w") as f:
+        f.write(f"[device scp]\ndriver = file_scp_ecg\nfolder = {folder}\n")
+    d = Daemon(BUILD, work, work + "/store")
+    start = time.monotonic()
+    gp, = d.accounts("gp")
+    admin, worst, over = Client(d.socket), [0.0], threading.Event()
+
+    def ask():
+        while not over.wait(0.002):
+            t = time.monotonic()
+            gp.get("/v1/queue?limit=50")
+            worst.append((time.monotonic() - t) * 1000)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+
+    def until(path, wanted):
+        while time.monotonic() < start + 300:
+            try:
+                if wanted(admin.get(path)):
+                    return time.monotonic() - start
+            except Refused as e:
+                if e.status != 404:
+                    raise
+            time.sleep(0.01)
+        raise TimeoutError(path)
+
+    try:
+        safe = until(f"/v1/files/F-{IMPORTED}", lambda _: True)
+        tray = until("/v1/files?state=waiting&limit=1", lambda a: not a["items"]) if whole else 0
+        if whole and len(admin.get("/v1/files?state=refused&limit=1")["items"]):
+            raise RuntimeError("files were refused")
+    finally:
+        over.set()
+        asking.join()
+        d.stop()
+        stick.out()
+    return safe, tray, max(worst)
+
+
+def copied_once(work, stick):
+    """Seconds that cp -r and the disk take."""
+    folder = stick.into()
+    os.makedirs(work)
+    start = time.monotonic()
+    subprocess.run(["cp", "-r", folder, work + "/copy"], check=True)
+    subprocess.run(["sync", "-f", work + "/copy"], check=True)
+    took = time.monotonic() - start
+    stick.out()
+    return took
+
+
+def bench_import(work):
+    stick = Stick(work)
+    runs = 3
+    copied, safe, queue = [], [], []
+    for i in range(runs):
+        copied.append(copied_once(f"{work}/copied{i}", stick))
+        s, tray, worst = import_once(f"{work}/import{i}", stick, i == runs - 1)
+        safe.append(s - SETTLE_S)
+        queue.append(worst)
+    what = f"{IMPORTED} SCP files of {stick.size:.0f} kB on {stick}, to safe"
+    row(what, Figure(safe, "s"), "cp -r and syncfs", Figure(copied, "s"), "a/b")
+    row("  the same, less the second a folder's file must rest", Figure([IMPORTED / s for s in safe], "files/s"))
+    row("  to the tray, all decoded", Figure([IMPORTED / (tray - SETTLE_S)], "files/s"))
+    row("  a queue page meanwhile, the slowest of a run", Figure(queue, "ms"))
+
+
 # ---- 4 and 6: an acquisition, from the wire ----
 
 def stamps(path):
@@ -959,7 +1109,8 @@ def bench_rest(work):
 
 
 PARTS = {"writes": bench_writes, "queue": bench_queue, "decode": bench_decode, "apdu": bench_apdu, "usb": bench_usb,
-         "pictures": bench_pictures, "encode": bench_encode, "preview": bench_preview, "rest": bench_rest}
+         "pictures": bench_pictures, "encode": bench_encode, "files": bench_files, "import": bench_import,
+         "preview": bench_preview, "rest": bench_rest}
 scratch = []
 
 
