@@ -88,6 +88,10 @@ static const struct route {
      "The tray: readings that belong to no patient, and files in which none was found, newest first."},
     {"GET", "/v1/unmatched/{}", api_unmatched_get, NURSE | GP | ADMIN, READ, NULL,
      "One of them, less what the caller's role does not get, and how it left the tray."},
+    {"GET", "/v1/unmatched/{}/channels", api_unmatched_channels, NURSE | GP | ADMIN, READ, NULL,
+     "Its samples, as those of a record."},
+    {"GET", "/v1/unmatched/{}/preview", api_unmatched_preview, NURSE | GP | ADMIN, READ, NULL,
+     "Its picture ?n= (1), smaller and made anew from its pixels: JPEG."},
     {"POST", "/v1/unmatched/{}/attach", api_unmatched_attach, NURSE | GP, WRITE, "order birth_date confirm reason",
      "Attaches it to an order's study. birth_date is that of the order's patient, as the caller knows it. Where the"
      " file says another patient it takes confirm and reason."},

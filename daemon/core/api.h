@@ -79,6 +79,9 @@ void api_moved(struct api *a, int64_t study);
 void api_etag(struct api_call *call, int64_t version);
 /* The answer is this artefact. Its end is kept back until its hash is right: a damaged one never arrives whole. */
 enum problem api_send(struct api_call *call, const char *sha256, const char *type);
+/* A record's samples, with a header of its own (GET /v1/records/{}/channels); and a picture, which never changes. */
+enum problem api_send_channels(struct api_call *call, const json_t *record);
+enum problem api_send_picture(struct api_call *call, const char *sha256, const char *type);
 /* If-Match: 0 none given, -1 "*", else the version. */
 enum problem api_if_match(struct api_call *call, int64_t *ret);
 
@@ -129,6 +132,8 @@ enum problem api_record_picture(struct api_call *call);
 /* api_tray.c */
 enum problem api_unmatched(struct api_call *call);
 enum problem api_unmatched_get(struct api_call *call);
+enum problem api_unmatched_channels(struct api_call *call);
+enum problem api_unmatched_preview(struct api_call *call);
 enum problem api_unmatched_attach(struct api_call *call);
 enum problem api_unmatched_discard(struct api_call *call);
 enum problem api_unmatched_redecode(struct api_call *call);

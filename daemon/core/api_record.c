@@ -86,27 +86,20 @@ enum problem api_record_get(struct api_call *call) {
   return call->answer ? P_OK : P_overloaded;
 }
 
-enum problem api_record_channels(struct api_call *call) {
-  struct found f;
-  int64_t id;
-  json_t *record = NULL;
-  enum problem p = find(call, &f, &id);
-  if (p == P_OK && !mask_shows(call->caller.role, PART_ACQUIRED))
-    p = P_forbidden;
-  if (p == P_OK && !f.samples[0])
-    p = P_not_found;
-  if (p == P_OK)
-    p = load(call, &f, &record);
-  if (p != P_OK)
-    return p;
-  const json_t *channels = json_object_get(json_object_get(record, "acquired"), "channels");
+enum problem api_send_channels(struct api_call *call, const json_t *record) {
+  const json_t *acquired = json_object_get(record, "acquired"), *channels = json_object_get(acquired, "channels");
+  if (!mask_shows(call->caller.role, PART_ACQUIRED))
+    return P_forbidden;
+  if (!json_array_size(channels))
+    return P_not_found;
   _json_cleanup_ json_t *header =
       json_pack("{s:O, s:s, s:i}", "channels", channels, "encoding", "int16-le", "gap", ACQ_GAP);
-  json_decref(record);
   size_t n, samples_n;
   _free_cleanup_ char *text = json_canonical(header, &n);
   uint8_t *samples;
-  int r = text ? artefact_get(call->api->artefacts, f.samples, RECORD_DATA_MAX, &samples, &samples_n) : -ENOMEM;
+  int r = text ? artefact_get(call->api->artefacts, json_text(json_object_get(acquired, "data"), "sha256"),
+                              RECORD_DATA_MAX, &samples, &samples_n)
+               : -ENOMEM;
   if (r < 0)
     return problem_of_errno(r);
   struct buf *b = &call->http->answer;
@@ -121,6 +114,16 @@ enum problem api_record_channels(struct api_call *call) {
   call->http->status = 200;
   call->http->type = "application/octet-stream";
   return P_OK;
+}
+
+enum problem api_record_channels(struct api_call *call) {
+  struct found f;
+  int64_t id;
+  _json_cleanup_ json_t *record = NULL;
+  enum problem p = find(call, &f, &id);
+  if (p == P_OK)
+    p = load(call, &f, &record);
+  return p == P_OK ? api_send_channels(call, record) : p;
 }
 
 /* ---- pictures ---- */
@@ -146,7 +149,7 @@ static enum problem picture_find(struct api_call *call, struct found *f, bool pr
 }
 
 /* A picture never changes, and is called by what it is. */
-static enum problem send_picture(struct api_call *call, const char *sha256, const char *type) {
+enum problem api_send_picture(struct api_call *call, const char *sha256, const char *type) {
   snprintf(call->http->etag, sizeof call->http->etag, "\"%.28s\"", sha256);
   return api_send(call, sha256, type);
 }
@@ -159,7 +162,7 @@ enum problem api_record_preview(struct api_call *call) {
   if (!mask_shows(call->caller.role, PART_ACQUIRED))
     return P_forbidden;
   enum problem p = picture_find(call, &f, true, &id, &n, sha256);
-  return p == P_OK ? send_picture(call, sha256, "image/jpeg") : p;
+  return p == P_OK ? api_send_picture(call, sha256, "image/jpeg") : p;
 }
 
 /* What the record says of a picture's format, as a type and as the end of a file's name. */
@@ -200,7 +203,7 @@ enum problem api_record_picture(struct api_call *call) {
   if (p != P_OK)
     return p;
   picture_type(record, n, &type, &end);
-  p = send_picture(call, sha256, type);
+  p = api_send_picture(call, sha256, type);
   if (p == P_OK)
     snprintf(call->http->save_as, sizeof call->http->save_as, "R-%lld-%d.%s", (long long)id, (int)n, end);
   return p;

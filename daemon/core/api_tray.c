@@ -29,15 +29,44 @@ enum problem api_unmatched(struct api_call *call) {
   return call->answer ? P_OK : P_overloaded;
 }
 
-enum problem api_unmatched_get(struct api_call *call) {
+/* The row of the path, and its record: NULL where it has none. */
+static enum problem find_row(struct api_call *call, json_t **ret_item, json_t **ret_record) {
   char sha256[HASH_TEXT];
   int64_t id;
-  _json_cleanup_ json_t *item = NULL, *record = NULL;
   if (!api_id(call->id, 'U', &id))
     return P_not_found;
-  enum problem p = unmatched_find(call->api->store, id, mask_shows(call->caller.role, PART_IDENTITY), &item, sha256);
-  if (p == P_OK && sha256[0])
-    p = problem_of_errno(reading_load(call->api->artefacts, sha256, &record));
+  enum problem p = unmatched_find(call->api->store, id, mask_shows(call->caller.role, PART_IDENTITY), ret_item, sha256);
+  return p == P_OK && sha256[0] ? problem_of_errno(reading_load(call->api->artefacts, sha256, ret_record)) : p;
+}
+
+/* Whose it is, people see by looking at it. */
+enum problem api_unmatched_channels(struct api_call *call) {
+  _json_cleanup_ json_t *item = NULL, *record = NULL;
+  enum problem p = find_row(call, &item, &record);
+  return p == P_OK ? api_send_channels(call, record) : p;
+}
+
+enum problem api_unmatched_preview(struct api_call *call) {
+  _json_cleanup_ json_t *item = NULL, *record = NULL;
+  const char *text = http_query(call->http, "n");
+  uint64_t n = 1;
+  if (!mask_shows(call->caller.role, PART_ACQUIRED))
+    return P_forbidden;
+  if (text && str_to_u64(text, 1, ACQ_PICTURES_MAX, &n) < 0) {
+    call->field = "n";
+    return P_invalid_field;
+  }
+  enum problem p = find_row(call, &item, &record);
+  const json_t *pictures = json_object_get(json_object_get(record, "acquired"), "pictures");
+  const json_t *preview = json_object_get(json_array_get(pictures, n - 1), "preview");
+  if (p == P_OK && !json_is_object(preview))
+    p = P_not_found;
+  return p == P_OK ? api_send_picture(call, json_text(preview, "sha256"), "image/jpeg") : p;
+}
+
+enum problem api_unmatched_get(struct api_call *call) {
+  _json_cleanup_ json_t *item = NULL, *record = NULL;
+  enum problem p = find_row(call, &item, &record);
   if (p != P_OK)
     return p;
   if (json_object_set_new(item, "record", record ? mask_record(record, call->caller.role) : json_null()) < 0)

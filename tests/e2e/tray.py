@@ -11,6 +11,7 @@ import os
 import signal
 import sqlite3
 import struct
+import subprocess
 import sys
 import tempfile
 import threading
@@ -140,6 +141,10 @@ def test_upload(w):
     must(u["subject"]["family"] == "DUPONT" and u["summary"]["channels"] == 12, u["subject"], u["summary"])
     must(u["record"]["stray"] is True and "statements" not in u["record"], u["record"].keys())
     must(w.gp.call("GET", f"/v1/files/{f['id']}/content").body == data, "its bytes")
+    samples = w.nurse.call("GET", f"/v1/unmatched/{f['unmatched']}/channels")
+    n = struct.unpack("<I", samples.body[:4])[0]
+    must(len(json.loads(samples.body[4:4 + n])["channels"]) == 12 and len(samples.body) > 12 * 800 * 2, samples.status)
+    check_problem(w.nurse.call("GET", f"/v1/unmatched/{f['unmatched']}/preview"), 404, "not_found")
     for who in (w.nurse, w.admin):
         check_problem(who.call("GET", f"/v1/files/{f['id']}/content"), 403, "forbidden")
     must("subject" not in w.admin.get("/v1/unmatched/" + f["unmatched"]), "names for the administrator")
@@ -592,6 +597,22 @@ def test_folder(w):
         os.unlink(os.path.join(folder, name))
 
 
+def test_picture(w):
+    """A picture in the tray can be looked at; the eye that its file says comes with it."""
+    data = subprocess.run([os.path.join(BUILD, "tests/file_maker"), "dicom-fundus", "--option", "eye=left", "-"],
+                          check=True, capture_output=True).stdout
+    tray = w.tray(data, name="IM1.dcm")
+    preview = w.nurse.call("GET", f"/v1/unmatched/{tray}/preview")
+    must(preview.status == 200 and preview.headers["content-type"] == "image/jpeg" and preview.body[:2] == b"\xff\xd8",
+         preview.status, preview.headers)
+    check_problem(w.nurse.call("GET", f"/v1/unmatched/{tray}/preview?n=2"), 404, "not_found")
+    check_problem(w.nurse.call("GET", f"/v1/unmatched/{tray}/preview?n=0"), 400, "invalid_field", "n")
+    check_problem(w.nurse.call("GET", f"/v1/unmatched/{tray}/channels"), 404, "not_found")
+    order, study = w.order(act="fundus")
+    must(w.attach(tray, order).status == 200)
+    must(w.study(study)["fundus"]["pictures"][0]["instrument"] == "L", w.study(study)["fundus"])
+
+
 # ---- kill -9 ----
 
 class Gone(Exception):
@@ -779,7 +800,7 @@ def main():
                            ("a folder of two instruments", test_shared_folder),
                            ("an instrument that has no files any more", test_reconfigured),
                            ("a machine that fails", test_machine_fails),
-                           ("a watched folder", test_folder)):
+                           ("a picture in the tray", test_picture), ("a watched folder", test_folder)):
             tap.run(name, test, w)
         tap.run("it was alive to the end", lambda: must(w.d.alive() and w.d.stop() == 0, w.d.log()[-500:]))
     finally:
