@@ -1,10 +1,8 @@
 /* HL7 aECG. The first byte says what the rest is: a document, or a lead's numbers, which are read whole, in two pieces
  * and as what stands in a document. */
-#include "fuzz.h"
+#include "fuzz_file.h"
 
 #include "../../drivers/file_hl7_aecg/digits.h"
-#include "capture.h"
-#include "record_build.h"
 #include <string.h>
 
 extern const struct acq_driver file_hl7_aecg;
@@ -32,34 +30,15 @@ extern const struct acq_driver file_hl7_aecg;
   "\" unit=\"uV\"/><scale value=\"" scale "\" unit=\"uV\"/><digits>" digits "</digits></value></sequence></component>"
 #define SET(inside) "<component><sequenceSet>" inside "</sequenceSet></component>"
 
-static void check_record(const struct record_result *result) {
-  char reason[256];
-  json_t *record = NULL;
-  if (!result->json)
-    return;
-  FUZZ_CHECK(record_read(result->json, result->json_bytes, result->data, result->data_values * 2, &record, reason) ==
-             0);
+static void check_record(const struct record_result *result, const json_t *record) {
   const json_t *acquired = json_object_get(record, "acquired");
   FUZZ_CHECK(json_array_size(json_object_get(acquired, "trials")) == 1);
   FUZZ_CHECK(json_array_size(json_object_get(acquired, "channels")) >= 1);
   FUZZ_CHECK(strstr(result->json, "\"file_unchecked\""));
-  json_decref(record);
 }
 
 static int decode(const void *bytes, size_t n) {
-  struct acq_capture capture;
-  struct record_result results[WIRE_RECORDS] = {0};
-  char reason[256];
-  FUZZ_CHECK(capture_from_file(bytes, n, &capture) == 0);
-  int err = record_decode(&file_hl7_aecg, &capture, results, reason);
-  FUZZ_CHECK(err == 0 || err == -ENXIO || err == -EPROTO || err == -ENODATA || err == -ERANGE || err == -EOPNOTSUPP ||
-             err == -EFBIG);
-  for (int i = 0; i < WIRE_RECORDS; i++) {
-    check_record(&results[i]);
-    record_result_finish(&results[i]);
-  }
-  capture_finish(&capture);
-  return err;
+  return fuzz_file(&file_hl7_aecg, bytes, n, check_record);
 }
 
 #define VALUES_MAX 4096

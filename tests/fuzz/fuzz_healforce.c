@@ -1,27 +1,18 @@
 /* A file of a Prince 180. The first byte says what else is put right: 1 the size and the checksum (a search never gets
  * past them), 2 the head and the first pointer too. */
-#include "fuzz.h"
+#include "fuzz_file.h"
 
-#include "capture.h"
 #include "crc.h"
-#include "record_build.h"
 #include <string.h>
 
 extern const struct acq_driver file_healforce;
 
-static void check_record(const struct record_result *result) {
-  char reason[256];
-  json_t *record = NULL;
-  if (!result->json)
-    return;
-  FUZZ_CHECK(record_read(result->json, result->json_bytes, result->data, result->data_values * 2, &record, reason) ==
-             0);
+static void check_record(const struct record_result *result, const json_t *record) {
   const json_t *channels = json_object_get(json_object_get(record, "acquired"), "channels");
   const size_t n = json_array_size(channels);
   FUZZ_CHECK(n >= 1 && n <= 12 && result->data_values % n == 0);
   for (size_t i = 0; i < result->data_values; i++)
     FUZZ_CHECK(result->data[i] >= -512 && result->data[i] < 512);
-  json_decref(record);
 }
 
 static void put_right(uint8_t *file, size_t n, unsigned what) {
@@ -50,18 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
   FUZZ_CHECK(file);
   memcpy(file, data + 1, n - 1);
   put_right(file, n - 1, data[0]);
-  struct acq_capture capture;
-  struct record_result results[WIRE_RECORDS] = {0};
-  char reason[256];
-  FUZZ_CHECK(capture_from_file(file, n - 1, &capture) == 0);
-  int err = record_decode(&file_healforce, &capture, results, reason);
-  FUZZ_CHECK(err == 0 || err == -ENXIO || err == -EPROTO || err == -EBADMSG || err == -ERANGE || err == -ENODATA ||
-             err == -EOPNOTSUPP);
-  for (int i = 0; i < WIRE_RECORDS; i++) {
-    check_record(&results[i]);
-    record_result_finish(&results[i]);
-  }
-  capture_finish(&capture);
+  fuzz_file(&file_healforce, file, n - 1, check_record);
   free(file);
   return 0;
 }

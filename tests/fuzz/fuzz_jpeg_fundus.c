@@ -1,10 +1,8 @@
 /* EXIF in a JPEG file. The input is the EXIF segment's data behind "Exif", in a small picture; where its first byte is
  * odd, the whole file. */
-#include "fuzz.h"
+#include "fuzz_file.h"
 
-#include "capture.h"
 #include "picture_make.h"
-#include "record_build.h"
 #include <string.h>
 
 extern const struct acq_driver file_jpeg_fundus;
@@ -34,17 +32,11 @@ static void put_exif(struct buf *file, const uint8_t *tiff, size_t n) {
   buf_add(file, jpeg->data + 2, jpeg->len - 2);
 }
 
-static void check_record(const struct record_result *result) {
-  char reason[256];
-  json_t *record = NULL;
-  if (!result->json)
-    return;
-  FUZZ_CHECK(record_read(result->json, result->json_bytes, NULL, 0, &record, reason) == 0);
+static void check_record(const struct record_result *result, const json_t *record) {
   const json_t *acquired = json_object_get(record, "acquired");
   FUZZ_CHECK(json_array_size(json_object_get(acquired, "pictures")) == 1);
   FUZZ_CHECK(json_array_size(json_object_get(acquired, "trials")) == 1);
   FUZZ_CHECK(strstr(result->json, "\"file_unchecked\""));
-  json_decref(record);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
@@ -53,17 +45,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     buf_add(&file, data + 1, n - 1);
   else if (n)
     put_exif(&file, data + 1, n - 1);
-  struct acq_capture capture;
-  struct record_result results[WIRE_RECORDS] = {0};
-  char reason[256];
-  FUZZ_CHECK(!file.err && capture_from_file(file.data, file.len, &capture) == 0);
-  int err = record_decode(&file_jpeg_fundus, &capture, results, reason);
-  FUZZ_CHECK(err == 0 || err == -ENXIO || err == -ENODATA);
-  for (int i = 0; i < WIRE_RECORDS; i++) {
-    check_record(&results[i]);
-    record_result_finish(&results[i]);
-  }
-  capture_finish(&capture);
+  FUZZ_CHECK(!file.err);
+  fuzz_file(&file_jpeg_fundus, file.data, file.len, check_record);
   return 0;
 }
 

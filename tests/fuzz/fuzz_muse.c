@@ -1,37 +1,17 @@
 /* GE MUSE XML: documents as they are. */
-#include "fuzz.h"
+#include "fuzz_file.h"
 
-#include "capture.h"
-#include "record_build.h"
 #include <string.h>
 
 extern const struct acq_driver file_ge_muse_xml;
 
-static void check_record(const struct record_result *result) {
-  char reason[256];
-  json_t *record = NULL;
-  if (!result->json)
-    return;
-  FUZZ_CHECK(record_read(result->json, result->json_bytes, result->data, result->data_values * 2, &record, reason) ==
-             0);
+static void check_record(const struct record_result *result, const json_t *record) {
   FUZZ_CHECK(json_array_size(json_object_get(json_object_get(record, "acquired"), "channels")) >= 1);
   FUZZ_CHECK(strstr(result->json, "\"file_unchecked\""));
-  json_decref(record);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
-  struct acq_capture capture;
-  struct record_result results[WIRE_RECORDS] = {0};
-  char reason[256];
-  FUZZ_CHECK(capture_from_file(data, n, &capture) == 0);
-  int err = record_decode(&file_ge_muse_xml, &capture, results, reason);
-  FUZZ_CHECK(err == 0 || err == -ENXIO || err == -EPROTO || err == -ENODATA || err == -ERANGE || err == -EOPNOTSUPP ||
-             err == -EFBIG);
-  for (int i = 0; i < WIRE_RECORDS; i++) {
-    check_record(&results[i]);
-    record_result_finish(&results[i]);
-  }
-  capture_finish(&capture);
+  fuzz_file(&file_ge_muse_xml, data, n, check_record);
   return 0;
 }
 

@@ -1,9 +1,7 @@
 /* SCP-ECG files. The first byte of the input says how: 0 the rest is a file as it is; else its checksums and length are
  * made right first, so that what is behind them is reached. */
-#include "fuzz.h"
+#include "fuzz_file.h"
 
-#include "capture.h"
-#include "record_build.h"
 #include "scp_make.h"
 
 extern const struct acq_driver file_scp_ecg;
@@ -20,15 +18,9 @@ static void check_channels(const json_t *channels) {
   }
 }
 
-static void check_record(const struct record_result *result) {
-  char reason[256];
-  json_t *record = NULL;
-  if (!result->json)
-    return;
-  FUZZ_CHECK(record_read(result->json, result->json_bytes, result->data, result->data_values * 2, &record, reason) ==
-             0);
+static void check_record(const struct record_result *result, const json_t *record) {
+  (void)result;
   check_channels(json_object_get(json_object_get(record, "acquired"), "channels"));
-  json_decref(record);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
@@ -39,19 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
   memcpy(file, data + 1, n - 1);
   if (data[0])
     scp_repair(file, n - 1);
-  struct acq_capture capture;
-  struct record_result results[WIRE_RECORDS] = {0};
-  char reason[256];
-  FUZZ_CHECK(capture_from_file(file, n - 1, &capture) == 0);
-  const int err = record_decode(&file_scp_ecg, &capture, results, reason);
-  FUZZ_CHECK(err == 0 || err == -ENXIO || err == -EPROTO || err == -EBADMSG || err == -ENODATA || err == -ERANGE ||
-             err == -EOPNOTSUPP || err == -EFBIG);
-  FUZZ_CHECK(err == 0 || reason[0]);
-  for (int i = 0; i < WIRE_RECORDS; i++) {
-    check_record(&results[i]);
-    record_result_finish(&results[i]);
-  }
-  capture_finish(&capture);
+  fuzz_file(&file_scp_ecg, file, n - 1, check_record);
   free(file);
   return 0;
 }

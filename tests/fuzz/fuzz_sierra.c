@@ -1,9 +1,7 @@
 /* Philips Sierra XML. The first byte says what the rest is: 0, 2, ... a document; 1, 3, ... the bytes of its samples,
  * XLI with bit 1 set, which are put into a document here. */
-#include "fuzz.h"
+#include "fuzz_file.h"
 
-#include "capture.h"
-#include "record_build.h"
 #include "str.h"
 #include <string.h>
 
@@ -24,31 +22,13 @@ extern const struct acq_driver file_philips_sierra;
   "numberofleads=\"%u\" durationperchannel=\"16\">"
 #define TAIL "</parsedwaveforms></waveforms></restingecgdata>"
 
-static void check_record(const struct record_result *result) {
-  char reason[256];
-  json_t *record = NULL;
-  if (!result->json)
-    return;
-  FUZZ_CHECK(record_read(result->json, result->json_bytes, result->data, result->data_values * 2, &record, reason) ==
-             0);
+static void check_record(const struct record_result *result, const json_t *record) {
   FUZZ_CHECK(json_array_size(json_object_get(json_object_get(record, "acquired"), "channels")) >= 1);
   FUZZ_CHECK(strstr(result->json, "\"file_unchecked\""));
-  json_decref(record);
 }
 
 static void decode(const void *bytes, size_t n) {
-  struct acq_capture capture;
-  struct record_result results[WIRE_RECORDS] = {0};
-  char reason[256];
-  FUZZ_CHECK(capture_from_file(bytes, n, &capture) == 0);
-  int err = record_decode(&file_philips_sierra, &capture, results, reason);
-  FUZZ_CHECK(err == 0 || err == -ENXIO || err == -EPROTO || err == -ENODATA || err == -ERANGE || err == -EOPNOTSUPP ||
-             err == -EFBIG);
-  for (int i = 0; i < WIRE_RECORDS; i++) {
-    check_record(&results[i]);
-    record_result_finish(&results[i]);
-  }
-  capture_finish(&capture);
+  fuzz_file(&file_philips_sierra, bytes, n, check_record);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
