@@ -39,9 +39,10 @@ int artefacts_scratch(struct artefacts *a);
 /* The folder into which a collector writes files (wire.h), on the same disk: a descriptor of one's own. What is left in
  * it when the daemon starts is removed. */
 int artefacts_incoming(struct artefacts *a);
-/* A file of that folder becomes the artefact of its hash, which is the collector's word until somebody reads it: its
- * bytes are on the disk already, its name survives a power cut after artefacts_settle(). The same again is no error. */
-int artefact_take(struct artefacts *a, const char *name, const char *sha256);
+/* A file of that folder becomes the artefact of its hash, which is the collector's word until somebody reads it: its n
+ * bytes are on the disk already, its name survives a power cut after artefacts_settle(). The same again is no error; an
+ * artefact that is there stays as it is. -EPROTO: that is no file of n bytes. */
+int artefact_take(struct artefacts *a, const char *name, const char *sha256, uint64_t n);
 int artefacts_settle(struct artefacts *a);
 void artefact_discard(struct artefacts *a, const char *name); /* or is removed */
 

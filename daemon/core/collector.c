@@ -150,7 +150,7 @@ static int add_file(struct collector *c, const struct wire_file *f, int64_t now)
     artefact_discard(c->all->parts.artefacts, name);
     return 0;
   }
-  return artefact_take(c->all->parts.artefacts, name, file.sha256);
+  return artefact_take(c->all->parts.artefacts, name, file.sha256, file.bytes);
 }
 
 static int store_batch(struct collector *c) {
@@ -203,8 +203,15 @@ static void on_batch(void *arg, int result) {
     batch_stored(c, result);
 }
 
+static void collector_lied(struct collector *c) {
+  log_error("collector: said what none may say, ended");
+  collector_failed(c, P_worker_crashed);
+}
+
 static void try_batch(struct collector *c) {
   int r = store_batch(c);
+  if (r == -EPROTO)
+    return collector_lied(c);
   if (r < 0)
     return batch_later(c, r);
   c->committing = true;
@@ -313,8 +320,7 @@ static int on_control(sd_event_source *source, int fd, uint32_t revents, void *a
     if (r == -ENODATA) {
       hang_up(c);
     } else if (r < 0 || !take(c, &m)) {
-      log_error("collector: said what none may say, ended");
-      collector_failed(c, P_worker_crashed);
+      collector_lied(c);
     }
   }
   return 0;

@@ -311,7 +311,7 @@ def put_pictures(d, study, pictures):
     made = db.execute("INSERT INTO record(study, acquisition, sha256, driver, driver_version, program, complete, clean,"
                       " at) VALUES(?,?,?,'d','1','1',1,1,1)",
                       (n, at, artefact("record", json.dumps(record).encode()))).lastrowid
-    db.executemany(f"INSERT INTO picture VALUES({made},?,?,?)", rows)
+    db.executemany(f"INSERT INTO picture(record, number, sha256, preview) VALUES({made},?,?,?)", rows)
     db.execute("UPDATE study SET state = 'acquired', clean = 1 WHERE id = ?", (n,))
     db.commit()
     db.close()

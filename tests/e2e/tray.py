@@ -613,6 +613,83 @@ def test_picture(w):
     must(w.study(study)["fundus"]["pictures"][0]["instrument"] == "L", w.study(study)["fundus"])
 
 
+# A collector that lies: the next of the folder's files lies/0, lies/1... says how.
+LIAR = """#!/usr/bin/env python3
+import os, socket, struct, sys
+REAL, FOLDER = {real!r}, {folder!r}
+if sys.argv[1] != "collect":
+    os.execv(REAL, [REAL] + sys.argv[1:])
+s = socket.socket(fileno=3)
+if FOLDER.encode() not in s.recv(65536, socket.MSG_PEEK):
+    os.execv(REAL, [REAL, "collect"])
+s.recv(65536)
+def put(number, data):
+    fd = os.open(str(number), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o400, dir_fd=4)
+    os.write(fd, data)
+    os.close(fd)
+def tell(number, sha, size, pattern=0, name="x.ecg"):
+    s.send(struct.pack("<BIIIQ", 15, number, pattern, size, 0) + bytes.fromhex(sha) + bytes([len(name)]) + name.encode())
+def batch(n):
+    s.send(struct.pack("<BI", 16, n))
+done = os.path.join(FOLDER, "done")
+turn = len(os.listdir(done))
+open(os.path.join(done, str(turn)), "w").close()
+exec(open(os.path.join(FOLDER, "lies", str(turn))).read() if turn < len(os.listdir(os.path.join(FOLDER, "lies"))) else "")
+while s.recv(65536):
+    pass
+"""
+
+
+def test_liar(w):
+    """A collector that was taken over spoils nothing that is there, and brings nothing in that is not a file."""
+    folder = os.path.join(w.work, "lying")
+    os.makedirs(folder + "/lies")
+    os.makedirs(folder + "/done")
+    data = ecg90a(step=160)
+    there = w.gp.get("/v1/files/" + w.upload(data)["id"])
+    must(w.settle(there["id"])["state"] == "unmatched")
+    paths = [os.path.join(at, n) for at, _, names in os.walk(f"{w.d.store}/artefacts") for n in names]
+    path = next(p for p in paths if there["sha256"] not in p)  # its capture, its record or its samples
+    victim, size, before = os.path.basename(path), os.path.getsize(path), open(path, "rb").read()
+    lies = [f"put(1, b'z' * {size}); tell(1, {victim!r}, {size}); batch(1)",
+            "put(1, b'short'); tell(1, '11' * 32, 6000); batch(1)",
+            "tell(7, '22' * 32, 5); batch(1)",
+            "put(1, b'twice'); tell(1, '33' * 32, 5); tell(1, '44' * 32, 5); batch(2)",
+            "os.symlink('/etc/passwd', '1', dir_fd=4); tell(1, '55' * 32, 11); batch(1)",
+            "os.mkdir('1', dir_fd=4); tell(1, '66' * 32, 4096); batch(1)",
+            "batch(1)", "tell(1, '77' * 32, 5, 9); batch(1)", "s.send(bytes(9))", "s.send(bytes([2]))",
+            "[s.send(struct.pack('<BII', 7, 1, 1)) for _ in range(20000)]; batch(3)"]
+    for i, lie in enumerate(lies):
+        with open(f"{folder}/lies/{i}", "w") as f:
+            f.write(lie)
+    program = os.path.join(w.work, "liar")
+    with open(program, "w") as f:
+        f.write(LIAR.format(real=os.path.join(BUILD, "asaleed-driver"), folder=folder))
+    os.chmod(program, 0o755)
+    with open(os.path.join(w.work, "devices.d/lying.conf"), "w") as f:
+        f.write(f"[device lying]\ndriver = file_contec_ecg90a\nfolder = {folder}\nfolder-poll = 1\n")
+    w.d.extra += ["--driver-program", program]
+    for i in range(len(lies)):
+        must(w.d.stop() == 0)
+        w.d.start()
+        end = time.monotonic() + 20
+        while len(os.listdir(folder + "/done")) <= i:
+            must(time.monotonic() < end, "not started", i, w.d.log()[-300:])
+            time.sleep(0.02)
+        end = time.monotonic() + 20
+        while i and "said what none may say" not in w.d.log().split("ready: ")[-1]:
+            must(time.monotonic() < end, "not ended:", lies[i], w.d.log()[-500:])
+            time.sleep(0.02)
+    time.sleep(0.3)
+    must(open(path, "rb").read() == before, "an artefact was written over")
+    names = {f["sha256"][:4] for f in w.gp.get("/v1/files?limit=200")["items"]}
+    must(not names & {f"{i}{i}{i}{i}" for i in range(1, 8)}, names)
+    os.unlink(os.path.join(w.work, "devices.d/lying.conf"))
+    w.d.extra = w.d.extra[:-2]
+    must(w.d.stop() == 0)
+    w.d.start()
+
+
 # ---- kill -9 ----
 
 class Gone(Exception):
@@ -800,7 +877,8 @@ def main():
                            ("a folder of two instruments", test_shared_folder),
                            ("an instrument that has no files any more", test_reconfigured),
                            ("a machine that fails", test_machine_fails),
-                           ("a picture in the tray", test_picture), ("a watched folder", test_folder)):
+                           ("a picture in the tray", test_picture), ("a collector that lies", test_liar),
+                           ("a watched folder", test_folder)):
             tap.run(name, test, w)
         tap.run("it was alive to the end", lambda: must(w.d.alive() and w.d.stop() == 0, w.d.log()[-500:]))
     finally:
