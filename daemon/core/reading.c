@@ -23,10 +23,12 @@ static int add_pictures(struct store *s, int64_t id, const json_t *record) {
 }
 
 int reading_clean(struct store *s, int64_t study) {
-  /* One record with something to check is enough, however good the others are. */
+  /* One record with something to check is enough, however good the others are; and a blow into a spirometer that was
+   * not verified is for the nurse to confirm. */
   int r = store_run(s,
-                    "UPDATE study SET clean = (SELECT min(clean) FROM record WHERE study = ?1"
-                    " AND id NOT IN (SELECT record FROM supersession)) WHERE id = ?1",
+                    "UPDATE study SET clean = (SELECT min(r.clean AND coalesce(a.calibration_state, '') NOT IN"
+                    " ('missing','overdue','failed')) FROM record r JOIN acquisition a ON a.id = r.acquisition"
+                    " WHERE r.study = ?1 AND r.id NOT IN (SELECT record FROM supersession)) WHERE id = ?1",
                     "i", study);
   return r < 0 ? r : 0;
 }

@@ -163,15 +163,8 @@ static int store_record(struct session *x, const json_t *record, const struct re
   return r < 0 ? r : reading_add(x->all->parts.store, &reading, record, now, &id);
 }
 
-/* A blow into a spirometer that was not verified is for the nurse to confirm. */
 static int assess(struct session *x, int64_t now) {
   struct study study;
-  int r = store_run(x->all->parts.store,
-                    "UPDATE study SET clean = 0 WHERE id = ? AND EXISTS (SELECT 1 FROM acquisition WHERE id = ?"
-                    " AND calibration_state IN ('missing','overdue','failed'))",
-                    "ii", x->study, x->id);
-  if (r < 0)
-    return r;
   enum problem p = study_find(x->all->parts.store, x->study, &study);
   return p == P_OK ? assessment_make(x->all->parts.store, x->all->parts.artefacts, &study, now) : -EIO;
 }
