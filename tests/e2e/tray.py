@@ -8,6 +8,7 @@ tray.py BUILD [--every]
 """
 import json
 import os
+import re
 import signal
 import sqlite3
 import struct
@@ -75,7 +76,7 @@ class World:
         make = lambda name, role: Api(self.d.socket, self.root.post(  # noqa: E731
             "/v1/users", {"name": name, "role": role, "display": name})["token"])
         self.nurse, self.gp, self.admin = make("ines", "nurse"), make("martin", "gp"), make("admin", "admin")
-        self.gp2 = make("durand", "gp")
+        self.gp2, self.lgc = make("durand", "gp"), make("logiciel", "lgc")
         for pid, family, birth in (("P1", "DUPONT", "1950-04-12"), ("P2", "MARTIN", "1948-01-31")):
             self.nurse.ok("PUT", "/v1/patients/" + pid, {"family": family, "given": "Marie", "birth_date": birth, "sex": "F"})
 
@@ -193,6 +194,48 @@ def test_names_are_masked(w):
             must(MARKER.encode() not in a.body, path, a.body)
     must(MARKER not in w.d.log(), "the journal")
     must("DUPONT" not in w.d.log() and "MARTIN" not in w.d.log(), "a name in the journal")
+
+
+def everything(w, who, ids):
+    """What each GET route answers, but that of events."""
+    reference = subprocess.run([os.path.join(BUILD, "asaleed"), "--api-reference"], capture_output=True, text=True,
+                               check=True).stdout
+    for path in re.findall(r"\| GET \| `(/v1/[^`]*)`", reference):
+        if path.endswith("/events"):
+            continue
+        for i in ids.get(path.split("/")[2], []) if "{" in path else [""]:
+            yield path.replace("{id}", i), who.call("GET", path.replace("{id}", i))
+
+
+def test_interpretations_are_masked(w):
+    """What a file of each format concludes is the reader's, from the tray to the DICOM object, and after it moved."""
+    maker = os.path.join(BUILD, "tests/file_maker")
+    for form, name, act in (("scp", "scp", "ecg"), ("aecg", "xml", "ecg"), ("sierra", "xml", "ecg"),
+                            ("muse", "xml", "ecg"), ("dicom-ecg", "dcm", "ecg"), ("jpeg", "jpg", "fundus"),
+                            ("dicom-fundus", "dcm", "fundus")):
+        data = subprocess.run([maker, form, "--marker", MARKER, "-"], capture_output=True, check=True).stdout
+        f = w.settle(w.upload(data, f"{MARKER}.{name}")["id"])
+        must(f["state"] == "unmatched", form, f, w.d.log()[-500:])
+        (o1, s1), (o2, s2) = w.order("P1", act), w.order("P2", act)
+        must(w.attach(f["unmatched"], o1).status == 200, form)
+        if act == "ecg":
+            advance(w, s1, "interpreting")
+        first = w.study(s1)["records"][0]["id"]
+        w.gp.post(f"/v1/studies/{s1}/reassign",
+                  {"order": o2, "birth_date": "1948-01-31", "records": [first], "reason": "Mauvais patient"})
+        second = w.study(s2)["records"][0]["id"]
+        if act == "ecg":
+            advance(w, s2, "to_interpret")
+            dicom_of(w, second)
+        ids = {"files": [f["id"]], "unmatched": [f["unmatched"]], "studies": [s1, s2], "records": [first, second],
+               "orders": [o1, o2], "patients": ["P1", "P2"], "devices": ["ecg90"], "media": ["sda1"]}
+        seen = [p for p, a in everything(w, w.gp, ids) if MARKER.encode() in a.body]
+        must(f"/v1/files/{f['id']}/content" in seen and f"/v1/files/{f['id']}" in seen, form, seen)
+        must(act == "fundus" or f"/v1/records/{second}/dicom" in seen, form, seen)
+        for who in (w.nurse, w.admin, w.lgc):
+            leaks = [p for p, a in everything(w, who, ids) if MARKER.encode() in a.body or MARKER[:9].encode() in a.body]
+            must(not leaks, form, leaks)
+        must(MARKER not in w.d.log(), form, "the journal")
 
 
 # ---- attaching ----
@@ -863,6 +906,7 @@ def main():
     try:
         for name, test in (("a file is taken in, once", test_upload), ("bad uploads", test_bad_uploads),
                            ("names of files are the reader's", test_names_are_masked),
+                           ("what files conclude is the reader's", test_interpretations_are_masked),
                            ("attaching needs an order and a second factor", test_attach),
                            ("a file that says another patient", test_other_name), ("discarding", test_discard),
                            ("two clients at once", test_two_at_once), ("reassigning, from every state", test_reassign),
