@@ -210,23 +210,45 @@ def sanitizer(build):
     return found.group(1) if found else None
 
 
-class Asaleed:
-    """The daemon on <work>/store. simulate: on a machine with an EMI12."""
+def tree(pid):
+    """A process and all that it and they have started."""
+    found, ask = [], [pid]
+    while ask:
+        found.append(ask.pop())
+        try:
+            for task in os.listdir(f"/proc/{found[-1]}/task"):
+                with open(f"/proc/{found[-1]}/task/{task}/children", encoding="ascii") as f:
+                    ask += [int(x) for x in f.read().split()]
+        except OSError:
+            pass
+    return found
 
-    def __init__(self, build, work=None, simulate=False, extra=(), env=None, wait=True):
+
+def command_of(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as f:
+            return f.read().split("\0")
+    except OSError:
+        return [""]
+
+
+class Asaleed:
+    """The daemon on <work>/store. simulate: on a machine with an EMI12; wrap: the words of a command that starts it."""
+
+    def __init__(self, build, work=None, simulate=False, extra=(), env=None, wait=True, wrap=()):
         self.build = os.path.abspath(build)
         self.own = work is None
         self.work = work or tempfile.mkdtemp(prefix="asaleed-e2e-")
         self.store = os.path.join(self.work, "store")
         self.socket = os.path.join(self.work, "api.sock")
         self.log_path = os.path.join(self.work, "log")
-        self.simulate, self.extra = simulate, list(extra)
+        self.simulate, self.extra, self.wrap = simulate, list(extra), list(wrap)
         os.makedirs(self.store, mode=0o700, exist_ok=True)
         os.makedirs(os.path.join(self.work, "devices.d"), exist_ok=True)
         with open(os.path.join(self.work, "devices.d/ecg.conf"), "w") as f:
             f.write(f"[device ecg1]\ndriver = corscience_emi12\nlabel = ECG\nusb-serial = {SERIAL}\n"
                     "[device absent]\ndriver = corscience_emi12\nusb-serial = NONE\n")
-        open(os.path.join(self.work, "asaleed.conf"), "w").close()
+        open(os.path.join(self.work, "asaleed.conf"), "a").close()
         self.process = None
         self.start(env, wait)
 
@@ -240,6 +262,7 @@ class Asaleed:
             first = sanitizer(self.build)
             command = ["umockdev-wrapper", os.path.join(self.build, "tests/sim"), "--instrument", EMI12,
                        *(["--preload", first] if first else []), "--", *command]
+        command = self.wrap + command
         if os.path.exists(self.socket):
             os.unlink(self.socket)
         with open(self.log_path, "ab") as log:
@@ -269,14 +292,21 @@ class Asaleed:
     def alive(self):
         return self.process.poll() is None
 
+    def pid(self):
+        """asaleed's own, not that of what wraps it."""
+        if not self.wrap:
+            return self.process.pid
+        found = [p for p in tree(self.process.pid) if os.path.basename(command_of(p)[0]) == "asaleed"]
+        return found[0] if found else self.process.pid
+
     def stop(self, seconds=20):
         if self.alive():
-            self.process.send_signal(signal.SIGTERM)
+            os.kill(self.pid(), signal.SIGTERM)
         return self.process.wait(seconds)
 
     def kill(self):
         if self.alive():
-            self.process.kill()
+            os.kill(self.pid(), signal.SIGKILL)
         return self.process.wait()
 
     def done(self):
