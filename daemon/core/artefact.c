@@ -18,10 +18,12 @@ struct artefacts {
   int incoming; /* what is being written in slices; empty when nobody writes */
   unsigned next;
   char *path;          /* of the store, absolute */
-  bool unsettled[256]; /* shelves to which names came that are not on the disk yet */
+  bool unsettled[256]; /* shelves to which names came that are not on the disk yet, */
+  bool made;           /* and whether one of them is new */
 };
 
 #define SLICE (1u << 20)
+#define SETTLE_EACH 4u /* folders that are synced one by one */
 
 static int folder_make(int at, const char *name) {
   if (mkdirat(at, name, 0700) < 0)
@@ -31,6 +33,14 @@ static int folder_make(int at, const char *name) {
   int r = -errno;
   unlinkat(at, name, AT_REMOVEDIR); /* the next put tries again */
   return r;
+}
+
+/* The name of a shelf that was made for a settle to come survives as well. */
+static int shelf_make(struct artefacts *a, const char *shelf) {
+  if (a->made && fsync(a->dir) < 0)
+    return -errno;
+  a->made = false;
+  return folder_make(a->dir, shelf);
 }
 
 static int folder_open(int at, const char *name) {
@@ -186,7 +196,7 @@ int artefact_put(struct artefacts *a, struct store *s, const char *kind, const v
     return 0;
   }
   const char shelf[] = {sha256[0], sha256[1], 0};
-  r = folder_make(a->dir, shelf);
+  r = shelf_make(a, shelf);
   _fd_cleanup_ int folder = r < 0 ? r : folder_open(a->dir, shelf);
   r = folder < 0 ? folder : file_put(folder, sha256, bytes, n);
   if (r < 0)
@@ -283,7 +293,7 @@ static int writer_finish(struct artefact_writer *w) {
   hash_text(&w->hash, w->sha256);
   const char shelf[] = {w->sha256[0], w->sha256[1], 0};
   const bool there = is_there(w);
-  int r = !there && fsync(w->fd) < 0 ? -errno : folder_make(w->artefacts->dir, shelf);
+  int r = !there && fsync(w->fd) < 0 ? -errno : shelf_make(w->artefacts, shelf);
   _fd_cleanup_ int folder = r < 0 ? r : folder_open(w->artefacts->dir, shelf);
   if (folder < 0)
     return folder;
@@ -326,8 +336,13 @@ static bool is_file_of(int folder, const char *name, uint64_t n) {
 
 int artefact_take(struct artefacts *a, const char *name, const char *sha256, uint64_t n) {
   const char shelf[] = {sha256[0], sha256[1], 0};
-  int r = hash_is_text(sha256) ? folder_make(a->dir, shelf) : -EINVAL;
-  _fd_cleanup_ int folder = r < 0 ? r : folder_open(a->dir, shelf);
+  if (!hash_is_text(sha256))
+    return -EINVAL;
+  if (mkdirat(a->dir, shelf, 0700) == 0)
+    a->made = true;
+  else if (errno != EEXIST)
+    return -errno;
+  _fd_cleanup_ int folder = folder_open(a->dir, shelf);
   if (folder < 0)
     return folder;
   if (is_file_of(folder, sha256, n)) /* whose bytes are known better than by a collector's word; or taken before */
@@ -342,7 +357,25 @@ int artefact_take(struct artefacts *a, const char *name, const char *sha256, uin
   return 0;
 }
 
+/* Each folder that is synced costs the disk a flush: beyond a few, one sync of the whole file system costs less, where
+ * a collector has just synced what is large. */
+static int settle_many(struct artefacts *a) {
+  if (syncfs(a->dir) < 0)
+    return -errno;
+  a->made = false;
+  memset(a->unsettled, 0, sizeof a->unsettled);
+  return 0;
+}
+
 int artefacts_settle(struct artefacts *a) {
+  unsigned n = a->made;
+  for (unsigned i = 0; i < sizeof a->unsettled; i++)
+    n += a->unsettled[i];
+  if (n > SETTLE_EACH)
+    return settle_many(a);
+  if (a->made && fsync(a->dir) < 0)
+    return -errno;
+  a->made = false;
   for (unsigned i = 0; i < sizeof a->unsettled; i++) {
     char shelf[3];
     if (!a->unsettled[i])

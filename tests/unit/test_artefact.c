@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "../e2e/store_bed.h"
+#include "str.h"
 #include <dirent.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -425,12 +426,42 @@ static void test_open(void **state) {
   assert_true(artefact_open(b->artefacts, sha) < 0);
 }
 
+/* What a collector left becomes artefacts on few shelves and on many; a shelf that was made for that takes others. */
+static void test_taken(void **state) {
+  struct store_bed *b = *state;
+  char sha[300][HASH_TEXT], name[ARTEFACT_NAME_MAX], bytes[16];
+  _fd_cleanup_ int incoming = artefacts_incoming(b->artefacts);
+  assert_true(incoming >= 0);
+  for (unsigned i = 0; i < 300; i++) {
+    const int n = snprintf(bytes, sizeof bytes, "file %u", i);
+    snprintf(name, sizeof name, "%u", i);
+    _fd_cleanup_ int fd = openat(incoming, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
+    assert_int_equal(write(fd, bytes, (size_t)n), n);
+    hash_sha256_text(bytes, (size_t)n, sha[i]);
+    assert_int_equal(artefact_take(b->artefacts, name, sha[i]), 0);
+    assert_int_equal(artefact_take(b->artefacts, name, sha[i]), 0);
+    if (i == 1 || i == 299)
+      assert_int_equal(artefacts_settle(b->artefacts), 0);
+    if (i == 109) { /* "text 63" and "file 109", the first there, are of one shelf */
+      char other[HASH_TEXT];
+      put(b, "text 63", 7, other);
+      assert_memory_equal(other, sha[i], 2);
+      check(b, other, "text 63", 7);
+    }
+  }
+  assert_int_equal(artefacts_settle(b->artefacts), 0);
+  for (unsigned i = 0; i < 300; i++)
+    check(b, sha[i], bytes, (size_t)snprintf(bytes, sizeof bytes, "file %u", i));
+  assert_int_equal(artefact_take(b->artefacts, "no such file", sha[0]), 0); /* it is there */
+  assert_int_equal(artefact_take(b->artefacts, "no such file", "00"), -EINVAL);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, bed_setup, bed_teardown)
   const struct CMUnitTest tests[] = {
       TEST(put_get),      TEST(large),       TEST(every_shelf),   TEST(same_again), TEST(undone),       TEST(damaged),
       TEST(missing),      TEST(links),       TEST(left_over),     TEST(names),      TEST(cannot_write), TEST(slices),
-      TEST(slices_again), TEST(slices_fail), TEST(slices_killed), TEST(open),
+      TEST(slices_again), TEST(slices_fail), TEST(slices_killed), TEST(open),       TEST(taken),
   };
   return cmocka_run_group_tests_name("artefact", tests, NULL, NULL);
 }
