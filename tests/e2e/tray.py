@@ -427,7 +427,7 @@ def dicom_of(w, record):
 def test_dicom_of_what_moved(w):
     """No object goes out any more under the name of the patient whose reading it was not."""
     (o1, s1), (o2, s2) = w.order("P1"), w.order("P2")
-    must(w.attach(w.tray(ecg90a(step=116)), o1).status == 200)
+    must(w.attach(w.tray(ecg90a(step=119)), o1).status == 200)
     advance(w, s1, "interpreted")
     record = w.study(s1)["records"][0]["id"]
     must(b"DUPONT" in dicom_of(w, record))
