@@ -335,12 +335,12 @@ static int collector_spawn(struct collector *c) {
   struct wire_message m = {.type = WIRE_COLLECT,
                            .collect = {.watch = !c->stick,
                                        .settle_ms = c->stick ? 0 : SETTLE_MS,
-                                       .poll_s = 1,
+                                       .poll_s = c->stick ? 0 : 1,
                                        .max_bytes = ACQ_BLOB_MAX - 1,
                                        .n_patterns = c->n_patterns}};
   str_copy(m.collect.path, sizeof m.collect.path, c->path);
   memcpy(m.collect.pattern, c->pattern, sizeof c->pattern);
-  for (unsigned i = 0; i < c->n_patterns; i++) {
+  for (unsigned i = 0; i < c->n_patterns && !c->stick; i++) {
     const struct device *d = devices_find(c->all->parts.devices, c->device[i]);
     if (d && (i == 0 || d->conf.folder_poll < m.collect.poll_s))
       m.collect.poll_s = d->conf.folder_poll;
@@ -473,10 +473,7 @@ static struct collector *of_stick(const struct collectors *all, const char *name
 /* A new collector with the patterns of those who are declared on it, or NULL. */
 static struct collector *stick_new(struct collectors *all, const char *name) {
   const struct device *d;
-  unsigned n = 0;
-  for (const struct collector *c = all->list; c; c = c->next)
-    n += c->stick;
-  struct collector *c = n < STICKS_MAX ? collector_new(all) : NULL;
+  struct collector *c = collector_new(all);
   if (!c)
     return NULL;
   c->stick = true;
@@ -491,12 +488,28 @@ static struct collector *stick_new(struct collectors *all, const char *name) {
   return c;
 }
 
+/* How the last ones went is remembered of so many; the oldest that is over makes room. */
+static bool make_room(struct collectors *all) {
+  struct collector *oldest = NULL;
+  unsigned n = 0;
+  for (struct collector *c = all->list; c; c = c->next) {
+    n += c->stick;
+    if (c->stick && c->state != COPYING)
+      oldest = c;
+  }
+  if (n >= STICKS_MAX && oldest)
+    collector_free(oldest);
+  return n < STICKS_MAX || oldest;
+}
+
 enum problem collectors_media(struct collectors *all, const char *name) {
   struct collector *c = is_media_name(name) ? of_stick(all, name) : NULL;
   if (c && c->state == COPYING)
     return P_OK;
   if (c) /* another stick may have that name now */
     collector_free(c);
+  if (!make_room(all))
+    return P_overloaded;
   c = is_media_name(name) ? stick_new(all, name) : NULL;
   if (!c)
     return P_not_found;

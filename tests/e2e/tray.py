@@ -9,6 +9,7 @@ tray.py BUILD [--every]
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import struct
@@ -656,6 +657,61 @@ def test_picture(w):
     must(w.study(study)["fundus"]["pictures"][0]["instrument"] == "L", w.study(study)["fundus"])
 
 
+STICKS = [f"sd{letter}" for letter in "abcdefghij"]
+USB = "/devices/pci0000:00/0000:00:14.0/usb1"
+
+
+def test_sticks(w):
+    """Ten sticks, one after another; one twice, one that is pulled out, two that are looked at while they are copied."""
+    machine, media = os.path.join(w.work, "sticks.umockdev"), os.path.join(w.work, "media")
+    with open(machine, "w") as f:
+        f.write(f"P: {USB}\nE: SUBSYSTEM=usb\nE: DEVTYPE=usb_device\n\n"
+                f"P: {USB}/1-2\nE: SUBSYSTEM=usb\nE: DEVTYPE=usb_device\nA: serial=STICK\n\n")
+        for name in STICKS:
+            f.write(f"P: {USB}/1-2/1-2:1.0/host0/target0:0:0/0:0:0:0/block/{name}\nN: {name}\nE: SUBSYSTEM=block\n"
+                    f"E: DEVTYPE=disk\nE: DEVNAME=/dev/{name}\n\n")
+    with open(os.path.join(w.work, "asaleed.conf"), "w") as f:
+        f.write(f"[daemon]\nmedia = {media}\n")
+    with open(os.path.join(w.work, "devices.d/stick.conf"), "w") as f:
+        f.write("[device card]\ndriver = file_contec_ecg90a\nstick = yes\nusb-serial = STICK\n")
+    w.d.wrap = ["umockdev-run", "-d", machine, "--"]
+    must(w.d.stop() == 0)
+    w.d.start()
+
+    def copied(name, state="done"):
+        end = time.monotonic() + 20
+        while (m := w.admin.get("/v1/media/" + name))["state"] == "copying":
+            must(time.monotonic() < end, m)
+            time.sleep(0.02)
+        must(m["state"] == state, m, w.d.log()[-400:])
+        return m
+
+    check_problem(w.admin.call("POST", "/v1/media", {"name": "sdz"}), 404, "not_found")
+    for name in ("../sda", "", "sda/..", "-a", "SDA", "sda\n"):
+        must(w.admin.call("POST", "/v1/media", {"name": name}).status in (400, 404), name)
+    check_problem(w.nurse.call("POST", "/v1/media", {"name": "sda"}), 403, "forbidden")
+    for i, name in enumerate(STICKS):
+        os.makedirs(f"{media}/{name}/ECG")
+        with open(f"{media}/{name}/ECG/1.ECG", "wb") as f:
+            f.write(ecg90a(step=170 + i))
+        must(w.admin.call("POST", "/v1/media", {"name": name}).status == 202, name)
+        must(w.admin.call("POST", "/v1/media", {"name": name}).status == 202, name, "twice")
+        m = copied(name)
+        must(m["devices"] == ["card"] and m["taken"] + m["known"] == 1, m)
+        f = w.settle(taken(w, "ECG/1.ECG"))
+        must(f["source"] == "stick" and f["device"] == "card" and f["state"] == "unmatched", f)
+    w.admin.post("/v1/media", {"name": "sdj"})
+    m = copied("sdj")
+    must(m["known"] == 1 and m["taken"] == 0, m)
+    os.rename(f"{media}/sda", f"{media}/gone")
+    w.admin.post("/v1/media", {"name": "sda"})
+    must(copied("sda", "failed")["failure"]["code"], "no such folder")
+    os.unlink(os.path.join(w.work, "devices.d/stick.conf"))
+    w.d.wrap = []
+    must(w.d.stop() == 0)
+    w.d.start()
+
+
 # A collector that lies: the next of the folder's files lies/0, lies/1... says how.
 LIAR = """#!/usr/bin/env python3
 import os, socket, struct, sys
@@ -921,9 +977,13 @@ def main():
                            ("a folder of two instruments", test_shared_folder),
                            ("an instrument that has no files any more", test_reconfigured),
                            ("a machine that fails", test_machine_fails),
-                           ("a picture in the tray", test_picture), ("a collector that lies", test_liar),
+                           ("a picture in the tray", test_picture), ("a collector that lies", test_liar), ("sticks", test_sticks),
                            ("a watched folder", test_folder)):
             tap.run(name, test, w)
+        if shutil.which("umockdev-run") and not sanitizer(BUILD):
+            tap.run("sticks", test_sticks, w)
+        else:
+            tap.skip("sticks", "no umockdev, or a sanitizer that must come before it")
         tap.run("it was alive to the end", lambda: must(w.d.alive() and w.d.stop() == 0, w.d.log()[-500:]))
     finally:
         w.done()
