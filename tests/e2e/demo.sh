@@ -96,11 +96,23 @@ if [ -z "${REAL:-}" ]; then
   as ines pupil "$eyes" --undilated >/dev/null
   as ines show "$eyes"
   as ines accept "$eyes" --confirm
-  others="$blown $pocket $eyes"
+  step "9. An ECG that another recorder left as a file, with an opinion of its own: it lies in the tray and is nobody's"
+  "$B/tests/file_maker" scp --family Exemple --given Camille --id DEMO-1 --birth-date 1958-04-12 --sex F --seed 3 \
+    --time "$(date +%Y-%m-%dT%H:%M:%S)" --marker "Fibrillation auriculaire possible" "$D/recorder.scp"
+  as ines import "$D/recorder.scp"
+  tray=$(as ines unmatched list --json | sed -n 's/.*"id":"\(U-[0-9]*\)".*/\1/p' | head -1)
+  as ines unmatched show "$tray"
+  step "10. The nurse says whose it is, with the date of birth as proof: its leads show in the study, its opinion does not"
+  ordered=$(as ines order DEMO-1 ecg --json)
+  filed=$(sed -n 's/.*"study":{"id":"\(S-[0-9]*\)".*/\1/p' <<<"$ordered")
+  as ines attach "$tray" --order "$(grep -o '"O-[0-9]*"' <<<"$ordered" | head -1 | tr -d '"')" --birth-date 1958-04-12
+  as ines show "$filed"
+  as ines accept "$filed" --confirm
+  others="$blown $pocket $eyes $filed"
 fi
-step "9. The GP's queue"
+step "11. The GP's queue"
 as martin queue
-step "10. The GP claims the ECG, reads it, signs; likewise the others"
+step "12. The GP claims the ECG, reads it, signs; likewise the others"
 for s in $study $others; do
   as martin claim "$s" --claim-file "$D/claim"
   text="Spirométrie sans particularité."
@@ -110,23 +122,27 @@ for s in $study $others; do
     as martin show "$s"
     as martin picture "$fundus" 1 --out "$D/picture.jpg"
     text="Pas de rétinopathie diabétique visible."
+  elif [ "$s" = "${filed:-}" ]; then
+    as martin show "$(record_of "$s")"
+    text="Rythme sinusal ; la fibrillation auriculaire que propose l'appareil n'est pas retenue."
   else
     as martin show "$s"
   fi
   as martin sign "$s" --claim-file "$D/claim" --conclusion normal --text "$text"
 done
 as martin show "$study"
-step "11. What the nurse sees now: the state, not the interpretation"
+step "13. What the nurse sees now: the state, not the interpretation"
 as ines show "$study"
-step "12. The readings as DICOM objects"
+step "14. The readings as DICOM objects"
 # dicom STUDY NAME [PICTURE]
 dicom() { as martin dicom "$(record_of "$1")" ${3:+"$3"} --out "$D/$2.dcm"; }
 dicom "$study" ecg
 if [ -z "${REAL:-}" ]; then
   dicom "$blown" spirometry
   dicom "$eyes" fundus 1
+  dicom "$filed" file
 fi
-step "13. The proof"
+step "15. The proof"
 ctl audit verify
 as martin show "$(record_of "$study")" --channels "$D/channels.bin"
 echo
