@@ -317,6 +317,14 @@ static const struct channel *measured_lead(const struct acq_record *r, const cha
   return NULL;
 }
 
+/* Is it there, measured or computed by the instrument? */
+static bool has_lead(const struct acq_record *r, const char *code) {
+  for (unsigned i = 0; i < r->n_channels; i++)
+    if (r->channels[i].trial == r->trial && !strcmp(r->channels[i].row->code, code))
+      return true;
+  return false;
+}
+
 static bool goes_with(const struct channel *a, const struct channel *b) {
   return a && b && dec_cmp(a->rate, b->rate) == 0 && dec_cmp(a->scale, b->scale) == 0 &&
          a->samples.len == b->samples.len;
@@ -385,7 +393,7 @@ void acq_rec_limb_leads(struct acq_record *r) {
                  b = (unsigned)((from_one ? two : three) - r->channels);
   for (size_t i = 0; i < sizeof leads / sizeof *leads; i++) {
     const int *f = from_one ? leads[i].first : leads[i].second;
-    if (!measured_lead(r, leads[i].code) && (halves || !leads[i].half))
+    if (!has_lead(r, leads[i].code) && (halves || !leads[i].half))
       derive(r, leads[i].code, leads[i].half ? half : r->channels[a].scale, a, f[0], b, f[1]);
   }
 }

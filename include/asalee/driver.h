@@ -277,9 +277,9 @@ void acq_rec_picture(struct acq_record *record, size_t i, const char *name);
 void acq_rec_laterality(struct acq_record *record, char laterality);
 #define ACQ_PICTURES_MAX 32
 
-/* Adds those limb leads (I, III, aVR, aVL, aVF) that are not there and follow from two that are, I and II or II and
- * III, as derived channels: after the measured ones of the trial. The augmented ones have half the scale, exactly. A
- * lead of which one value or the scale would not fit is left out. */
+/* Adds those limb leads (I, III, aVR, aVL, aVF) that are not there, measured or derived, and follow from two that are
+ * measured, I and II or II and III, as derived channels: after the measured ones of the trial. The augmented ones have
+ * half the scale, exactly. A lead of which one value or the scale would not fit is left out. */
 void acq_rec_limb_leads(struct acq_record *record);
 
 /* A technical fact about the recording: a row of nomenclature.def's ACQ_QUALITY, with what it is about (an

@@ -424,6 +424,24 @@ TEST(limb_leads_that_are_there) {
   assert_lead(&r, 5, "lead_avf", true, "2.5", VALUES(9, 4));
 }
 
+/* One that the instrument computed itself is there, too: it is not computed once more. */
+TEST(limb_leads_that_the_instrument_derived) {
+  MADE(file, "file", "600 ecg", "A");
+  RESULT(r);
+  memset(&limbs, 0, sizeof limbs);
+  set_limb(0, "lead_i", VALUES(1, 2));
+  set_limb(1, "lead_ii", VALUES(5, 3));
+  set_limb(2, "lead_iii", VALUES(4, 1));
+  set_limb(3, "lead_avf", VALUES(4, 2));
+  limbs.derived[2] = limbs.derived[3] = true;
+  assert_int_equal(bed_decode(&bed_ecg, &file, has_limbs, &r, NULL), 0);
+  assert_int_equal(leads_of(&r), 6);
+  assert_lead(&r, 2, "lead_iii", true, "5", VALUES(4, 1));
+  assert_lead(&r, 3, "lead_avf", true, "5", VALUES(4, 2));
+  assert_lead(&r, 4, "lead_avr", true, "2.5", VALUES(-6, -5));
+  assert_lead(&r, 5, "lead_avl", true, "2.5", VALUES(-3, 1));
+}
+
 TEST(limb_leads_that_do_not_follow) {
   MADE(file, "file", "600 ecg", "A");
   for (int kind = 0; kind < 8; kind++) {
@@ -749,6 +767,7 @@ int main(void) {
       cmocka_unit_test(limb_leads_of_one_and_two),
       cmocka_unit_test(limb_leads_of_two_and_three),
       cmocka_unit_test(limb_leads_that_are_there),
+      cmocka_unit_test(limb_leads_that_the_instrument_derived),
       cmocka_unit_test(limb_leads_that_do_not_follow),
       cmocka_unit_test(limb_leads_that_do_not_fit),
       cmocka_unit_test(limb_leads_in_half_steps),
