@@ -329,10 +329,12 @@ static uint32_t samples_of(struct acq_cur item) {
 int dicom_ecg(struct dicom_file *f) {
   struct acq_cur at = f->root, item, best = {0};
   enum worth most = NONE;
+  unsigned plain = 0;
   bool any = false;
   while (flat_item(&at, WAVEFORM_SEQUENCE, &item)) {
     const enum worth w = worth_of(f, item);
     any = true;
+    plain += w == PLAIN;
     if (w > most || (w == PLAIN && w == most && samples_of(item) > samples_of(best)))
       best = item;
     most = w > most ? w : most;
@@ -349,5 +351,9 @@ int dicom_ecg(struct dicom_file *f) {
     if (r < 0)
       return r;
   }
+  if (most == PLAIN)
+    plain--;
+  if (plain) /* recorded, and of another length or kind than what was taken */
+    acq_rec_quality(f->record, "file_inconsistent", "", plain);
   return 0;
 }

@@ -444,6 +444,11 @@ static void subjects(void **state) {
     assert_string_equal(json_text(json_object_get(r.record, "subject"), "birth_date"), "");
     assert_string_equal(json_text(json_object_get(r.record, "subject"), "sex"), "");
   }
+  FLAT(eldest);
+  struct ecg old = an_ecg();
+  old.birth = "18500101";
+  take_ecg(&old, &eldest);
+  assert_string_equal(json_text(json_object_get(eldest.record, "subject"), "birth_date"), "1850-01-01");
   char long_name[2048];
   for (size_t i = 0; i < sizeof long_name - 1; i++)
     long_name[i] = i % 2 ? '\xa9' : '\xc3';
@@ -500,6 +505,40 @@ static void groups(void **state) {
   take_buf(&b, &r);
   assert_string_equal(time_of(&r, 0), "2026-03-02T10:00:00.000");
   assert_string_equal(time_of(&r, 1), "2026-03-02T10:00:02.500");
+}
+
+/* Recordings that are neither taken nor computed are told. */
+static void groups_left_out(void **state) {
+  (void)state;
+  struct ecg rhythm = an_ecg(), plain = an_ecg(), computed = an_ecg();
+  plain.label = NULL;
+  computed.label = "MEDIAN BEAT";
+  const struct {
+    const struct ecg *groups[4];
+    unsigned left_out;
+  } cases[] = {{{&plain, &computed}, 0},
+               {{&rhythm, &computed}, 0},
+               {{&plain, &plain}, 1},
+               {{&computed, &plain, &plain, &plain}, 2},
+               {{&plain, &rhythm}, 1}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    FLAT(r);
+    struct buf b = BUF_INIT(1 << 20);
+    put_root(&b, ECG_CLASS, &plain);
+    for (size_t k = 0; k < 4 && cases[i].groups[k]; k++)
+      put_group(&b, cases[i].groups[k]);
+    end(&b);
+    take_buf(&b, &r);
+    assert_null(acquired(&r, "channels", 2));
+    size_t at;
+    json_t *item;
+    unsigned told = 0;
+    json_array_foreach(json_object_get(r.record, "quality"), at, item) {
+      if (!strcmp(json_text(item, "code"), "file_inconsistent"))
+        told += (unsigned)json_integer_value(json_object_get(item, "count"));
+    }
+    assert_int_equal(told, cases[i].left_out);
+  }
 }
 
 static void limb_leads_follow(void **state) {
