@@ -43,7 +43,7 @@ static void read_birth_date(struct dicom_file *f, char ret[static 11]) {
   month = (text[4] - '0') * 10 + text[5] - '0';
   day = (text[6] - '0') * 10 + text[7] - '0';
   const bool leap = year % 4 == 0 && (year % 100 || year % 400 == 0);
-  if (year < 1800 || month < 1 || month > 12 || day < 1 || day > days[month - 1] + (month == 2 && leap))
+  if (year < 1850 || month < 1 || month > 12 || day < 1 || day > days[month - 1] + (month == 2 && leap))
     return;
   snprintf(ret, 11, "%.4s-%.2s-%.2s", text, text + 4, text + 6);
 }

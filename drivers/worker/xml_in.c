@@ -516,7 +516,7 @@ void xml_birth_date(const struct acq_clock *clock, char ret[static 11]) {
   char text[40];
   int64_t us; /* of 400 years later, when the calendar is the same: clocks begin in 1970 */
   *ret = 0;
-  if (clock->year < 1800 || acq_clock_to_us(&c, &us) < 0)
+  if (clock->year < 1850 || acq_clock_to_us(&c, &us) < 0)
     return;
   snprintf(text, sizeof text, "%04d-%02d-%02d", clock->year, clock->month, clock->day);
   memcpy(ret, text, 10);

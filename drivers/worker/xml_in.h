@@ -77,7 +77,8 @@ bool xml_number(const char *text, struct dec *ret);
  * Returns what follows, or NULL when it is another form. */
 const char *xml_clock(const char *text, const char *form, struct acq_clock *ret);
 
-/* "YYYY-MM-DD" of the clock's date, "" for a date that is none. */
+/* "YYYY-MM-DD" of the clock's date, "" for a date that is none, or before 1850, when nobody was born whose reading it
+ * is. */
 void xml_birth_date(const struct acq_clock *clock, char ret[static 11]);
 
 /* The code of a lead by its name ("aVR", in any case); NULL for one that the nomenclature does not list. */

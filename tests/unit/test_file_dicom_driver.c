@@ -433,7 +433,8 @@ static void subjects(void **state) {
     assert_string_equal(json_text(s, "family"), names[i].family);
     assert_string_equal(json_text(s, "given"), names[i].given + (names[i].given[0] == ' '));
   }
-  static const char *const births[] = {"19610229", "19601301", "00000000", "1960", "19000229", "196002291"};
+  static const char *const births[] = {"19610229", "19601301",  "00000000", "1960",
+                                       "19000229", "196002291", "18010101", "18491231"};
   for (size_t i = 0; i < sizeof births / sizeof *births; i++) {
     FLAT(r);
     struct ecg e = an_ecg();
@@ -764,6 +765,7 @@ int main(void) {
                                      cmocka_unit_test(times),
                                      cmocka_unit_test(subjects),
                                      cmocka_unit_test(groups),
+                                     cmocka_unit_test(groups_left_out),
                                      cmocka_unit_test(limb_leads_follow),
                                      cmocka_unit_test(filters),
                                      cmocka_unit_test(statements),
