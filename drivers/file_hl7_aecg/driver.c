@@ -198,7 +198,7 @@ static struct reading {
   struct acq_record *record;
   const struct acq_order *order;
   struct acq_subject subject;
-  bool has_subject;
+  bool has_subject, named; /* named: by a name that is over */
   struct acq_identity device;
   struct instant time, low, high; /* the document's; the series' */
   bool broken_time;
@@ -690,6 +690,16 @@ static void keep_text(struct reading *r, const struct xml_text *text, char *to, 
     xml_field(&(struct xml_text){clean, strlen(clean), false}, to, size);
 }
 
+/* A family or given name may come in parts; only the first name that says something is taken. */
+static void add_name(struct reading *r, const struct xml_text *text, char to[static ACQ_NAME_MAX]) {
+  char part[ACQ_NAME_MAX] = "", both[2 * ACQ_NAME_MAX];
+  if (r->named)
+    return;
+  keep_text(r, text, part, sizeof part);
+  snprintf(both, sizeof both, "%s%s%s", to, *to && *part ? " " : "", part);
+  xml_field(&(struct xml_text){both, strlen(both), false}, to, ACQ_NAME_MAX);
+}
+
 static int end_in_rhythm(struct reading *r, unsigned id, const struct xml_text *text) {
   switch (id) {
   case MODEL:
@@ -723,13 +733,14 @@ static int on_end(void *arg, unsigned id, const char *name, const struct xml_tex
   case NAME: /* its parts came before */
     r->has_subject = true;
     if (!*r->subject.family)
-      keep_text(r, text, r->subject.family, sizeof r->subject.family);
+      add_name(r, text, r->subject.family);
+    r->named |= *r->subject.family || *r->subject.given;
     return 0;
   case FAMILY:
-    keep_text(r, text, r->subject.family, sizeof r->subject.family);
+    add_name(r, text, r->subject.family);
     return 0;
   case GIVEN:
-    keep_text(r, text, r->subject.given, sizeof r->subject.given);
+    add_name(r, text, r->subject.given);
     return 0;
   case FINDING_TEXT:
     keep_text(r, text, words, sizeof words);

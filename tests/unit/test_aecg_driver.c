@@ -379,6 +379,53 @@ static void test_zones(void **state) {
 
 /* ---- sets of sequences -------------------------------------------------------------------------------------- */
 
+/* The first name is whose it is; all given names are one. */
+static void test_names(void **state) {
+  (void)state;
+  static const struct {
+    const char *name, *family, *given;
+  } cases[] = {
+      {"<name><family>Martin</family><given>Jean</given><given>Paul</given></name>", "Martin", "Jean Paul"},
+      {"<name><given>Jean</given><family>Martin</family><family>Durand</family></name>", "Martin Durand", "Jean"},
+      {"<name><family>Martin</family><given>Jo</given></name><name><family>X</family><given>Y</given></name>", "Martin",
+       "Jo"},
+      {"<name>Martin Jean</name><name><family>X</family><given>Y</given></name>", "Martin Jean", ""},
+      {"<name/><name><family>X</family><given>Y</given></name>", "X", "Y"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char text[4096];
+    snprintf(text, sizeof text, "%s%s", XML ROOT DATED WHOSE("<subjectDemographicPerson>%s</subjectDemographicPerson>"),
+             SERIES(SET(PLAIN_TIME LEAD("I", "1 2"))) END);
+    char *hole = strstr(text, "%s"), rest[4096];
+    assert_non_null(hole);
+    snprintf(rest, sizeof rest, "%s", hole + 2);
+    snprintf(hole, sizeof text - (size_t)(hole - text), "%s%s", cases[i].name, rest);
+    struct reading r = read_text(text);
+    assert_int_equal(r.err, 0);
+    const json_t *subject = json_object_get(r.record, "subject");
+    assert_string_equal(json_text(subject, "family"), cases[i].family);
+    assert_string_equal(json_text(subject, "given"), cases[i].given);
+    reading_finish(&r);
+  }
+}
+
+/* Somebody born before records begin costs nobody the recording. */
+static void test_births(void **state) {
+  (void)state;
+  static const char *const births[][2] = {
+      {"18010101", ""}, {"18491231", ""}, {"18500101", "1850-01-01"}, {"00010101", ""}, {"19610229", ""}};
+  for (size_t i = 0; i < sizeof births / sizeof *births; i++) {
+    char text[4096] = ONE_SET(PLAIN_TIME LEAD("I", "1 2"));
+    char *at = strstr(text, "19530508");
+    assert_non_null(at);
+    memcpy(at, births[i][0], 8);
+    struct reading r = read_text(text);
+    assert_int_equal(r.err, 0);
+    assert_string_equal(json_text(json_object_get(r.record, "subject"), "birth_date"), births[i][1]);
+    reading_finish(&r);
+  }
+}
+
 static void test_sets_follow(void **state) {
   (void)state;
   struct reading r = read_text(
@@ -632,6 +679,8 @@ int main(void) {
       cmocka_unit_test(test_rates),
       cmocka_unit_test(test_times),
       cmocka_unit_test(test_zones),
+      cmocka_unit_test(test_names),
+      cmocka_unit_test(test_births),
       cmocka_unit_test(test_sets_follow),
       cmocka_unit_test(test_sets_refused),
       cmocka_unit_test(test_relative_time),
