@@ -292,6 +292,17 @@ static bool is_cut(const struct walk *w) {
   return *at != '>' && (*at != '/' || at[1] != '>');
 }
 
+/* libxml2 keeps each name it meets once, in a table that soon grows no more: finding one among a million takes long. */
+static void check_names(struct walk *w) {
+  if (xmlDictSize(w->parser->dict) > (int)XML_NAMES_MAX)
+    stop(w, -EPROTO, "more names than a document of this kind has");
+}
+
+static void on_instruction(void *arg, const xmlChar *name, const xmlChar *text) {
+  (void)name, (void)text;
+  check_names(arg);
+}
+
 static void on_start(void *arg, const xmlChar *name, const xmlChar *prefix, const xmlChar *space, int n_spaces,
                      const xmlChar **spaces, int n_attributes, int n_default, const xmlChar **attributes) {
   struct walk *w = arg;
@@ -300,6 +311,7 @@ static void on_start(void *arg, const xmlChar *name, const xmlChar *prefix, cons
     return stop(w, w->rooted ? -EPROTO : -ENXIO, w->rooted && w->unfit ? w->unfit : "a tag that has no end");
   if (w->depth == XML_DEPTH_MAX || w->elements == XML_ELEMENTS_MAX)
     return stop(w, -EPROTO, "more elements than a document of this kind has, or deeper ones");
+  check_names(w);
   w->elements++;
   w->depth++;
   w->open[w->depth] = (struct open){.from = w->n};
@@ -381,6 +393,7 @@ static void parse(struct walk *w, const char *text, size_t n) {
                                         .ignorableWhitespace = on_text,
                                         .cdataBlock = on_text,
                                         .reference = on_reference,
+                                        .processingInstruction = on_instruction,
                                         .serror = on_error};
   w->parser = xmlCreateMemoryParserCtxt(text, (int)n);
   if (!w->parser)

@@ -2,8 +2,8 @@
  * names in a table are told to it as they come. A driver's folder may include this. libxml2 behind it sees bytes in
  * memory alone: no file, no network, no entity but the five of XML itself, no document type definition.
  *
- * Bounds: XML_BYTES_MAX of input, XML_DEPTH_MAX, XML_ELEMENTS_MAX, XML_ATTRIBUTES_MAX of one element. What is outside
- * is refused (-EPROTO; too long an input: -EFBIG).
+ * Bounds: XML_BYTES_MAX of input, XML_DEPTH_MAX, XML_ELEMENTS_MAX, XML_ATTRIBUTES_MAX of one element,
+ * XML_NAMES_MAX that differ. What is outside is refused (-EPROTO; too long an input: -EFBIG).
  *
  * Alphabets: UTF-8, US-ASCII, ISO-8859-1, ISO-8859-15, windows-1252, and UTF-16 by its byte order mark or its first
  * two characters. The bytes are believed before the declaration: what begins as 8-bit text and calls itself UTF-16 is
@@ -17,7 +17,8 @@
 #define XML_DEPTH_MAX 64
 #define XML_ELEMENTS_MAX 1000000u
 #define XML_ATTRIBUTES_MAX 48u
-#define XML_TEXT_MAX 8192 /* bytes of texts that are told as a whole, of all open elements together */
+#define XML_NAMES_MAX 4096u /* of elements, attributes, prefixes, name spaces and instructions */
+#define XML_TEXT_MAX 8192   /* bytes of texts that are told as a whole, of all open elements together */
 #define XML_REASON_MAX 128
 
 /* XML_WHOLE: the element's own text is told when it ends, cut to what XML_TEXT_MAX leaves. XML_PIECES: in pieces of

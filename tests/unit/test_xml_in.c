@@ -206,6 +206,24 @@ static void test_depth_and_count(void **state) {
   }
 }
 
+/* Names that are all different cost libxml2 more and more. */
+static void test_names(void **state) {
+  (void)state;
+  static const char *const kinds[] = {"<q%u/>", "<q a%u=''/>", "<?p%u ?>", "<q xmlns:a='u%u'/>", "<q%u:q/>"};
+  for (size_t kind = 0; kind < sizeof kinds / sizeof *kinds; kind++)
+    for (unsigned many = 0; many < 2; many++) {
+      _buf_cleanup_ struct buf b = BUF_INIT(1 << 20);
+      buf_text(&b, "<r>");
+      for (unsigned i = 0; i < (many ? XML_NAMES_MAX + 1 : XML_NAMES_MAX - 100); i++)
+        buf_format(&b, kinds[kind], i);
+      buf_text(&b, "</r>");
+      if (many)
+        assert_refused(&form, b.data, b.len, -EPROTO, "more names");
+      else
+        assert_heard(&form, b.data, b.len, "<1 r>");
+    }
+}
+
 static void test_attributes(void **state) {
   (void)state;
   for (unsigned n = XML_ATTRIBUTES_MAX; n < 2000000; n = n == XML_ATTRIBUTES_MAX ? n + 1 : n * 40) {
@@ -387,19 +405,13 @@ static void test_pure_and_confined(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_tells),
-      cmocka_unit_test(test_name_spaces),
-      cmocka_unit_test(test_roots),
-      cmocka_unit_test(test_stops_where_told),
-      cmocka_unit_test(test_doctypes),
-      cmocka_unit_test(test_depth_and_count),
-      cmocka_unit_test(test_attributes),
-      cmocka_unit_test(test_long_texts),
-      cmocka_unit_test(test_utf_16),
-      cmocka_unit_test(test_8_bit),
-      cmocka_unit_test(test_truncation),
-      cmocka_unit_test(test_bit_flips),
-      cmocka_unit_test(test_pure_and_confined),
+      cmocka_unit_test(test_tells),      cmocka_unit_test(test_name_spaces),
+      cmocka_unit_test(test_roots),      cmocka_unit_test(test_stops_where_told),
+      cmocka_unit_test(test_doctypes),   cmocka_unit_test(test_depth_and_count),
+      cmocka_unit_test(test_names),      cmocka_unit_test(test_attributes),
+      cmocka_unit_test(test_long_texts), cmocka_unit_test(test_utf_16),
+      cmocka_unit_test(test_8_bit),      cmocka_unit_test(test_truncation),
+      cmocka_unit_test(test_bit_flips),  cmocka_unit_test(test_pure_and_confined),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
