@@ -438,8 +438,8 @@ static void test_taken(void **state) {
     _fd_cleanup_ int fd = openat(incoming, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
     assert_int_equal(write(fd, bytes, (size_t)n), n);
     hash_sha256_text(bytes, (size_t)n, sha[i]);
-    assert_int_equal(artefact_take(b->artefacts, name, sha[i]), 0);
-    assert_int_equal(artefact_take(b->artefacts, name, sha[i]), 0);
+    assert_int_equal(artefact_take(b->artefacts, name, sha[i], (uint64_t)n), 0);
+    assert_int_equal(artefact_take(b->artefacts, name, sha[i], (uint64_t)n), 0);
     if (i == 1 || i == 299)
       assert_int_equal(artefacts_settle(b->artefacts), 0);
     if (i == 109) { /* "text 63" and "file 109", the first there, are of one shelf */
@@ -452,8 +452,8 @@ static void test_taken(void **state) {
   assert_int_equal(artefacts_settle(b->artefacts), 0);
   for (unsigned i = 0; i < 300; i++)
     check(b, sha[i], bytes, (size_t)snprintf(bytes, sizeof bytes, "file %u", i));
-  assert_int_equal(artefact_take(b->artefacts, "no such file", sha[0]), 0); /* it is there */
-  assert_int_equal(artefact_take(b->artefacts, "no such file", "00"), -EINVAL);
+  assert_int_equal(artefact_take(b->artefacts, "no such file", sha[0], 6), 0); /* it is there */
+  assert_int_equal(artefact_take(b->artefacts, "no such file", "00", 6), -EINVAL);
 }
 
 int main(void) {
