@@ -246,6 +246,7 @@ CHECKS = 'crash=python3 tests/e2e/crash.py $(B)' 'tray=python3 tests/e2e/tray.py
   'simulators=python3 tests/sim/program.py $(B)' 'api=python3 tests/e2e/api.py $(B)' \
   'instrument=python3 tests/e2e/instrument.py $(B)' 'spirometry=python3 tests/e2e/spirometry.py $(B)' \
   'retinography=python3 tests/e2e/retinography.py $(B)' \
+  'formats=python3 tests/e2e/formats.py $(B)' 'sticks=python3 tests/e2e/sticks.py $(B)' \
   'dicom=python3 tests/e2e/dicom.py $(B)' 'units=tests/system/units.sh'
 
 .PHONY: check check-build

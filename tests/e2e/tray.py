@@ -977,7 +977,7 @@ def main():
                            ("a folder of two instruments", test_shared_folder),
                            ("an instrument that has no files any more", test_reconfigured),
                            ("a machine that fails", test_machine_fails),
-                           ("a picture in the tray", test_picture), ("a collector that lies", test_liar), ("sticks", test_sticks),
+                           ("a picture in the tray", test_picture), ("a collector that lies", test_liar),
                            ("a watched folder", test_folder)):
             tap.run(name, test, w)
         if shutil.which("umockdev-run") and not sanitizer(BUILD):
