@@ -48,8 +48,13 @@ static int folder_open(int at, const char *name) {
   return fd < 0 ? -errno : fd;
 }
 
-/* Files that a run left when it was killed. */
-static void folder_empty(int folder) {
+static bool is_of_collector(const char *name) {
+  return name[0] == 'c' && name[1] && name[1 + strspn(name + 1, "0123456789")] == 0;
+}
+
+/* Files that a run left when it was killed, and collectors' folders; others (`deep`: no others) are not ours to empty.
+ */
+static void folder_empty(int folder, bool deep) {
   int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   DIR *d = fd < 0 ? NULL : fdopendir(fd);
   if (!d) {
@@ -58,8 +63,15 @@ static void folder_empty(int folder) {
     return;
   }
   const struct dirent *entry;
-  while ((entry = readdir(d)))
-    unlinkat(folder, entry->d_name, 0); /* not "." and "..", which are folders */
+  while ((entry = readdir(d))) {
+    if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..") || unlinkat(folder, entry->d_name, 0) == 0 ||
+        (!deep && !is_of_collector(entry->d_name)))
+      continue;
+    _fd_cleanup_ int within = folder_open(folder, entry->d_name);
+    if (within >= 0)
+      folder_empty(within, true);
+    unlinkat(folder, entry->d_name, AT_REMOVEDIR);
+  }
   closedir(d);
 }
 
@@ -82,7 +94,7 @@ int artefacts_open(const char *dir, struct artefacts **ret) {
     free(a);
     return a ? incoming : -ENOMEM;
   }
-  folder_empty(incoming);
+  folder_empty(incoming, false);
   a->dir = fd;
   a->incoming = incoming;
   a->path = realpath(dir, NULL);
@@ -231,7 +243,7 @@ int artefact_writer_start(struct artefacts *a, int source, int64_t offset, size_
   if (!w)
     return -ENOMEM;
   *w = (struct artefact_writer){.artefacts = a, .source = source, .offset = offset, .n = n};
-  snprintf(w->name, sizeof w->name, "w%u", a->next++); /* a collector's names are numbers */
+  snprintf(w->name, sizeof w->name, "w%u", a->next++);
   unlinkat(a->incoming, w->name, 0);
   w->fd = openat(a->incoming, w->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0400);
   if (w->fd < 0) {
@@ -324,9 +336,19 @@ int artefacts_scratch(struct artefacts *a) {
   return fd;
 }
 
-int artefacts_incoming(struct artefacts *a) {
-  int fd = openat(a->incoming, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  return fd < 0 ? -errno : fd;
+int artefacts_incoming(struct artefacts *a, char ret_name[static ARTEFACT_FOLDER_MAX]) {
+  snprintf(ret_name, ARTEFACT_FOLDER_MAX, "c%u", a->next++);
+  int fd = mkdirat(a->incoming, ret_name, 0700) < 0 ? -errno : folder_open(a->incoming, ret_name);
+  if (fd < 0)
+    ret_name[0] = 0;
+  return fd;
+}
+
+void artefacts_incoming_remove(struct artefacts *a, const char *name) {
+  _fd_cleanup_ int folder = folder_open(a->incoming, name);
+  if (folder >= 0)
+    folder_empty(folder, true);
+  unlinkat(a->incoming, name, AT_REMOVEDIR);
 }
 
 static bool is_file_of(int folder, const char *name, uint64_t n) {

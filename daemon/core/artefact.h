@@ -36,18 +36,20 @@ void artefact_writer_free(struct artefact_writer *w);                /* takes NU
  * bytes that may become artefacts. */
 int artefacts_scratch(struct artefacts *a);
 
-/* The folder into which a collector writes files (wire.h), on the same disk: a descriptor of one's own. What is left in
- * it when the daemon starts is removed. */
-int artefacts_incoming(struct artefacts *a);
-/* A file of that folder becomes the artefact of its hash, which is the collector's word until somebody reads it: its n
- * bytes are on the disk already, its name survives a power cut after artefacts_settle(). The same again is no error; an
- * artefact that is there stays as it is. -EPROTO: that is no file of n bytes. */
+/* A folder into which one collector writes files (wire.h), on the same disk: a descriptor of one's own, and its name
+ * for what follows. What is left of one when the daemon starts is removed. */
+#define ARTEFACT_FOLDER_MAX 16
+int artefacts_incoming(struct artefacts *a, char ret_name[static ARTEFACT_FOLDER_MAX]);
+void artefacts_incoming_remove(struct artefacts *a, const char *name); /* with all that is still in it */
+/* A file of such a folder ("c1/7") becomes the artefact of its hash, which is the collector's word until somebody reads
+ * it: its n bytes are on the disk already, its name survives a power cut after artefacts_settle(). The same again is no
+ * error; an artefact that is there stays as it is. -EPROTO: that is no file of n bytes. */
 int artefact_take(struct artefacts *a, const char *name, const char *sha256, uint64_t n);
 int artefacts_settle(struct artefacts *a);
 void artefact_discard(struct artefacts *a, const char *name); /* or is removed */
 
 #define ARTEFACT_NAME_MAX 32
-/* A file in that folder for whoever opens it by its path; artefact_discard() removes it. A descriptor. */
+/* A file on the same disk for whoever opens it by its path; artefact_discard() removes it. A descriptor. */
 int artefacts_temporary(struct artefacts *a, char ret_name[static ARTEFACT_NAME_MAX]);
 int artefacts_temporary_path(const struct artefacts *a, const char *name, char *ret, size_t size);
 

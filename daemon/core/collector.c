@@ -41,6 +41,7 @@ struct collector {
   unsigned n_patterns;
   char pattern[WIRE_PATTERNS_MAX][ACQ_TEXT_MAX];
   /* the process */
+  char incoming[ARTEFACT_FOLDER_MAX]; /* where it writes; "" = nowhere */
   pid_t pid;
   int control;
   sd_event_source *io, *child, *again;
@@ -74,11 +75,9 @@ static void collector_end(struct collector *c) {
     waitpid(c->pid, NULL, 0);
   }
   c->pid = 0;
-  for (unsigned i = 0; i < c->n_announced; i++) {
-    char name[ARTEFACT_NAME_MAX];
-    snprintf(name, sizeof name, "%u", c->announced[i].number);
-    artefact_discard(c->all->parts.artefacts, name);
-  }
+  if (c->incoming[0])
+    artefacts_incoming_remove(c->all->parts.artefacts, c->incoming);
+  c->incoming[0] = 0;
   free(c->announced);
   c->announced = NULL;
   c->n_announced = c->n_batch = c->n_waiting = 0;
@@ -136,7 +135,7 @@ static int add_file(struct collector *c, const struct wire_file *f, int64_t now)
   char name[ARTEFACT_NAME_MAX];
   int64_t id;
   bool known;
-  snprintf(name, sizeof name, "%u", f->number);
+  snprintf(name, sizeof name, "%s/%u", c->incoming, f->number);
   str_hex(f->sha256, sizeof f->sha256, file.sha256);
   str_copy(file.name, sizeof file.name, f->name);
   str_copy(file.by, sizeof file.by, "asaleed");
@@ -348,7 +347,7 @@ static int collector_spawn(struct collector *c) {
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
     return -errno;
   c->control = pair[0];
-  _fd_cleanup_ int theirs = pair[1], incoming = artefacts_incoming(c->all->parts.artefacts);
+  _fd_cleanup_ int theirs = pair[1], incoming = artefacts_incoming(c->all->parts.artefacts, c->incoming);
   int r = incoming < 0 ? incoming : fcntl(c->control, F_SETFL, O_NONBLOCK) < 0 ? -errno : wire_send(c->control, &m);
   if (r == 0)
     r = child_spawn(c->all->parts.driver_program, args, -1, (const int[]){theirs, incoming}, 2, &c->pid);

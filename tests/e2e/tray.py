@@ -46,7 +46,7 @@ def ecg90a(name="", when=None, rows=800, step=0):
 
 def jpeg_of(n):
     """A whole JPEG, 16 x 16, grey, another for each n."""
-    tables = bytes.fromhex("ffd8ffdb004300") + bytes([16 + n % 100] * 64)
+    tables = bytes.fromhex("ffd8ffdb004300") + bytes([16 + n % 100, 16 + n // 100] * 32)
     frame = bytes.fromhex("ffc0000b080010001001011100")
     huffman = bytes.fromhex("ffc4001f0000010501010101010100000000000000000102030405060708090a0b")
     huffman += bytes.fromhex("ffc40014100100000000000000000000000000000000")
@@ -789,6 +789,24 @@ def test_liar(w):
     w.d.start()
 
 
+def test_folders_at_once(w):
+    """What one collector writes is not in another's way."""
+    places = (("folder", ecg90a, "ecg"), ("eyes", jpeg_of, "jpg"), ("shared", ecg90a, "ecg"))
+    for folder, make, end in places:
+        for k in range(40):
+            put(os.path.join(w.work, folder, f"{folder}-{k}.{end}"), make(5000 + k) if make is jpeg_of else
+                ecg90a(folder, step=k))
+    end = time.monotonic() + 20
+    wanted = {f"{folder}-{k}.{end}" for folder, _, end in places for k in range(40)}
+    while wanted - {f["name"] for f in w.gp.get("/v1/files?limit=200")["items"]}:
+        must(time.monotonic() < end, len(wanted - {f["name"] for f in w.gp.get("/v1/files?limit=200")["items"]}),
+             "never taken", w.d.log()[-400:])
+        time.sleep(0.05)
+    for f in w.gp.get("/v1/files?limit=120")["items"]:
+        must(w.gp.call("GET", f"/v1/files/{f['id']}/content").status == 200, f)
+    must("cannot be gone through" not in w.d.log().split("ready: ")[-1], w.d.log()[-400:])
+
+
 # ---- kill -9 ----
 
 class Gone(Exception):
@@ -978,6 +996,7 @@ def main():
                            ("an instrument that has no files any more", test_reconfigured),
                            ("a machine that fails", test_machine_fails),
                            ("a picture in the tray", test_picture), ("a collector that lies", test_liar),
+                           ("several folders at once", test_folders_at_once),
                            ("a watched folder", test_folder)):
             tap.run(name, test, w)
         if shutil.which("umockdev-run") and not sanitizer(BUILD):

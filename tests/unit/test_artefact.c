@@ -429,13 +429,13 @@ static void test_open(void **state) {
 /* What a collector left becomes artefacts on few shelves and on many; a shelf that was made for that takes others. */
 static void test_taken(void **state) {
   struct store_bed *b = *state;
-  char sha[300][HASH_TEXT], name[ARTEFACT_NAME_MAX], bytes[16];
-  _fd_cleanup_ int incoming = artefacts_incoming(b->artefacts);
-  assert_true(incoming >= 0);
+  char sha[300][HASH_TEXT], name[ARTEFACT_NAME_MAX], bytes[16], folder[ARTEFACT_FOLDER_MAX];
+  _fd_cleanup_ int into = artefacts_incoming(b->artefacts, folder);
+  assert_true(into >= 0);
   for (unsigned i = 0; i < 300; i++) {
     const int n = snprintf(bytes, sizeof bytes, "file %u", i);
-    snprintf(name, sizeof name, "%u", i);
-    _fd_cleanup_ int fd = openat(incoming, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
+    snprintf(name, sizeof name, "%s/%u", folder, i);
+    _fd_cleanup_ int fd = openat(into, strchr(name, '/') + 1, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
     assert_int_equal(write(fd, bytes, (size_t)n), n);
     hash_sha256_text(bytes, (size_t)n, sha[i]);
     assert_int_equal(artefact_take(b->artefacts, name, sha[i], (uint64_t)n), 0);
@@ -456,12 +456,68 @@ static void test_taken(void **state) {
   assert_int_equal(artefact_take(b->artefacts, "no such file", "00", 6), -EINVAL);
 }
 
+/* What a collector hands over. */
+static int hand_over(struct store_bed *b, const char *folder, const char *name, const char *bytes, const char *sha,
+                     uint64_t n) {
+  char path[512], within[64];
+  snprintf(path, sizeof path, "%s/artefacts/incoming/%s/%s", b->dir, folder, name);
+  int fd = bytes ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0400) : -1;
+  if (fd >= 0) {
+    assert_int_equal(write(fd, bytes, strlen(bytes)), (ssize_t)strlen(bytes));
+    close(fd);
+  }
+  snprintf(within, sizeof within, "%s/%s", folder, name);
+  return artefact_take(b->artefacts, within, sha, n);
+}
+
+static void test_take(void **state) {
+  struct store_bed *b = *state;
+  char one[ARTEFACT_FOLDER_MAX], two[ARTEFACT_FOLDER_MAX], sha[HASH_TEXT], known[HASH_TEXT];
+  int first = artefacts_incoming(b->artefacts, one), second = artefacts_incoming(b->artefacts, two);
+  assert_true(first >= 0 && second >= 0);
+  assert_string_not_equal(one, two);
+  hash_sha256_text("abc", 3, sha);
+  /* The same name from two. */
+  assert_int_equal(hand_over(b, one, "1", "abc", sha, 3), 0);
+  assert_int_equal(hand_over(b, one, "1", NULL, sha, 3), 0); /* again, after an act that was undone */
+  check(b, sha, "abc", 3);
+  assert_int_equal(hand_over(b, two, "1", "abc", sha, 3), 0);
+  check(b, sha, "abc", 3);
+  /* What is there stays, whatever a collector says of its bytes. */
+  put(b, text, TEXT_N, known);
+  char other[TEXT_N + 1];
+  memset(other, 'z', TEXT_N);
+  other[TEXT_N] = 0;
+  assert_int_equal(hand_over(b, one, "2", other, known, TEXT_N), 0);
+  check(b, known, text, TEXT_N);
+  /* No file, another length, a link, a folder, no hash. */
+  hash_sha256_text("none", 4, sha);
+  assert_int_equal(hand_over(b, one, "3", NULL, sha, 4), -EPROTO);
+  assert_int_equal(hand_over(b, one, "3", "none", sha, 5), -EPROTO);
+  assert_int_equal(symlinkat("/etc/passwd", first, "4"), 0);
+  assert_int_equal(hand_over(b, one, "4", NULL, sha, 11), -EPROTO);
+  assert_int_equal(mkdirat(first, "5", 0700), 0);
+  assert_int_equal(hand_over(b, one, "5", NULL, sha, 4096), -EPROTO);
+  assert_int_equal(hand_over(b, one, "3", NULL, "../../x", 4), -EINVAL);
+  assert_int_equal(artefacts_settle(b->artefacts), 0);
+  assert_int_equal(artefacts_settle(b->artefacts), 0);
+  /* All that is left of it goes with it, at its end or at the next start. */
+  artefacts_incoming_remove(b->artefacts, one);
+  assert_int_equal(incoming(b), 1);
+  assert_int_equal(mkdirat(second, "6", 0700), 0);
+  close(first);
+  close(second);
+  bed_down(b);
+  bed_up(b);
+  assert_int_equal(incoming(b), 0);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, bed_setup, bed_teardown)
   const struct CMUnitTest tests[] = {
       TEST(put_get),      TEST(large),       TEST(every_shelf),   TEST(same_again), TEST(undone),       TEST(damaged),
       TEST(missing),      TEST(links),       TEST(left_over),     TEST(names),      TEST(cannot_write), TEST(slices),
-      TEST(slices_again), TEST(slices_fail), TEST(slices_killed), TEST(open),       TEST(taken),
+      TEST(slices_again), TEST(slices_fail), TEST(slices_killed), TEST(open),       TEST(taken),        TEST(take),
   };
   return cmocka_run_group_tests_name("artefact", tests, NULL, NULL);
 }
