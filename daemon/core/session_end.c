@@ -232,6 +232,13 @@ static int find_replaced(struct session *x, struct reading *ret) {
   return err < 0 ? err : stands;
 }
 
+/* Something of the acquisition was put aside before: it is in the tray, or people have dealt with it. */
+static int was_aside(struct session *x, bool *ret) {
+  struct rows r = store_query(x->all->parts.store, "SELECT 1 FROM unmatched WHERE acquisition = ? LIMIT 1", "i", x->id);
+  *ret = rows_next(&r);
+  return rows_finish(&r);
+}
+
 /* A redecode adds its record beside the others and moves nothing; it supersedes the one it is of, and no other of the
  * same capture: what was attached from the tray was stray in it, and is so again. */
 enum problem session_end_redecode(struct session *x) {
@@ -275,7 +282,10 @@ enum problem session_end_redecode(struct session *x) {
     if (r >= 0)
       r = change_add(store, "study", ref, study_state_name(study.state));
   }
+  bool aside = false;
   if (r >= 0 && stray)
+    r = was_aside(x, &aside);
+  if (r >= 0 && stray && !aside) /* a newer driver's words of it would stand in the tray as another reading */
     r = store_stray(x, stray, now);
   if (r >= 0)
     r = audit_add(store, &by, "study.redecode", ref,
