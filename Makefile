@@ -361,7 +361,7 @@ $(B)/bench/%.so: tests/bench/%.c | build/.packages
 	@mkdir -p $(@D) && echo "  LINK $@"
 	@$(CC) $(filter-out $(SANITIZE) $(LTO) -fPIE,$(CFLAGS_ALL)) -fPIC -shared -o $@ $< -ldl
 bench-build: $(PROGRAMS) $(SIMULATORS) $(BENCH)
-bench: bench-build build/.packages-system ## one table: against the physical limit, memcpy, gpsd and Orthanc
+bench: bench-build build/.packages-system ## one table: against the physical limit, gpsd, Orthanc, libbiosig and others
 	@python3 tests/bench/bench.py $(B)
 bench-peers: ## installs the peers of the benchmark from Debian; no service of theirs is left running
 	$(call install,$(PACKAGES_PEERS))
