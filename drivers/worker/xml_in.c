@@ -638,7 +638,7 @@ void xml_filters(struct acq_record *record, const char *high_pass, const char *l
   const bool from = frequency(high_pass, low), to = frequency(low_pass, high);
   if (from && to)
     snprintf(subject, sizeof subject, "%.24s à %.24s Hz", low, high);
-  else
+  else if (from || to)
     snprintf(subject, sizeof subject, "%s %.24s Hz", from ? "de" : "à", from ? low : high);
   if (from || to)
     acq_rec_quality(record, "signal_filtered", subject, 1);
