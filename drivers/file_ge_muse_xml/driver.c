@@ -437,6 +437,8 @@ static int tell(struct reading *r) {
   tell_instrument(r);
   struct acq_trial trial = trial_of(r);
   acq_rec_trial(r->record, &trial);
+  if (!trial.timed)
+    acq_rec_quality(r->record, "reading_time_unverified", "", 1);
   tell_leads(r);
   acq_rec_quality(r->record, "file_unchecked", "", 1);
   if (r->counted_wrong)

@@ -892,6 +892,8 @@ static int tell(struct reading *r) {
     acq_rec_instrument(r->record, &r->device);
   const struct acq_trial trial = trial_of(r);
   acq_rec_trial(r->record, &trial);
+  if (!trial.timed)
+    acq_rec_quality(r->record, "reading_time_unverified", "", 1);
   err = tell_leads(r, length);
   if (err < 0)
     return err;

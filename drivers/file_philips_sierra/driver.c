@@ -480,6 +480,8 @@ static int tell(struct reading *r) {
   tell_instrument(r);
   const struct acq_trial trial = trial_of(r);
   acq_rec_trial(r->record, &trial);
+  if (!trial.timed)
+    acq_rec_quality(r->record, "reading_time_unverified", "", 1);
   for (unsigned i = 0; i < r->n_leads; i++)
     if (r->lead[i])
       acq_rec_samples(r->record, acq_rec_channel(r->record, r->lead[i], r->rate, r->scale, false), samples[i], r->n);

@@ -23,6 +23,8 @@ static int decode(const struct acq_capture *capture, struct acq_record *record) 
     acq_rec_subject(record, &about.subject);
   const struct acq_trial trial = {.timed = about.timed, .clock_us = about.clock_us};
   acq_rec_trial(record, &trial);
+  if (!trial.timed)
+    acq_rec_quality(record, "reading_time_unverified", "", 1);
   r = scp_rhythm_read(&file, about.quirks, record);
   if (r < 0)
     return r;

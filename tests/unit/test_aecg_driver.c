@@ -349,7 +349,8 @@ static void test_times(void **state) {
     assert_int_equal(r.err, 0);
     snprintf(want, sizeof want, "\"device_time\":%s%s%s", rows[i].time ? "\"" : "",
              rows[i].time ? rows[i].time : "null", rows[i].time ? "\"" : "");
-    if (!says(&r, want) || says(&r, "\"subject\":\"date\"") != rows[i].odd)
+    if (!says(&r, want) || says(&r, "\"subject\":\"date\"") != rows[i].odd ||
+        says(&r, "\"reading_time_unverified\"") != !rows[i].time)
       fail_msg("%s: %s", rows[i].head, r.json);
     reading_finish(&r);
   }

@@ -170,6 +170,7 @@ static void test_variants(void **state) {
        "\"subject\":\"longueurs\""},
       {"<RestingECG>" RHYTHM(LEADS) "</RestingECG>", "\"subject\":null"},
       {"<RestingECG>" RHYTHM(LEADS) "</RestingECG>", "\"device_time\":null"},
+      {"<RestingECG>" RHYTHM(LEADS) "</RestingECG>", "\"reading_time_unverified\""},
       {"<RestingECG>" TEST("13-02-2026", "03:04:05") RHYTHM(LEADS) "</RestingECG>", "\"subject\":\"date\""},
       {"<RestingECG>" TEST("02-30-2026", "03:04:05") RHYTHM(LEADS) "</RestingECG>", "\"device_time\":null"},
       {"<RestingECG>" TEST("XXXX", "XXXX") RHYTHM(LEADS) "</RestingECG>", "\"device_time\":null"},

@@ -125,12 +125,16 @@ static void put_wave(struct scp_make *m, unsigned lead, unsigned n) {
     buf_u16le(&m->section[6], (uint16_t)wave(lead, i));
 }
 
+static void put_clock(struct scp_make *m) {
+  scp_date(m, 25, 2026, 3, 2);
+  scp_time(m, 9, 8, 7);
+}
+
 /* Leads I and II, N 16-bit numbers each, 500 Hz, 5 uV. */
 static void make_plain(struct scp_make *m) {
   static const uint16_t lengths[] = {2 * N, 2 * N};
   scp_make_init(m);
-  scp_date(m, 25, 2026, 3, 2);
-  scp_time(m, 9, 8, 7);
+  put_clock(m);
   scp_field(m, 255, "", 0);
   scp_leads(m, 2, 0x14);
   scp_lead(m, 1, N, 1);
@@ -551,6 +555,7 @@ struct plan {
 static void make_planned(struct scp_make *m, const struct plan *plan, uint8_t difference) {
   uint16_t lengths[8];
   scp_make_init(m);
+  put_clock(m);
   scp_field(m, 255, "", 0);
   scp_leads(m, (uint8_t)plan->n, 0);
   for (unsigned i = 0; i < plan->n; i++) {
@@ -826,6 +831,7 @@ static struct reading read_abridged(const struct abridged *a, unsigned n, uint16
   struct scp_make m;
   const uint16_t length[] = {(uint16_t)(2 * n)}, beat[] = {16};
   scp_make_init(&m);
+  put_clock(&m);
   scp_field(&m, 255, "", 0);
   m.protocol = a->protocol;
   scp_leads(&m, 1, a->flags);
@@ -1045,7 +1051,7 @@ static void test_about(void **state) {
   assert_string_equal(json_text(device, "firmware"), "SW 3");
   assert_int_equal(noted(&r, "signal_filtered", "0,05 à 150 Hz"), 1);
   assert_int_equal(noted(&r, "signal_filtered", "secteur 50 Hz"), 1);
-  assert_int_equal(quality(&r), 2);
+  assert_int_equal(quality(&r), 3); /* these, and that it has no time */
   assert_true(stated(&r, "measurement", "PA systolique : 120 mmHg"));
   assert_true(stated(&r, "measurement", "Poids : 70 kg"));
   assert_true(stated(&r, "comment", "Traitement codé : table 0, classe 3, code 9"));
@@ -1058,6 +1064,7 @@ static void test_about(void **state) {
   assert_int_equal(json_array_size(list(&r, "statements")), 9);
   assert_null(strstr(r.result[0].json, "ADMIN"));
   assert_true(json_is_null(json_object_get(json_array_get(list(&r, "trials"), 0), "device_time")));
+  assert_int_equal(noted(&r, "reading_time_unverified", ""), 1);
   reading_finish(&r);
 }
 
@@ -1179,6 +1186,7 @@ static void test_findings_odd(void **state) {
   struct scp_make m;
   make_plain(&m);
   buf_reset(&m.section[1]);
+  put_clock(&m);
   scp_instrument(&m, 0, 255, "P80", esaote);
   m.protocol = 11;
   put_measurements(&m, true);

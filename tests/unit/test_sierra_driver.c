@@ -412,6 +412,7 @@ static void test_utf_16(void **state) {
       fail_msg("%s", r.reason);
     assert_leads(&r, x);
     assert_true(says(&r, "\"subject\":null") && says(&r, "\"device_time\":null"));
+    assert_true(says(&r, "\"reading_time_unverified\""));
     reading_finish(&r);
   }
 }
