@@ -587,6 +587,22 @@ static void check_range(struct acq_record *r, struct channel *c) {
     unfit(r, c, -ERANGE, "a sample is outside what can be");
 }
 
+#define RAIL_SAMPLES 16u /* at the end of what 16 bits say, to call a lead saturated */
+
+/* A lead of a file that was cut off; what reads an instrument knows where its converter ends. */
+static void tell_saturated(struct acq_record *r, const struct channel *c) {
+  const int16_t *v = (const int16_t *)(const void *)c->samples.data;
+  uint32_t at_rail = 0;
+  if (r->capture->header.bus != ACQ_FILE || r->modality != ACQ_ECG || c->derived || c->left_out)
+    return;
+  for (size_t i = 0; i < c->samples.len / sizeof *v; i++)
+    at_rail += v[i] == INT16_MAX || v[i] == -INT16_MAX;
+  r->trial = c->trial;
+  if (at_rail >= RAIL_SAMPLES)
+    acq_rec_quality(r, "lead_saturated", c->row->code, at_rail);
+  r->trial = 0;
+}
+
 /* Which trials hold a measure or a channel, and whether any of that is this patient's. Returns how many trials of the
  * part do. */
 static unsigned divide(struct acq_record *r, int part) {
@@ -870,6 +886,8 @@ int record_decode(const struct acq_driver *driver, const struct acq_capture *cap
       check_instants(r);
     for (unsigned i = 0; i < r->n_channels && !r->err; i++)
       check_range(r, &r->channels[i]);
+    for (unsigned i = 0; i < r->n_channels && !r->err; i++)
+      tell_saturated(r, &r->channels[i]);
     err = r->err ? r->err : encode_all(r, made);
     snprintf(reason, 256, "%s", r->reason);
   }

@@ -208,7 +208,7 @@ static void test_refused(void **state) {
   assert_refused(DOCUMENT(RHYTHM(LEAD_AS("I", "3", "", "uV", "", ONE_TWO_THREE))), -ERANGE, "step");
   assert_refused(DOCUMENT(RHYTHM(LEAD_AS("I", "3", "1", "", "", ONE_TWO_THREE))), -EOPNOTSUPP, "unit");
   assert_refused(DOCUMENT(RHYTHM(LEAD_AS("I", "3", "1", "FURLONGS", "", ONE_TWO_THREE))), -EOPNOTSUPP, "unit");
-  assert_refused(DOCUMENT(RHYTHM(LEAD_AS("I", "3", "50000", "uV", "", ONE_TWO_THREE))), -ERANGE, "outside");
+  assert_refused(DOCUMENT(RHYTHM(LEAD_AS("I", "3", "500000", "uV", "", ONE_TWO_THREE))), -ERANGE, "outside");
   assert_refused(DOCUMENT(RHYTHM(LEAD("I", "AIACAAMA"))), -ERANGE, "missing one");
   assert_refused(DOCUMENT(RHYTHM(LEAD_AS("I", "3", "1", "uV", "<LeadTimeOffset>5</LeadTimeOffset>", ONE_TWO_THREE))),
                  -EOPNOTSUPP, "later");

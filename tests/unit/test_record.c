@@ -282,9 +282,10 @@ TEST(samples_in_range) {
     int16_t sample;
     int err;
   } rows[] = {
-      {{100, 0}, 1000, 0},          {{100, 0}, 1001, -ERANGE},  {{100, 0}, -1000, 0},
-      {{100, 0}, -1001, -ERANGE},   {{1, 2}, 1000, 0},          {{1, 2}, 1001, -ERANGE},
-      {{3, 0}, 32767, 0},           {{4, 0}, 32767, -ERANGE},   {{4, 0}, -32767, -ERANGE},
+      {{400, 0}, 1000, 0},          {{400, 0}, 1001, -ERANGE},  {{400, 0}, -1000, 0},
+      {{400, 0}, -1001, -ERANGE},   {{4, 2}, 1000, 0},          {{4, 2}, 1001, -ERANGE},
+      {{12, 0}, 32767, 0},          {{13, 0}, 32767, -ERANGE},  {{13, 0}, -32767, -ERANGE},
+      {{5, 0}, 32767, 0}, /* a converter of 5 uV a step whose electrode fell off */
       {{1, 0}, -32767, 0},          {{1, 0}, ACQ_GAP, -ERANGE}, /* not a sample: it would read as one that is missing */
       {{1, -18}, ACQ_GAP, -ERANGE}, {{INT32_MAX, 0}, 0, 0},     {{INT32_MAX, 0}, 1, -ERANGE},
       {{INT32_MAX, -9}, 2, 0},     /* the product needs 33 bits */
@@ -1160,9 +1161,9 @@ TEST(samples_out_of_range) {
     const char *scale;
     int16_t sample;
     bool fine;
-  } rows[] = {{"100", 1000, true},      {"100", 1001, false}, {"100", -1000, true},   {"100", -1001, false},
-              {"4", 32767, false},      {"3", 32767, true},   {"3.051", 32767, true}, {"3.052", 32767, false},
-              {"2147483647", 2, false}, {"-1", 1, false},     {"0", 1, false},        {"0.00", 1, false}};
+  } rows[] = {{"400", 1000, true},      {"400", 1001, false}, {"400", -1000, true},    {"400", -1001, false},
+              {"13", 32767, false},     {"12", 32767, true},  {"12.207", 32767, true}, {"12.208", 32767, false},
+              {"2147483647", 2, false}, {"-1", 1, false},     {"0", 1, false},         {"0.00", 1, false}};
   int16_t data[COUNT(rich_data)];
   for (size_t i = 0; i < COUNT(rows); i++)
     for (size_t at = 0; at < 3; at++) {

@@ -442,6 +442,45 @@ TEST(limb_leads_that_the_instrument_derived) {
   assert_lead(&r, 5, "lead_avl", true, "2.5", VALUES(-3, 1));
 }
 
+/* A lead of a file that stands still at the end of what 16 bits say was cut off there. */
+static void rails(struct acq_record *r) {
+  static const struct {
+    const char *code;
+    int16_t value;
+    unsigned n;
+  } leads[] = {{"lead_v1", INT16_MAX, 15}, {"lead_v2", INT16_MAX, 16}, {"lead_v3", -INT16_MAX, 17}, {"lead_v4", 9, 99}};
+  acq_rec_trial(r, &(struct acq_trial){.timed = true, .clock_us = BED_START_US + WALL_SECOND});
+  for (size_t i = 0; i < COUNT(leads); i++) {
+    const unsigned c = acq_rec_channel(r, leads[i].code, D(500, 0), D(5, 0), false);
+    for (unsigned k = 0; k < leads[i].n; k++)
+      acq_rec_samples(r, c, &leads[i].value, 1);
+  }
+}
+
+TEST(saturated_leads) {
+  MADE(file, "file", "600 ecg", "A");
+  MADE(cable, "serial", "600 ecg", "A");
+  RESULT(r);
+  assert_int_equal(bed_decode(&bed_ecg, &file, rails, &r, NULL), 0);
+  const json_t *item;
+  json_t *record = bed_accepted(&r);
+  char text[128] = "";
+  size_t i;
+  json_array_foreach(bed_part(record, "quality"), i, item) {
+    if (!strcmp(json_text(item, "code"), "lead_saturated"))
+      snprintf(text + strlen(text), sizeof text - strlen(text), "%s %d %d; ", json_text(item, "subject"),
+               (int)json_integer_value(json_object_get(item, "count")),
+               (int)json_integer_value(json_object_get(item, "trial")));
+  }
+  assert_string_equal(text, "lead_v2 16 1; lead_v3 17 1; ");
+  json_decref(record);
+  RESULT(live); /* the driver of an instrument knows its converter */
+  assert_int_equal(bed_decode(&bed_ecg, &cable, rails, &live, NULL), 0);
+  record = bed_accepted(&live);
+  assert_null(strstr(live.json, "lead_saturated"));
+  json_decref(record);
+}
+
 TEST(limb_leads_that_do_not_follow) {
   MADE(file, "file", "600 ecg", "A");
   for (int kind = 0; kind < 8; kind++) {
@@ -613,7 +652,7 @@ TEST(unordered) {
 
 static void beyond(struct acq_record *r) {
   in_trials(r);
-  acq_rec_samples(r, acq_rec_channel(r, "lead_v1", D(500, 0), D(100, 0), false), (int16_t[]){1001}, 1);
+  acq_rec_samples(r, acq_rec_channel(r, "lead_v1", D(500, 0), D(400, 0), false), (int16_t[]){1001}, 1);
 }
 
 static void beyond_for_a_measure(struct acq_record *r) {
@@ -766,6 +805,7 @@ int main(void) {
       cmocka_unit_test(lateralities_that_cannot_be),
       cmocka_unit_test(limb_leads_of_one_and_two),
       cmocka_unit_test(limb_leads_of_two_and_three),
+      cmocka_unit_test(saturated_leads),
       cmocka_unit_test(limb_leads_that_are_there),
       cmocka_unit_test(limb_leads_that_the_instrument_derived),
       cmocka_unit_test(limb_leads_that_do_not_follow),
