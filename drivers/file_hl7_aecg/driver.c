@@ -781,7 +781,7 @@ static int check_sets(struct reading *r) {
     if (dec_cmp(s->rate, (struct dec){1, 0}) < 0 || dec_cmp(s->rate, (struct dec){1, 5}) > 0)
       return acq_rec_fail(r->record, -ERANGE, "a sampling rate that cannot be");
     if (i && (!s->head.known || !r->sets[0].head.known || s->absolute != r->sets[0].absolute ||
-              dec_cmp(s->rate, r->sets[0].rate) != 0 || begin_of(r, i) < 0))
+              s->head.zoned != r->sets[0].head.zoned || dec_cmp(s->rate, r->sets[0].rate) != 0 || begin_of(r, i) < 0))
       return acq_rec_fail(r->record, -EOPNOTSUPP, "sets of sequences that do not make one recording");
   }
   return 0;

@@ -440,6 +440,19 @@ static void test_sets_follow(void **state) {
   reading_finish(&r);
 }
 
+/* How far apart they are is not known. */
+static void test_sets_zones(void **state) {
+  (void)state;
+#define LATER(first, second) \
+  XML ROOT SERIES(SET(TIME(first, "2", "ms") LEAD("I", "1 2")) SET(TIME(second, "2", "ms") LEAD("I", "3 4"))) END
+  assert_refused(LATER("20260102030400+0100", "20260102030400.004"), -EOPNOTSUPP, "one recording");
+  assert_refused(LATER("20260102020400", "20260102030400.004+0000"), -EOPNOTSUPP, "one recording");
+  struct reading r = read_text(LATER("20261025025959.996+0200", "20261025020000+0100"));
+  assert_int_equal(r.err, 0);
+  assert_int_equal(r.n_samples, 4);
+  reading_finish(&r);
+}
+
 static void test_sets_refused(void **state) {
   (void)state;
 #define TWO(a, b) XML ROOT DATED SERIES(SET(TIME("20260102030405.000", "2", "ms") a) SET(b)) END
@@ -683,6 +696,7 @@ int main(void) {
       cmocka_unit_test(test_names),
       cmocka_unit_test(test_births),
       cmocka_unit_test(test_sets_follow),
+      cmocka_unit_test(test_sets_zones),
       cmocka_unit_test(test_sets_refused),
       cmocka_unit_test(test_relative_time),
       cmocka_unit_test(test_series),
