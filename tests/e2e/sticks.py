@@ -138,7 +138,7 @@ class Stick:
 
     def made(self):
         """How many copies there are that no row names yet. What the daemon itself writes there has no number as name."""
-        return sum(n.isdigit() for n in os.listdir(os.path.join(self.d.store, "artefacts/incoming")))
+        return sum(n.isdigit() for at, _, names in os.walk(os.path.join(self.d.store, "artefacts/incoming")) for n in names)
 
     def begun(self, seconds=60):
         """Begins a copy and stops the daemon: the process that copies goes on until nobody takes what it says, and waits
@@ -408,8 +408,8 @@ def test_store_full():
         s.restart({"LD_PRELOAD": PRELOAD, "ASALEED_CRASH_STORE": os.path.realpath(s.d.store),
                    "ASALEED_FAIL_AT": "1:ENOSPC", "ASALEED_FAIL_WHILE": flag})
         s.fill(N)
-        open(flag, "w", encoding="ascii").close()
         s.post()
+        open(flag, "w", encoding="ascii").close()  # long before the first batch is there
         until = time.monotonic() + 30
         while "cannot be stored" not in s.d.log():
             must(time.monotonic() < until and s.d.alive(), "not noticed", s.d.log()[-500:])
