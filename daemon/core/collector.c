@@ -367,7 +367,10 @@ static void collector_run(struct collector *c) {
   c->files = c->total = 0;
   c->announced = calloc(ANNOUNCED_MAX, sizeof *c->announced);
   int r = c->announced ? collector_spawn(c) : -ENOMEM;
-  if (r < 0) {
+  if (r == -ENOSPC) { /* not the stick's fault: it goes on when there is room */
+    collector_end(c);
+    batch_later(c, r);
+  } else if (r < 0) {
     log_errno(LOG_ERROR, r, "collector: cannot be started");
     collector_failed(c, problem_of_errno(r));
   }
@@ -379,7 +382,7 @@ static int on_again(sd_event_source *source, uint64_t usec, void *arg) {
   struct collector *c = arg;
   if (c->n_batch)
     try_batch(c);
-  else if (c->state == FAILED && !c->stick)
+  else if (c->control < 0 && (c->state == COPYING || (c->state == FAILED && !c->stick)))
     collector_run(c);
   return 0;
 }
