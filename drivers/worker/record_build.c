@@ -280,11 +280,26 @@ static struct channel *channel_at(struct acq_record *r, unsigned channel) {
   return r->err ? NULL : &r->channels[channel];
 }
 
+#define BLOCK 64u /* samples; a count known beforehand lets the compiler look at many at once */
+
+static bool has_gap(const int16_t *v, size_t n) {
+  bool has = false;
+  size_t i = 0;
+  for (; n - i >= BLOCK && !has; i += BLOCK) {
+    uint16_t any = 0;
+    for (size_t k = 0; k < BLOCK; k++)
+      any = (uint16_t)(any | (uint16_t) - (v[i + k] == ACQ_GAP));
+    has = any;
+  }
+  for (; i < n && !has; i++)
+    has = v[i] == ACQ_GAP;
+  return has;
+}
+
 void acq_rec_samples(struct acq_record *r, unsigned channel, const int16_t *values, size_t n) {
   struct channel *c = channel_at(r, channel);
-  for (size_t i = 0; c && i < n; i++)
-    if (values[i] == ACQ_GAP)
-      return refuse(r, -ERANGE, "a sample has the value of a missing one");
+  if (c && has_gap(values, n))
+    return refuse(r, -ERANGE, "a sample has the value of a missing one");
   if (c && buf_add(&c->samples, values, n * sizeof *values) < 0)
     refuse(r, c->samples.err, "more samples than a record holds");
 }
@@ -578,8 +593,16 @@ static void unfit(struct acq_record *r, struct channel *c, int err, const char *
 /* Every sample of a channel lies in its hard range. */
 static void check_range(struct acq_record *r, struct channel *c) {
   const int16_t *v = (const int16_t *)(const void *)c->samples.data;
-  int32_t low = 0, high = 0;
-  for (size_t i = 0; i < c->samples.len / sizeof *v; i++) {
+  const size_t n = c->samples.len / sizeof *v;
+  int16_t low = 0, high = 0;
+  size_t i = 0;
+  for (; n - i >= BLOCK; i += BLOCK)
+    for (size_t k = 0; k < BLOCK; k++) {
+      const int16_t x = v[i + k], known = x == ACQ_GAP ? 0 : x;
+      low = known < low ? known : low;
+      high = x > high ? x : high;
+    }
+  for (; i < n; i++) {
     low = v[i] < low && v[i] != ACQ_GAP ? v[i] : low;
     high = v[i] > high ? v[i] : high;
   }
