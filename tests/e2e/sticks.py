@@ -70,7 +70,7 @@ def write(path, data):
 class Stick:
     """A daemon on a machine with the stick sdb1, whose files are in self.path."""
 
-    def __init__(self, wrap=(), env=None, user=None):
+    def __init__(self, wrap=(), preload=(), user=None):
         self.work = tempfile.mkdtemp(prefix="asaleed-sticks-")
         self.path = os.path.join(self.work, "media/sdb1")
         os.makedirs(self.path)
@@ -86,14 +86,14 @@ class Stick:
             shutil.chown(self.work, user, "nogroup")
             shutil.chown(os.path.join(self.work, "store"), user, "nogroup")
             os.chmod(self.work, 0o755)
-        self.first = sanitizer(BUILD)
-        self.wrap = [*wrap, "umockdev-run", "--device", os.path.join(self.work, "stick.umockdev"), "--"]
-        self.d = Asaleed(BUILD, self.work, env=self.environment(env), wrap=self.wrap)
+        # A sanitizer's library must come before umockdev's, and not into umockdev-run.
+        libraries = [x for x in (sanitizer(BUILD), "libumockdev-preload.so.0", *preload) if x]
+        self.wrap = [*wrap, "umockdev-run", "--device", os.path.join(self.work, "stick.umockdev"), "--",
+                     "env", "LD_PRELOAD=" + ":".join(libraries)]
+        self.d = Asaleed(BUILD, self.work, env=self.environment(), wrap=self.wrap)
 
-    def environment(self, env):
-        env = {"TMPDIR": os.path.realpath(self.work), **(env or {})}
-        preload = " ".join(x for x in (self.first, env.get("LD_PRELOAD")) if x)
-        return {**env, "LD_PRELOAD": preload} if preload else env
+    def environment(self, env=None):
+        return {"TMPDIR": os.path.realpath(self.work), **(env or {})}
 
     def __enter__(self):
         return self
@@ -403,10 +403,10 @@ def test_store_full():
     """The daemon cannot store for a while: it goes on by itself."""
     work = tempfile.mkdtemp(prefix="asaleed-full-")
     flag = os.path.join(work, "full")
-    with Stick(env={"LD_PRELOAD": PRELOAD, "ASALEED_FAIL_AT": "1:ENOSPC", "ASALEED_FAIL_WHILE": flag}) as s:
+    with Stick(preload=[PRELOAD]) as s:
         s.d.stop()
-        s.restart({"LD_PRELOAD": PRELOAD, "ASALEED_CRASH_STORE": os.path.realpath(s.d.store),
-                   "ASALEED_FAIL_AT": "1:ENOSPC", "ASALEED_FAIL_WHILE": flag})
+        s.restart({"ASALEED_CRASH_STORE": os.path.realpath(s.d.store), "ASALEED_FAIL_AT": "1:ENOSPC",
+                   "ASALEED_FAIL_WHILE": flag})
         s.fill(N)
         s.post()
         open(flag, "w", encoding="ascii").close()  # long before the first batch is there
@@ -436,7 +436,7 @@ class SmallStick(Stick):
         self.mib = mib
         super().__init__()
 
-    def environment(self, env):
+    def environment(self, env=None):
         store = os.path.join(self.work, "store")
         self.wrap[:0] = small_disk(store, self.mib)
         return super().environment(env)
