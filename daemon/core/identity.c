@@ -141,10 +141,6 @@ bool identity_differs(const struct identity_check *c) {
   return c->name == DIFFERS || c->birth_date == DIFFERS || c->id == DIFFERS || c->sex == DIFFERS;
 }
 
-bool identity_agrees(const struct identity_check *c) {
-  return !identity_differs(c) && (c->name == AGREES) + (c->birth_date == AGREES) + (c->id == AGREES) >= 2;
-}
-
 json_t *identity_json(const struct identity_check *c) {
   return json_pack("{s:s, s:s, s:s, s:s}", "birth_date", agreement_name(c->birth_date), "id", agreement_name(c->id),
                    "name", agreement_name(c->name), "sex", agreement_name(c->sex));

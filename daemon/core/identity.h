@@ -18,8 +18,6 @@ struct identity_check {
  * are the same without the zeros in front. */
 struct identity_check identity_check(const json_t *subject, const struct patient *patient);
 bool identity_differs(const struct identity_check *c); /* in any */
-bool identity_agrees(const struct identity_check *c);  /* in none it differs, and name or number and birth date agree,
-                                                          or name and number */
 json_t *identity_json(const struct identity_check *c);
 
 #endif
