@@ -275,6 +275,12 @@ const ptrdiff_t stack_max = 512 << 10;
 
 struct too_deep {};
 
+/* The parser looks for the place of each attribute among those before it, one after the other: a hundred thousand that
+ * are not in order take minutes. Each is about five reads; an ECG with all its annotations has some thousands. */
+const unsigned reads_max = 1u << 18;
+
+struct too_many {};
+
 class Memory : public DcmProducer {
 public:
   Memory(const uint8_t *bytes, size_t n)
@@ -294,6 +300,8 @@ public:
   offile_off_t read(void *to, offile_off_t n) override {
     if (top_ - static_cast<char *>(__builtin_frame_address(0)) > stack_max)
       throw too_deep();
+    if (++reads_ > reads_max)
+      throw too_many();
     n = within(n);
     memcpy(to, bytes_ + at_, static_cast<size_t>(n));
     at_ += n;
@@ -315,6 +323,7 @@ private:
   const uint8_t *bytes_;
   offile_off_t n_, at_ = 0;
   const char *top_;
+  unsigned reads_ = 0;
 };
 
 /* Without a factory, every value is loaded at once. */
@@ -450,6 +459,9 @@ int dicom_read(const uint8_t *file, size_t n, const dicom_tag *known, size_t n_k
     }
   } catch (const too_deep &) {
     *ret_why = "sequences nested too deep";
+    r = -EPROTO;
+  } catch (const too_many &) {
+    *ret_why = "more attributes than a reading has";
     r = -EPROTO;
   } catch (const std::bad_alloc &) {
     r = -ENOMEM;

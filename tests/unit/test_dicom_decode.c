@@ -816,6 +816,22 @@ static void nests_without_end(void **state) {
     }
 }
 
+/* As many attributes as any reading has, and far more. */
+static void attributes_without_end(void **state) {
+  (void)state;
+  for (unsigned n = 4000; n <= 400000; n *= 100) {
+    struct file f = new_file(EXPLICIT, true, NULL);
+    text(&f, 0x00080016, "UI", ECG_CLASS);
+    for (unsigned i = 0; i < n; i++)
+      text(&f, (0x0009u + 2 * (i / 60000)) << 16 | (0x1000 + i % 60000), "LO", "x");
+    RESULT(r) = decode_buf(&f.b);
+    if (n > 4000)
+      refused(&r, "more attributes than a reading has");
+    else
+      assert_int_equal(r.status, 0);
+  }
+}
+
 static void claims_beyond_the_file(void **state) {
   (void)state;
   static const uint32_t claims[] = {8, 0x1000, 0x10000000, 0x7ffffffe, 0xfffffff0, 0xfffffffe};
@@ -1304,6 +1320,7 @@ int main(void) {
                                      cmocka_unit_test(kinds_are_refused_by_name),
                                      cmocka_unit_test(started_wrong),
                                      cmocka_unit_test(nests_without_end),
+                                     cmocka_unit_test(attributes_without_end),
                                      cmocka_unit_test(claims_beyond_the_file),
                                      cmocka_unit_test(bombs),
                                      cmocka_unit_test(cut_anywhere),
