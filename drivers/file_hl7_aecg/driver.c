@@ -862,10 +862,12 @@ static void check_length(struct reading *r, size_t length) {
   acq_rec_quality(r->record, "file_shortened", subject, 1);
 }
 
-static struct acq_trial trial_of(const struct reading *r) {
+static struct acq_trial trial_of(struct reading *r) {
   const struct set *set = &r->sets[0];
   const struct instant *when = set->absolute && set->head.known ? &set->head : r->low.known ? &r->low : &r->time;
-  return (struct acq_trial){.timed = when->known, .clock_us = when->known ? on_the_wall(r, when) : 0};
+  const int64_t us = when->known ? on_the_wall(r, when) : 0;
+  r->broken_time |= us < 0; /* here it was before 1970 */
+  return (struct acq_trial){.timed = when->known && us >= 0, .clock_us = us < 0 ? 0 : us};
 }
 
 static int tell(struct reading *r) {

@@ -356,10 +356,7 @@ static void test_times(void **state) {
   }
 }
 
-/* With an order the host's own offset is known: a time with a zone is told by the clock on the wall there. */
-static void test_zones(void **state) {
-  (void)state;
-  static const char text[] = XML ROOT SERIES(SET(TIME("20260102030405+0500", "2", "ms") LEAD("II", "1 2 3"))) END;
+static struct reading read_ordered(const char *text) {
   _buf_cleanup_ struct buf capture_text = BUF_INIT(4096);
   char sha[HASH_TEXT];
   struct acq_capture capture;
@@ -371,11 +368,26 @@ static void test_zones(void **state) {
   assert_int_equal(
       capture_parse_with((const char *)capture_text.data, capture_text.len, text, strlen(text), &capture, NULL), 0);
   struct reading r = read_capture(&capture);
+  capture_finish(&capture);
+  return r;
+}
+
+/* With an order the host's own offset is known: a time with a zone is told by the clock on the wall there. */
+static void test_zones(void **state) {
+  (void)state;
+#define ZONED(head) XML ROOT SERIES(SET(TIME(head, "2", "ms") LEAD("II", "1 2 3"))) END
+  struct reading r = read_ordered(ZONED("20260102030405+0500"));
   assert_int_equal(r.err, 0);
   SAYS(r, "\"device_time\":\"2026-01-01T23:04:05.000\"");
   SAYS(r, "\"subject_unknown\"");
   reading_finish(&r);
-  capture_finish(&capture);
+  /* A clock that was never set, before any time there is here. */
+  r = read_ordered(ZONED("19700101003000+0500"));
+  assert_int_equal(r.err, 0);
+  SAYS(r, "\"device_time\":null");
+  SAYS(r, "\"subject\":\"date\"");
+  SAYS(r, "\"reading_time_unverified\"");
+  reading_finish(&r);
 }
 
 /* ---- sets of sequences -------------------------------------------------------------------------------------- */
