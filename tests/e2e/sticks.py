@@ -90,7 +90,14 @@ class Stick:
         libraries = [x for x in (sanitizer(BUILD), "libumockdev-preload.so.0", *preload) if x]
         self.wrap = [*wrap, "umockdev-run", "--device", os.path.join(self.work, "stick.umockdev"), "--",
                      "env", "LD_PRELOAD=" + ":".join(libraries)]
-        self.d = Asaleed(BUILD, self.work, env=self.environment(), wrap=self.wrap)
+        self.d = Asaleed(BUILD, self.work, env=self.environment(), wrap=self.wrap, wait=False)
+        try:
+            must(self.d.ready(), "it does not start", self.d.log()[-500:])
+        except AssertionError:
+            for pid in tree(self.d.process.pid):
+                os.kill(pid, signal.SIGKILL)
+            self.d.process.wait()
+            raise
 
     def environment(self, env=None):
         return {"TMPDIR": os.path.realpath(self.work), **(env or {})}
