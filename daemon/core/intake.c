@@ -24,7 +24,7 @@
 struct slot {
   struct intake *intake;
   struct file file;             /* id 0 = free */
-  unsigned driver;              /* the one that is tried, of devices_driver_at() */
+  unsigned turn;                /* whose it is: driver_at() */
   char flat[ARTEFACT_NAME_MAX]; /* what asaleed-export made of it; "" = nothing */
   pid_t pid;                    /* of asaleed-export */
   sd_event_source *child, *late;
@@ -91,28 +91,33 @@ static bool has_pattern(const struct driver_info *d, const char *name) {
   return false;
 }
 
-/* The site says which driver, where it says which instrument; unless that has become one without files since. */
-static bool fits(const struct slot *s, const struct driver_info *d, bool by_name) {
+/* In which round the driver has its turn, -1 for none. The site says which driver, where it says which instrument,
+ * unless that has become one without files since; else those come first whose pattern fits the name. */
+static int round_of(const struct slot *s, const struct driver_info *d) {
   const struct devices *all = s->intake->parts.devices;
   const struct device *device = s->file.device[0] ? devices_find(s->intake->parts.devices, s->file.device) : NULL;
   const struct driver_info *own = device ? devices_driver(all, device->conf.driver) : NULL;
   if (!driver_of_files(d))
-    return false;
-  return own && driver_of_files(own) ? own == d : !by_name || has_pattern(d, s->file.name);
+    return -1;
+  if (own && driver_of_files(own))
+    return own == d ? 0 : -1;
+  return has_pattern(d, s->file.name) ? 0 : 1;
 }
 
-/* The first that fits from `from` on; those whose pattern does not fit the name only when that is true of all. */
-static const struct driver_info *next_driver(const struct slot *s, unsigned from, unsigned *ret) {
-  bool by_name = false;
-  const struct driver_info *d;
-  for (unsigned k = 0; (d = devices_driver_at(s->intake->parts.devices, k)); k++)
-    by_name |= fits(s, d, true);
-  for (unsigned k = from; (d = devices_driver_at(s->intake->parts.devices, k)); k++)
-    if (fits(s, d, by_name)) {
-      *ret = k;
-      return d;
+static const struct driver_info *driver_at(const struct slot *s, unsigned turn) {
+  return devices_driver_at(s->intake->parts.devices, turn % DRIVERS_MAX);
+}
+
+/* The next turn of any driver, from `turn` on. */
+static bool next_turn(const struct slot *s, unsigned turn, unsigned *ret) {
+  for (; turn < 2 * DRIVERS_MAX; turn++) {
+    const struct driver_info *d = driver_at(s, turn);
+    if (d && round_of(s, d) == (int)(turn / DRIVERS_MAX)) {
+      *ret = turn;
+      return true;
     }
-  return NULL;
+  }
+  return false;
 }
 
 /* ---- one file ---- */
@@ -124,11 +129,11 @@ static void on_file(void *arg, int64_t file, enum session_file_end end) {
   struct intake *i = s->intake;
   unsigned next;
   (void)file;
-  if (end == SESSION_FILE_FOREIGN && next_driver(s, s->driver + 1, &next)) {
+  if (end == SESSION_FILE_FOREIGN && next_turn(s, s->turn + 1, &next)) {
     if (s->flat[0])
       artefact_discard(i->parts.artefacts, s->flat);
     s->flat[0] = 0;
-    s->driver = next;
+    s->turn = next;
     return slot_decode(s);
   }
   if (end == SESSION_FILE_STOPPED)
@@ -141,7 +146,7 @@ static void slot_run(struct slot *s) {
   char node[WIRE_NODE_MAX];
   unsigned next;
   struct artefacts *a = s->intake->parts.artefacts;
-  const struct driver_info *driver = devices_driver_at(s->intake->parts.devices, s->driver);
+  const struct driver_info *driver = driver_at(s, s->turn);
   int r = s->flat[0] ? artefacts_temporary_path(a, s->flat, node, sizeof node)
                      : artefact_path(a, s->file.sha256, node, sizeof node);
   if (r == 0)
@@ -152,7 +157,7 @@ static void slot_run(struct slot *s) {
                                                                        .device = s->file.device,
                                                                        .node = node,
                                                                        .alone = s->file.device[0] != 0,
-                                                                       .last = !next_driver(s, s->driver + 1, &next),
+                                                                       .last = !next_turn(s, s->turn + 1, &next),
                                                                        .ended = on_file,
                                                                        .arg = s});
   if (r < 0) {
@@ -208,7 +213,7 @@ static int slot_export(struct slot *s) {
 static void slot_decode(struct slot *s) {
   if (s->intake->stopped)
     return slot_put_off(s);
-  const struct driver_info *driver = devices_driver_at(s->intake->parts.devices, s->driver);
+  const struct driver_info *driver = driver_at(s, s->turn);
   if (!driver->match[0].flat)
     return slot_run(s);
   int r = slot_export(s);
@@ -246,7 +251,7 @@ static bool slot_begin(struct slot *s) {
   if (p != P_OK)
     return false;
   s->file = file;
-  if (!next_driver(s, 0, &s->driver)) {
+  if (!next_turn(s, 0, &s->turn)) {
     s->file.id = 0;
     return false;
   }

@@ -1,6 +1,6 @@
 /* What becomes of files that were taken in: each is looked at by a process of its own, with the driver of its
- * instrument; without one, with each driver whose pattern fits its name, until one knows its format. Pending files are
- * known from the database alone, so that a daemon that was killed goes on where it was. */
+ * instrument; without one, with each driver in turn until one knows its format, those whose pattern fits its name
+ * first. Pending files are known from the database alone, so that a daemon that was killed goes on where it was. */
 #ifndef ASALEED_INTAKE_H
 #define ASALEED_INTAKE_H
 

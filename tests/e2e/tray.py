@@ -161,6 +161,8 @@ def test_bad_uploads(w):
     check_problem(Api(w.d.socket, "0" * 64).call("POST", "/v1/files?name=x", b"x" * 100000), 401, "unauthenticated")
     big = b"x" * (64 << 20)
     check_problem(w.nurse.call("POST", "/v1/files?name=big", big, timeout=60), 409, "file_too_large")
+    f = w.settle(w.upload(ecg90a(step=219), "renamed.dcm")["id"])
+    must(f["state"] == "unmatched", "a name of another format", f)
     f = w.settle(w.upload(b"no such format at all", "x.bin")["id"])
     must(f["state"] == "refused" and f["failure"]["code"] == "file_format", f)
     f = w.settle(w.upload(os.urandom(3 << 20), "noise.scp")["id"])
