@@ -418,29 +418,18 @@ static int read_samples(struct reading *r) {
 /* ---- the record --------------------------------------------------------------------------------------------- */
 
 static struct acq_trial trial_of(struct reading *r) {
-  struct acq_trial trial = {0};
-  struct acq_clock c = {0};
-  if (!*field(r, DATE) && !*field(r, TIME))
-    return trial;
-  const char *date = xml_clock(field(r, DATE), "Y-M-D", &c), *time = xml_clock(field(r, TIME), "h:m:s", &c);
-  trial.timed = date && !*date && time && !*time && acq_clock_to_us(&c, &trial.clock_us) == 0;
-  if (!trial.timed)
+  struct acq_trial trial;
+  if (!xml_trial(field(r, DATE), "Y-M-D", field(r, TIME), &trial))
     acq_rec_quality(r->record, "file_inconsistent", "date", 1);
   return trial;
 }
 
 static void tell_subject(struct reading *r) {
-  struct acq_subject s = {0};
-  struct acq_clock born = {0};
-  if (!*field(r, PATIENT_ID) && !*field(r, LAST_NAME) && !*field(r, FIRST_NAME))
-    return;
-  memcpy(s.family, field(r, LAST_NAME), sizeof s.family);
-  memcpy(s.given, field(r, FIRST_NAME), sizeof s.given);
-  memcpy(s.id, field(r, PATIENT_ID), sizeof s.id);
-  if (xml_clock(field(r, BIRTH), "Y-M-D", &born))
-    xml_birth_date(&born, s.birth_date);
-  s.sex = says(r, SEX, "Male") ? 'M' : says(r, SEX, "Female") ? 'F' : 0;
-  acq_rec_subject(r->record, &s);
+  struct acq_subject s;
+  const struct xml_person person = {field(r, LAST_NAME), field(r, FIRST_NAME), field(r, PATIENT_ID), field(r, BIRTH),
+                                    field(r, SEX)};
+  if (xml_subject(&person, "Y-M-D", &s))
+    acq_rec_subject(r->record, &s);
 }
 
 static void tell_instrument(struct reading *r) {

@@ -536,6 +536,31 @@ void xml_birth_date(const struct acq_clock *clock, char ret[static 11]) {
   ret[10] = 0;
 }
 
+bool xml_trial(const char *date, const char *form, const char *time, struct acq_trial *ret) {
+  struct acq_clock c = {0};
+  *ret = (struct acq_trial){0};
+  if (!*date && !*time)
+    return true;
+  const char *after_date = xml_clock(date, form, &c), *after_time = xml_clock(time, "h:m:s", &c);
+  ret->timed = after_date && !*after_date && after_time && !*after_time && acq_clock_to_us(&c, &ret->clock_us) == 0;
+  return ret->timed;
+}
+
+bool xml_subject(const struct xml_person *p, const char *form, struct acq_subject *ret) {
+  struct acq_clock born = {0};
+  if (!*p->id && !*p->family && !*p->given)
+    return false;
+  *ret = (struct acq_subject){0};
+  snprintf(ret->family, sizeof ret->family, "%s", p->family);
+  snprintf(ret->given, sizeof ret->given, "%s", p->given);
+  snprintf(ret->id, sizeof ret->id, "%s", p->id);
+  const char *rest = xml_clock(p->birth, form, &born);
+  if (rest && !*rest)
+    xml_birth_date(&born, ret->birth_date);
+  ret->sex = !strcasecmp(p->sex, "Male") ? 'M' : !strcasecmp(p->sex, "Female") ? 'F' : 0;
+  return true;
+}
+
 const char *xml_lead(const char *name) {
   const struct nomenclature *row;
   for (unsigned i = 0; (row = nomenclature_row(i)); i++)

@@ -82,6 +82,17 @@ const char *xml_clock(const char *text, const char *form, struct acq_clock *ret)
  * is. */
 void xml_birth_date(const struct acq_clock *clock, char ret[static 11]);
 
+/* The one trial of a recording that says its date, in that form, and its time as "h:m:s"; not timed when it says
+ * neither, and false when what it says is none. */
+bool xml_trial(const char *date, const char *form, const char *time, struct acq_trial *ret);
+
+/* What a document says of the patient, "" where it says nothing: the date of birth in that form, the sex as "Male" or
+ * "Female" in any case. False when it says neither a name nor a number. */
+struct xml_person {
+  const char *family, *given, *id, *birth, *sex; /* names and number fit into their fields */
+};
+bool xml_subject(const struct xml_person *person, const char *form, struct acq_subject *ret);
+
 /* The code of a lead by its name ("aVR", in any case); NULL for one that the nomenclature does not list. */
 const char *xml_lead(const char *name);
 
