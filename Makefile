@@ -253,7 +253,7 @@ CHECKS = 'crash=python3 tests/e2e/crash.py $(B)' 'tray=python3 tests/e2e/tray.py
 check-build: $(PROGRAMS) $(SIMULATORS) $(UNIT) $(FUZZ) $(B)/tests/replay $(B)/tests/mutate $(B)/locale/fr_FR.UTF-8
 check: build/.packages ## builds and runs every test but system, long fuzzing and benchmarks; SAN=1 under sanitizers
 	@$(MAKE) --no-print-directory -j$$(nproc) check-build
-	@tests/run.sh $(B)/log $(CHECKS)
+	@$(if $(SAN),TEST_SECONDS=1200) tests/run.sh $(B)/log $(CHECKS)
 
 .PHONY: lint replay golden record fuzz
 lint: build/.packages-lint ## format, floors, third-party headers, banned calls: silent when all is well

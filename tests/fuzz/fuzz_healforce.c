@@ -80,7 +80,7 @@ bool fuzz_seed(const uint8_t *file, size_t n, unsigned i, struct buf *ret) {
     place += lengths[k];
   }
   put_head(ret, 1, lengths[1]);
-  buf_add(ret, "\2\6\0PAT-1\0\31\4\0\7\xea\3\2\32\3\0\11\0\7\0\0\0\0\0\0\0\0", 33);
+  buf_add(ret, "\2\6\0PAT-1\0\31\4\0\7\xea\3\2\32\3\0\11\0\7\0\0\0\0\0\0\0\0\0\0\0", 33);
   put_head(ret, 3, lengths[2]);
   put(ret, 1, leads);
   put(ret, 1, 4);
