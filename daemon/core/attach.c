@@ -99,6 +99,7 @@ static enum problem move_one(struct moving *m, int64_t id) {
     return p;
   old.reading.study = m->to.study.id;
   old.reading.patient_version = m->to.patient.version;
+  old.reading.doubtful = identity_differs(&m->to.check);
   const char *by = caller_person(m->at->caller);
   int r = reading_add(m->store, &old.reading, record, m->now, &became);
   if (r >= 0)

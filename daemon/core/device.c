@@ -419,6 +419,7 @@ struct device *devices_at(struct devices *d, unsigned i) {
 
 void device_set_folder(struct device *device, const char *folder) {
   text_of(device->node, sizeof device->node, folder ? folder : "");
+  device->gone = !folder;
 }
 
 bool device_is_on_media(const struct device *device, const char *name) {

@@ -34,6 +34,7 @@ struct device {
   char node[CONF_TEXT_MAX];   /* "" = not plugged in */
   char serial[CONF_TEXT_MAX]; /* of the adapter, as plugged in last */
   char port[CONF_TEXT_MAX];
+  bool gone;           /* its folder could not be gone through */
   bool ambiguous;      /* several adapters fit: none is used */
   int64_t acquisition; /* what it is busy with, 0 = free */
 };

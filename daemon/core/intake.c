@@ -91,8 +91,8 @@ static bool has_pattern(const struct driver_info *d, const char *name) {
   return false;
 }
 
-/* In which round the driver has its turn, -1 for none. The site says which driver, where it says which instrument,
- * unless that has become one without files since; else those come first whose pattern fits the name. */
+/* In which round the driver has its turn, -1 for none. First comes that of the instrument that the site says, unless
+ * that has become one without files since; else those whose pattern fits the name. */
 static int round_of(const struct slot *s, const struct driver_info *d) {
   const struct devices *all = s->intake->parts.devices;
   const struct device *device = s->file.device[0] ? devices_find(s->intake->parts.devices, s->file.device) : NULL;
@@ -100,7 +100,7 @@ static int round_of(const struct slot *s, const struct driver_info *d) {
   if (!driver_of_files(d))
     return -1;
   if (own && driver_of_files(own))
-    return own == d ? 0 : -1;
+    return own == d ? 0 : 1;
   return has_pattern(d, s->file.name) ? 0 : 1;
 }
 
@@ -150,16 +150,19 @@ static void slot_run(struct slot *s) {
   int r = s->flat[0] ? artefacts_temporary_path(a, s->flat, node, sizeof node)
                      : artefact_path(a, s->file.sha256, node, sizeof node);
   if (r == 0)
-    r = session_file(s->intake->parts.sessions, &(struct session_file){.file = s->file.id,
-                                                                       .at = s->file.at,
-                                                                       .modified = s->file.modified,
-                                                                       .driver = driver,
-                                                                       .device = s->file.device,
-                                                                       .node = node,
-                                                                       .alone = s->file.device[0] != 0,
-                                                                       .last = !next_turn(s, s->turn + 1, &next),
-                                                                       .ended = on_file,
-                                                                       .arg = s});
+    r = session_file(s->intake->parts.sessions,
+                     &(struct session_file){.file = s->file.id,
+                                            .at = s->file.at,
+                                            .modified = s->file.modified,
+                                            .driver = driver,
+                                            .device = s->turn < DRIVERS_MAX
+                                                          ? s->file.device
+                                                          : "", /* another format is not the instrument's */
+                                            .node = node,
+                                            .alone = s->file.device[0] && s->turn < DRIVERS_MAX,
+                                            .last = !next_turn(s, s->turn + 1, &next),
+                                            .ended = on_file,
+                                            .arg = s});
   if (r < 0) {
     log_errno(LOG_ERROR, r, "file F-%lld: cannot be looked at now", (long long)s->file.id);
     slot_put_off(s);

@@ -35,7 +35,7 @@ int reading_clean(struct store *s, int64_t study) {
 
 int reading_add(struct store *s, const struct reading *x, const json_t *record, int64_t now, int64_t *ret_id) {
   char ref[STR_REF_MAX];
-  bool complete = json_is_true(json_object_get(record, "complete")), clean = record_is_clean(record);
+  bool complete = json_is_true(json_object_get(record, "complete")), clean = record_is_clean(record) && !x->doubtful;
   int r = store_run(s,
                     "INSERT INTO record(study, acquisition, sha256, samples, driver, driver_version, program, complete,"
                     " clean, at, patient_version, taken) VALUES(?,?,?,?,?,?,?,?,?,?,nullif(?, 0),nullif(?, 0))",

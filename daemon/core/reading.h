@@ -11,6 +11,7 @@ struct reading {
   const char *sha256, *samples; /* its artefacts; samples NULL where it has none */
   const char *driver, *driver_version;
   int64_t patient_version; /* of the patient it was attached to; 0: its acquisition's row says */
+  bool doubtful;           /* it says another patient: to be confirmed, however good it is */
   int64_t taken;           /* when it was made, if not while its acquisition ran; 0 */
 };
 

@@ -231,6 +231,16 @@ static void on_received(struct session *x) {
     session_end(waiting);
 }
 
+/* A file came that is not what the order waits for: it goes on waiting, and she knows. */
+static void on_aside(const struct session *x) {
+  struct session *waiting = session_waiting_of(x->all, x->device_id);
+  if (!waiting || waiting->id != x->filled)
+    return;
+  waiting->aside = x->aside;
+  hub_publish(x->all->parts.hub, waiting->study, "failure",
+              json_pack("{s:s, s:s}", "code", problem_code(x->aside), "detail", problem_detail(x->aside)));
+}
+
 static void file_ended(struct session *x, enum session_file_end end) {
   const struct session_file file = x->file;
   session_free(x);
@@ -244,6 +254,8 @@ static void on_file_stored(void *arg, int result) {
   log_info("%s: %s", x->name, problem_code(session_end_problem(x)));
   if (x->has_received)
     on_received(x);
+  else if (x->aside)
+    on_aside(x);
   file_ended(x, SESSION_FILE_STORED);
 }
 
@@ -376,7 +388,7 @@ static int on_until(sd_event_source *source, uint64_t usec, void *arg) {
   (void)usec;
   struct session *x = arg;
   if (!x->waited)
-    x->waited = x->received ? P_OK : P_device_silent;
+    x->waited = x->received ? P_OK : x->aside ? x->aside : P_device_silent;
   x->ended = true;
   if (x->device) {
     x->device->acquisition = 0;
@@ -462,7 +474,8 @@ enum problem session_start(struct sessions *s, const struct caller *c, struct st
   if (p == P_OK && device->ambiguous)
     p = P_device_ambiguous;
   const bool by_files = driver && device_bus(s->parts.devices, device) == ACQ_FILE;
-  if (p == P_OK && (!driver || (!device->node[0] && !by_files)))
+  /* A stick may be put in while it is waited for; a folder that cannot be gone through brings nothing. */
+  if (p == P_OK && (!driver || (by_files ? device->gone : !device->node[0])))
     p = P_device_absent;
   const enum acq_modality modality = act_modality(study->act);
   if (p == P_OK && (!(driver->modalities & ACQ_MODALITY(modality)) || seconds > driver->max_seconds))

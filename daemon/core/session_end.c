@@ -331,6 +331,14 @@ static bool is_own(const struct session *x, int part, const json_t *record, cons
   return part == WIRE_OWN && (is_timed(record) || !x->file.modified || x->file.modified >= since);
 }
 
+/* What whoever waits is told of a reading that is not hers. */
+static enum problem problem_of_why(enum unmatched_why why) {
+  return why == WHY_TIME       ? P_reading_stray
+         : why == WHY_IDENTITY ? P_reading_other
+         : why == WHY_ACT      ? P_wrong_act
+                               : P_OK;
+}
+
 /* One of its readings: into the tray; and if the order that waits may have it, to that order. */
 static int store_reading(struct session *x, int part, const json_t *record, struct session *waiting, int64_t now,
                          bool *ret_received) {
@@ -354,6 +362,7 @@ static int store_reading(struct session *x, int part, const json_t *record, stru
       return -EIO;
     row.why = unmatched_judge(record, is_own(x, part, record, waiting), &study, &patient);
     may = row.why == WHY_NO_ORDER;
+    x->aside = problem_of_why(row.why);
   }
   r = unmatched_add(x->all->parts.store, &row, now, &id);
   if (r >= 0 && may && id) {
@@ -387,6 +396,7 @@ enum problem session_end_file(struct session *x, bool *ret_received) {
   if (records[WIRE_OWN] || records[WIRE_STRAY])
     failure = P_OK;
   *ret_received = false;
+  x->aside = failure;
   int r = store_capture(x, now);
   if (r >= 0)
     r = blobs_add_rows(x->blobs, store, now);

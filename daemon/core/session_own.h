@@ -20,6 +20,7 @@ struct session {
   int part;                 /* and which of the capture's records that is */
   struct session_file file; /* of a file's decoding; its texts are not looked at once it runs */
   int64_t filled;           /* acquisition that waits, and that this file is for; 0 = none */
+  enum problem aside;       /* why a file's reading is not for the order that waits; of that order: the last one's */
   bool has_received, fills; /* the order that waits got its reading, and all that it waited for */
   bool waiting;             /* for files; there is no worker */
   enum problem waited;      /* once ended: why, P_OK when it received what it waited for */

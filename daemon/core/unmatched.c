@@ -201,7 +201,8 @@ enum problem unmatched_attach(struct store *s, struct artefacts *a, int64_t id, 
     p = attach_check(s, at, record, &to);
   if (p != P_OK)
     return p;
-  const struct reading reading = row_reading(&row, record, &to.study, &to.patient);
+  struct reading reading = row_reading(&row, record, &to.study, &to.patient);
+  reading.doubtful = identity_differs(&to.check);
   const int64_t now = wall_now().us;
   int64_t made = 0;
   struct actor by = caller_actor(at->caller);
@@ -272,17 +273,25 @@ enum problem unmatched_discard(struct store *s, const struct caller *c, int64_t 
   return problem_of_errno(r);
 }
 
+/* By mistake, perhaps: its file may be looked at once more. */
+static bool is_discarded(struct store *s, int64_t id) {
+  struct rows r = store_query(s, "SELECT 1 FROM unmatched_end WHERE unmatched = ? AND what = 'discarded'", "i", id);
+  bool is = rows_next(&r);
+  return rows_finish(&r) == 0 && is;
+}
+
 enum problem unmatched_decode_again(struct store *s, const struct caller *c, int64_t id) {
   struct tray_row row;
   struct actor by = caller_actor(c);
   char ref[STR_REF_MAX];
   enum problem p = open_row(s, id, &row);
-  if (p == P_OK && !row.file)
+  const bool discarded = p == P_wrong_state && is_discarded(s, id);
+  if ((p == P_OK || discarded) && !row.file)
     p = P_wrong_state;
-  if (p != P_OK)
+  if (p != P_OK && !discarded)
     return p;
   str_ref('U', id, ref);
-  int r = end_row(s, id, "decoded_again", 0, wall_now().us, caller_person(c), NULL);
+  int r = discarded ? 0 : end_row(s, id, "decoded_again", 0, wall_now().us, caller_person(c), NULL);
   if (r >= 0)
     r = store_run(s, "UPDATE file SET pending = 1 WHERE id = ?", "i", row.file);
   if (r >= 0)

@@ -54,8 +54,8 @@ int unmatched_attach_waiting(struct store *s, int64_t id, const struct unmatched
 
 enum problem unmatched_discard(struct store *s, const struct caller *c, int64_t id, const char *reason);
 
-/* A file's row leaves the tray, and its file is to be decoded again. P_wrong_state: it has left it, or is of no file.
- */
+/* A file's row leaves the tray, and its file is to be decoded again; so is that of a row that was discarded.
+ * P_wrong_state: it has left the tray otherwise, or is of no file. */
 enum problem unmatched_decode_again(struct store *s, const struct caller *c, int64_t id);
 
 #endif

@@ -183,6 +183,21 @@ void print_record(FILE *f, const json_t *record) {
   print_statements(f, json_object_get(record, "statements"));
 }
 
+/* What a file says of itself: whose it is, when it was made. */
+static void print_taken(FILE *f, const json_t *record) {
+  const json_t *subject = json_object_get(record, "subject");
+  const json_t *trial = json_array_get(json_object_get(json_object_get(record, "acquired"), "trials"), 0);
+  const char *family = json_text(subject, "family"), *given = json_text(subject, "given"),
+             *birth = json_text(subject, "birth_date"), *id = json_text(subject, "id");
+  if (!subject || json_is_null(subject))
+    return;
+  if (json_text(trial, "time"))
+    print_field(f, "Fait le", show_time(json_text(trial, "time")));
+  print_fieldf(f, "Patient indiqué", "%s %s%s%s%s%s", family ? family : "", given ? given : "",
+               birth && *birth ? ", " : "", birth && *birth ? show_date(birth) : "", id && *id ? ", n° " : "",
+               id ? id : "");
+}
+
 static void print_record_answer(FILE *f, const json_t *answer) {
   const json_t *provenance = json_object_get(answer, "provenance"), *record = json_object_get(answer, "record");
   const json_t *device = json_object_get(record, "device");
@@ -193,6 +208,7 @@ static void print_record_answer(FILE *f, const json_t *answer) {
   print_field(
       f, "Commencé le",
       show_time(json_text(record, "started") ? json_text(record, "started") : json_text(provenance, "host_started")));
+  print_taken(f, record);
   print_field(f, "Fin", say_end(json_text(record, "end")));
   print_field(f, "Complet", json_is_true(json_object_get(record, "complete")) ? "oui" : "NON");
   print_fieldf(f, "Appareil", "%s %s", make ? make : "?", model ? model : "");

@@ -6,11 +6,13 @@
 
 /* "DUPONT Marie, 02/03/1957": whom the instrument names, or NULL. */
 static const char *show_subject(const json_t *subject, char text[static 512]) {
-  const char *name = show_patient(subject), *birth = show_date(json_text(subject, "birth_date"));
-  if (!name && !birth)
-    return NULL;
-  snprintf(text, 512, "%s%s%s", name ? name : "", name && birth ? ", " : "", birth ? birth : "");
-  return text;
+  const char *family = json_text(subject, "family"), *given = json_text(subject, "given"),
+             *said = json_text(subject, "birth_date"), *birth = said && *said ? show_date(said) : "";
+  family = family ? family : "";
+  given = given ? given : "";
+  snprintf(text, 512, "%s%s%s%s%s", family, *family && *given ? " " : "", given,
+           (*family || *given) && *birth ? ", " : "", birth);
+  return *text ? text : NULL;
 }
 
 /* "12 voies, 10,0 s" */

@@ -281,6 +281,7 @@ def test_other_name(w):
     must(w.study(study)["state"] == "ordered")
     a = w.attach(tray, order, confirm=True, reason="Nom saisi par erreur sur l'appareil")
     must(a.status == 200, a.body)
+    must(a.json["records"][0]["clean"] is False, "another name needs no confirmation", a.json["records"])
     trail = [x for x in w.root.get("/v1/audit?limit=50")["items"] if x["action"] == "study.attach" and x["subject"] == study]
     must(len(trail) == 1 and trail[0]["detail"]["identity"]["name"] == "differs" and trail[0]["detail"]["confirmed"], trail)
     order, _ = w.order()
@@ -296,6 +297,9 @@ def test_discard(w):
     f = w.gp.get("/v1/files/" + u["file"])
     must(f["state"] == "discarded" and w.gp.call("GET", f"/v1/files/{f['id']}/content").status == 200, "kept")
     must(w.upload(ecg90a(step=7)).get("known") in (True, False))
+    again = w.gp.post(f"/v1/unmatched/{tray}/redecode")
+    f = w.settle(again["file"])
+    must(f["state"] == "unmatched" and f["unmatched"] != tray, "discarded by mistake", f)
 
 
 def test_two_at_once(w):
@@ -480,6 +484,11 @@ def test_waiting_ends(w):
     w.nurse.post(f"/v1/studies/{study}/acquire", {"device": "ecg90", "seconds": 1})
     y = wait_for(w, study, "ordered")
     must(y["last_failure"]["code"] == "device_silent", y["last_failure"])
+    w.nurse.post(f"/v1/studies/{study}/acquire", {"device": "ecg90", "seconds": 2})
+    wait_for(w, study, "acquiring")
+    must(w.tray(ecg90a("MARTIN", step=230), device="ecg90"))
+    y = wait_for(w, study, "ordered")
+    must(y["last_failure"]["code"] == "reading_other", y["last_failure"])  # and not that nothing came
     w.nurse.post(f"/v1/studies/{study}/acquire", {"device": "ecg90", "seconds": 600})
     wait_for(w, study, "acquiring")
     w.nurse.post(f"/v1/studies/{study}/cancel", {})
