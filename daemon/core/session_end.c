@@ -219,7 +219,7 @@ enum problem session_end_store(struct session *x, struct study *study, enum prob
 /* What of the record that is replaced is not in its JSON; 0 when it stands no more, or has gone to another study. */
 static int find_replaced(struct session *x, struct reading *ret) {
   struct rows r = store_query(x->all->parts.store,
-                              "SELECT patient_version, taken FROM record WHERE id = ? AND study = ?"
+                              "SELECT patient_version, taken, clean FROM record WHERE id = ? AND study = ?"
                               " AND id NOT IN (SELECT record FROM supersession)",
                               "ii", x->replaces, x->study);
   const bool stands = rows_next(&r);
@@ -227,6 +227,8 @@ static int find_replaced(struct session *x, struct reading *ret) {
   if (stands) {
     ret->patient_version = rows_int(&r, 0);
     ret->taken = rows_int(&r, 1);
+    ret->doubtful =
+        ret->patient_version && !rows_int(&r, 2); /* what was to be confirmed when it was attached still is */
   }
   int err = rows_finish(&r);
   return err < 0 ? err : stands;
