@@ -1,5 +1,6 @@
 #include "commands.h"
 
+#include "control.h"
 #include "hash.h"
 #include "known.h"
 #include "log.h"
@@ -14,7 +15,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/inotify.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define COLLECT_PROGRESS_US 250000u
@@ -371,32 +371,14 @@ static void wait_for_change(struct collector *c) {
 
 /* ---- the order ---- */
 
-static _Noreturn void refuse(const char *why) {
-  log_error("%s", why);
-  _exit(2);
-}
-
-static void check_descriptors(struct collector *c) {
-  int type = 0;
-  socklen_t n = sizeof type;
-  if (getsockopt(WIRE_FD_CONTROL, SOL_SOCKET, SO_TYPE, &type, &n) < 0 || type != SOCK_SEQPACKET ||
-      fstat(WIRE_FD_INCOMING, &c->tree.omit) < 0 || !S_ISDIR(c->tree.omit.st_mode))
-    refuse("collect is for asaleed, which passes descriptors 3 and 4");
-  if (fcntl(WIRE_FD_CONTROL, F_SETFL, O_NONBLOCK) < 0)
-    refuse("the control socket cannot be made non-blocking");
-}
-
-static void receive_order(struct wire_collect *ret) {
+static void receive_order(struct collector *c) {
+  static const char by_hand[] = "collect is for asaleed, which passes descriptors 3 and 4";
   struct wire_message m;
-  struct pollfd fd = {.fd = WIRE_FD_CONTROL, .events = POLLIN};
-  int r;
-  while ((r = wire_receive(WIRE_FD_CONTROL, &m)) == -EAGAIN)
-    poll(&fd, 1, -1);
-  if (r == -ENODATA)
-    _exit(1); /* the daemon changed its mind */
-  if (r < 0 || m.type != WIRE_COLLECT)
-    refuse("the first message is not what to collect");
-  *ret = m.collect;
+  control_open(by_hand);
+  if (fstat(WIRE_FD_INCOMING, &c->tree.omit) < 0 || !S_ISDIR(c->tree.omit.st_mode))
+    control_refuse(by_hand);
+  control_first(&m, WIRE_COLLECT, "the first message is not what to collect");
+  c->order = m.collect;
 }
 
 static void begin(struct collector *c) {
@@ -425,8 +407,7 @@ static void begin(struct collector *c) {
 
 _Noreturn void command_collect(void) {
   static struct collector c;
-  check_descriptors(&c);
-  receive_order(&c.order);
+  receive_order(&c);
   begin(&c);
   pass(&c);
   while (c.order.watch) {

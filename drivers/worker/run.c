@@ -1,5 +1,6 @@
 #include "commands.h"
 
+#include "control.h"
 #include "drivers.h"
 #include "hash.h"
 #include "log.h"
@@ -13,7 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define RUN_CPU_SECONDS 60u     /* on top of the ordered ones: set-up, decoding */
@@ -220,37 +220,18 @@ static _Noreturn void acquire(struct worker *w) {
 
 /* ---- the order ---- */
 
-static _Noreturn void refuse(const char *why) {
-  log_error("%s", why);
-  _exit(2);
-}
-
-static void check_descriptors(void) {
-  int type = 0;
-  socklen_t n = sizeof type;
-  if (getsockopt(WIRE_FD_CONTROL, SOL_SOCKET, SO_TYPE, &type, &n) < 0 || type != SOCK_SEQPACKET ||
-      fcntl(WIRE_FD_CAPTURE, F_GETFD) < 0 || fcntl(WIRE_FD_RECORD, F_GETFD) < 0 || fcntl(WIRE_FD_BLOBS, F_GETFD) < 0)
-    refuse("run is for asaleed, which passes descriptors 3 to 6");
-  if (fcntl(WIRE_FD_CONTROL, F_SETFL, O_NONBLOCK) < 0)
-    refuse("the control socket cannot be made non-blocking");
-}
-
 static void receive_order(struct wire_order *ret) {
+  static const char by_hand[] = "run is for asaleed, which passes descriptors 3 to 6";
   struct wire_message m;
-  struct pollfd fd = {.fd = WIRE_FD_CONTROL, .events = POLLIN};
-  int r;
-  while ((r = wire_receive(WIRE_FD_CONTROL, &m)) == -EAGAIN)
-    poll(&fd, 1, -1);
-  if (r == -ENODATA)
-    _exit(1); /* the daemon changed its mind */
-  if (r < 0 || m.type != WIRE_ORDER)
-    refuse("the first message is not an order");
+  control_open(by_hand);
+  if (fcntl(WIRE_FD_CAPTURE, F_GETFD) < 0 || fcntl(WIRE_FD_RECORD, F_GETFD) < 0 || fcntl(WIRE_FD_BLOBS, F_GETFD) < 0)
+    control_refuse(by_hand);
+  control_first(&m, WIRE_ORDER, "the first message is not an order");
   *ret = m.order;
 }
 
 _Noreturn void command_run(const struct acq_driver *const *table) {
   static struct worker w;
-  check_descriptors();
   receive_order(&w.order);
   int r = sandbox_limit(RUN_CPU_SECONDS + w.order.order.seconds % 86400);
   if (r < 0)
