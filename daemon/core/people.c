@@ -183,7 +183,7 @@ enum problem patient_put(struct store *s, const struct actor *by, struct patient
   }
   p->version = *ret_new ? 1 : known.version + 1;
   p->updated = wall_now().us;
-  int r = store_run(s, "INSERT INTO patient_version VALUES(?,?,?,?,?,?,?)",
+  int r = store_run(s, "INSERT INTO patient_version(patient, version, family, given, birth_date, sex, at) VALUES(?,?,?,?,?,?,?)",
                     "tittt"
                     "ti",
                     p->id, p->version, p->family, p->given, p->birth_date, p->sex, p->updated);

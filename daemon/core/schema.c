@@ -10,6 +10,14 @@
   "CREATE TRIGGER " table "_keeps BEFORE UPDATE ON " table " BEGIN SELECT RAISE(ABORT, 'append only'); END;"   \
   "CREATE TRIGGER " table "_stays BEFORE DELETE ON " table " BEGIN SELECT RAISE(ABORT, 'append only'); END;"
 
+#define ERASABLE_STAYS(table)                                                                                  \
+  "CREATE TRIGGER " table "_stays BEFORE DELETE ON " table " WHEN NOT EXISTS(SELECT 1 FROM erasure WHERE NOT done)" \
+  " BEGIN SELECT RAISE(ABORT, 'append only'); END;"
+#define ERASABLE(table)                                                                                        \
+  "CREATE TRIGGER " table "_keeps BEFORE UPDATE ON " table " BEGIN SELECT RAISE(ABORT, 'append only'); END;"   \
+  ERASABLE_STAYS(table)
+#define AGAIN_ERASABLE(table) "DROP TRIGGER " table "_stays;" ERASABLE_STAYS(table)
+
 const char *const schema_migrations[] = {
     "CREATE TABLE user(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, role TEXT NOT NULL CHECK(role IN "
     "  ('nurse','gp','admin','lgc')), display TEXT NOT NULL, token BLOB UNIQUE, disabled INTEGER NOT NULL "
@@ -228,6 +236,148 @@ const char *const schema_migrations[] = {
 
     "CREATE INDEX audit_of_subject ON audit(subject, seq);"
     "CREATE INDEX record_of_acquisition ON record(acquisition);",
+
+    /* The cooperation protocol: who is who, who delegates what to whom, whose follow-up it is; what was done about a
+     * study in the queue; signatures; who saw what. A patient whose time is over is erased, under a row that says so:
+     * nothing else lets a row go. */
+    "CREATE TABLE erasure(id INTEGER PRIMARY KEY AUTOINCREMENT, what TEXT NOT NULL CHECK(what IN ('patient','audit')), ref "
+    "  TEXT NOT NULL, archive TEXT NOT NULL, at INTEGER NOT NULL, by TEXT NOT NULL, done INTEGER NOT NULL DEFAULT 0 "
+    "  CHECK(done IN (0,1))) STRICT;"
+    "CREATE TRIGGER erasure_keeps BEFORE UPDATE ON erasure WHEN OLD.done OR OLD.what <> NEW.what OR OLD.ref <> NEW.ref "
+    "  OR OLD.archive <> NEW.archive OR OLD.at <> NEW.at OR OLD.by <> NEW.by BEGIN SELECT RAISE(ABORT, 'append only'); "
+    "  END;"
+    "CREATE TRIGGER erasure_stays BEFORE DELETE ON erasure BEGIN SELECT RAISE(ABORT, 'append only'); END;"
+
+    "CREATE TABLE professional(rpps TEXT NOT NULL, version INTEGER NOT NULL, family TEXT NOT NULL, given TEXT NOT NULL, "
+    "  role TEXT NOT NULL CHECK(role IN ('nurse','gp','ophthalmologist')), finess TEXT NOT NULL, at INTEGER NOT NULL, by "
+    "  TEXT NOT NULL, PRIMARY KEY(rpps, version)) STRICT, WITHOUT ROWID;"
+    APPEND_ONLY("professional")
+
+    "CREATE TABLE user_5(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, role TEXT NOT NULL CHECK(role IN "
+    "  ('nurse','gp','ophthalmologist','admin','lgc','auditor')), display TEXT NOT NULL, token BLOB UNIQUE, disabled "
+    "  INTEGER NOT NULL DEFAULT 0 CHECK(disabled IN (0,1)), created INTEGER NOT NULL, rpps TEXT, password TEXT, "
+    "  must_change INTEGER NOT NULL DEFAULT 0 CHECK(must_change IN (0,1)), CHECK(rpps IS NULL OR role IN "
+    "  ('nurse','gp','ophthalmologist'))) STRICT;"
+    "INSERT INTO user_5 SELECT id, name, role, display, token, disabled, created, NULL, NULL, 0 FROM user;"
+    "DROP TABLE user;"
+    "ALTER TABLE user_5 RENAME TO user;"
+    "CREATE UNIQUE INDEX user_of_professional ON user(rpps) WHERE rpps IS NOT NULL AND NOT disabled;"
+
+    /* The persons that a practice software may act for. */
+    "CREATE TABLE acting(lgc TEXT NOT NULL, person TEXT NOT NULL, at INTEGER NOT NULL, by TEXT NOT NULL, PRIMARY "
+    "  KEY(lgc, person)) STRICT, WITHOUT ROWID;"
+    "INSERT INTO acting SELECT l.name, p.name, max(l.created, p.created), 'asaleed' FROM user l JOIN user p ON p.role "
+    "  IN ('nurse','gp') WHERE l.role = 'lgc';"
+
+    "CREATE TABLE delegation(id INTEGER PRIMARY KEY AUTOINCREMENT, nurse TEXT NOT NULL, gp TEXT NOT NULL, protocol TEXT "
+    "  NOT NULL, authorisation TEXT NOT NULL, authorised TEXT NOT NULL, valid_from TEXT NOT NULL, valid_until TEXT NOT "
+    "  NULL, nurse_adhesion TEXT NOT NULL, gp_adhesion TEXT NOT NULL, at INTEGER NOT NULL, by TEXT NOT NULL, "
+    "  CHECK(valid_from <= valid_until)) STRICT;"
+    APPEND_ONLY("delegation")
+    "CREATE INDEX delegation_of_nurse ON delegation(nurse, gp, protocol);"
+    "CREATE TABLE delegation_end(delegation INTEGER PRIMARY KEY REFERENCES delegation(id), at INTEGER NOT NULL, by TEXT "
+    "  NOT NULL, reason TEXT NOT NULL) STRICT;"
+    APPEND_ONLY("delegation_end")
+
+    "CREATE TABLE absence(id INTEGER PRIMARY KEY AUTOINCREMENT, gp TEXT NOT NULL, deputy TEXT NOT NULL, first_day TEXT "
+    "  NOT NULL, last_day TEXT NOT NULL, at INTEGER NOT NULL, by TEXT NOT NULL, CHECK(first_day <= last_day), CHECK(gp "
+    "  <> deputy)) STRICT;"
+    APPEND_ONLY("absence")
+    "CREATE INDEX absence_of ON absence(gp, last_day);"
+    "CREATE TABLE absence_end(absence INTEGER PRIMARY KEY REFERENCES absence(id), at INTEGER NOT NULL, by TEXT NOT NULL) "
+    "  STRICT;"
+    APPEND_ONLY("absence_end")
+
+    "CREATE TABLE followup(id INTEGER PRIMARY KEY AUTOINCREMENT, patient TEXT NOT NULL REFERENCES patient(id), protocol "
+    "  TEXT NOT NULL, at INTEGER NOT NULL, by TEXT NOT NULL) STRICT;"
+    ERASABLE("followup")
+    "CREATE INDEX followup_of_patient ON followup(patient);"
+    "CREATE TABLE followup_team(id INTEGER PRIMARY KEY AUTOINCREMENT, followup INTEGER NOT NULL REFERENCES followup(id), "
+    "  gp TEXT NOT NULL, nurse TEXT NOT NULL, at INTEGER NOT NULL, by TEXT NOT NULL, reason TEXT) STRICT;"
+    ERASABLE("followup_team")
+    "CREATE INDEX followup_team_of ON followup_team(followup, id);"
+    "CREATE TABLE followup_end(followup INTEGER PRIMARY KEY REFERENCES followup(id), at INTEGER NOT NULL, by TEXT NOT "
+    "  NULL, reason TEXT NOT NULL) STRICT;"
+    ERASABLE("followup_end")
+
+    "ALTER TABLE patient_version ADD COLUMN ins TEXT;" /* the matricule and its key, 15 characters */
+    "ALTER TABLE patient_version ADD COLUMN ins_oid TEXT;"
+    "ALTER TABLE patient_version ADD COLUMN ins_status TEXT CHECK(ins_status IN "
+    "  ('provisional','retrieved','validated','qualified'));"
+    "CREATE INDEX patient_of_ins ON patient_version(ins) WHERE ins IS NOT NULL;"
+
+    "ALTER TABLE orders ADD COLUMN followup INTEGER REFERENCES followup(id);"
+    "ALTER TABLE orders ADD COLUMN delegation INTEGER REFERENCES delegation(id);" /* of a nurse's order */
+    "ALTER TABLE acquisition ADD COLUMN delegation INTEGER REFERENCES delegation(id);"
+
+    "CREATE TABLE study_5(id INTEGER PRIMARY KEY AUTOINCREMENT, orders INTEGER NOT NULL REFERENCES orders(id), "
+    "  state TEXT NOT NULL CHECK(state IN ('ordered','acquiring','acquired','to_interpret','interpreting', "
+    "  'interpreted','returned','cancelled')), version INTEGER NOT NULL DEFAULT 1, attempts INTEGER NOT NULL DEFAULT 0, "
+    "  created INTEGER NOT NULL, updated INTEGER NOT NULL, accepted INTEGER, due INTEGER, comment TEXT, clean "
+    "  INTEGER, failure TEXT, failed INTEGER, claim BLOB, claim_by TEXT, claim_expires INTEGER, height_mm INTEGER, "
+    "  reader TEXT NOT NULL DEFAULT 'gp' CHECK(reader IN ('gp','ophthalmologist')), urgent INTEGER, repeats INTEGER) "
+    "  STRICT;"
+    "INSERT INTO study_5 SELECT id, orders, state, version, attempts, created, updated, accepted, due, comment, clean, "
+    "  failure, failed, claim, claim_by, claim_expires, height_mm, 'gp', NULL, NULL FROM study;"
+    "DROP TABLE study;"
+    "ALTER TABLE study_5 RENAME TO study;"
+    "CREATE TRIGGER study_keeps_order BEFORE UPDATE OF orders, repeats ON study BEGIN SELECT RAISE(ABORT, 'append only'); "
+    "  END;"
+    "CREATE INDEX study_queue ON study(state, due, id);"
+    "CREATE INDEX study_of_order ON study(orders);"
+    "CREATE INDEX study_claims ON study(claim_expires) WHERE claim_expires IS NOT NULL;"
+
+    "CREATE TABLE study_return(study INTEGER PRIMARY KEY REFERENCES study(id), code TEXT NOT NULL, text TEXT NOT NULL, at "
+    "  INTEGER NOT NULL, by TEXT NOT NULL) STRICT;"
+    ERASABLE("study_return")
+    "CREATE TABLE referral(id INTEGER PRIMARY KEY AUTOINCREMENT, study INTEGER NOT NULL REFERENCES study(id), reader TEXT "
+    "  NOT NULL, text TEXT NOT NULL, at INTEGER NOT NULL, by TEXT NOT NULL) STRICT;"
+    ERASABLE("referral")
+    "CREATE INDEX referral_of_study ON referral(study, id);"
+
+    /* To whom something is to be said: a professional, or every GP of the practice. */
+    "CREATE TABLE notice(id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL CHECK(kind IN "
+    "  ('page','page_again','reminder','overdue','returned','delegation')), study INTEGER REFERENCES study(id), "
+    "  delegation INTEGER REFERENCES delegation(id), recipient TEXT, text TEXT, at INTEGER NOT NULL, by TEXT NOT NULL) "
+    "  STRICT;"
+    ERASABLE("notice")
+    "CREATE INDEX notice_of_study ON notice(study, kind);"
+    "CREATE TABLE notice_end(notice INTEGER PRIMARY KEY REFERENCES notice(id), at INTEGER NOT NULL, by TEXT NOT NULL) "
+    "  STRICT;"
+    ERASABLE("notice_end")
+
+    "CREATE TABLE draft(study INTEGER NOT NULL REFERENCES study(id), by TEXT NOT NULL, version INTEGER NOT NULL, json "
+    "  TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY(study, by)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE signing_key(public BLOB PRIMARY KEY CHECK(length(public) = 32), rpps TEXT NOT NULL, secret BLOB NOT "
+    "  NULL, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+    APPEND_ONLY("signing_key")
+    "CREATE INDEX signing_key_of ON signing_key(rpps, at);"
+    "ALTER TABLE interpretation ADD COLUMN findings TEXT;"
+    "ALTER TABLE interpretation ADD COLUMN reason TEXT;" /* of an amendment */
+    "ALTER TABLE interpretation ADD COLUMN statement TEXT;" /* what was signed: canonical JSON */
+    "ALTER TABLE interpretation ADD COLUMN signature BLOB;"
+    "ALTER TABLE interpretation ADD COLUMN key BLOB;" /* the public one */
+
+    "CREATE TABLE meeting(id INTEGER PRIMARY KEY AUTOINCREMENT, gp TEXT NOT NULL, nurse TEXT NOT NULL, held TEXT NOT NULL, "
+    "  minute TEXT NOT NULL, at INTEGER NOT NULL, by TEXT NOT NULL) STRICT;"
+    APPEND_ONLY("meeting")
+    "CREATE TABLE meeting_followup(meeting INTEGER NOT NULL REFERENCES meeting(id), followup INTEGER NOT NULL REFERENCES "
+    "  followup(id), minute TEXT NOT NULL, PRIMARY KEY(meeting, followup)) STRICT, WITHOUT ROWID;"
+    ERASABLE("meeting_followup")
+
+    "CREATE TABLE audit_patient(patient TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY(patient, seq)) STRICT, WITHOUT "
+    "  ROWID;"
+    "CREATE TABLE audit_head(seq INTEGER PRIMARY KEY, hash BLOB NOT NULL, at INTEGER NOT NULL, key BLOB NOT NULL, "
+    "  signature BLOB NOT NULL) STRICT;"
+    APPEND_ONLY("audit_head")
+    "CREATE TABLE seal(name TEXT PRIMARY KEY, sum BLOB NOT NULL) STRICT, WITHOUT ROWID;"
+
+    AGAIN_ERASABLE("patient_version") AGAIN_ERASABLE("patient") AGAIN_ERASABLE("orders") AGAIN_ERASABLE("acquisition")
+    AGAIN_ERASABLE("record") AGAIN_ERASABLE("supersession") AGAIN_ERASABLE("interpretation") AGAIN_ERASABLE("assessment")
+    AGAIN_ERASABLE("picture") AGAIN_ERASABLE("picture_label") AGAIN_ERASABLE("pupil") AGAIN_ERASABLE("dicom")
+    AGAIN_ERASABLE("unmatched") AGAIN_ERASABLE("unmatched_end") AGAIN_ERASABLE("reassignment")
+    AGAIN_ERASABLE("withdrawal") AGAIN_ERASABLE("file") AGAIN_ERASABLE("artefact")
+    ERASABLE_STAYS("study"),
 
     NULL,
 };
