@@ -157,3 +157,10 @@ struct acq_clock acq_clock_from_us(int64_t us) {
 int64_t acq_order_clock_us(const struct acq_order *order, uint64_t ms) {
   return order->started_us + order->offset_minutes * 60 * WALL_SECOND + (int64_t)ms * 1000;
 }
+
+void wall_date(int64_t us, char ret[static WALL_DATE_MAX]) {
+  char text[WALL_TEXT_MAX];
+  wall_format(wall_local(us), text);
+  memcpy(ret, text, WALL_DATE_MAX - 1);
+  ret[WALL_DATE_MAX - 1] = 0;
+}

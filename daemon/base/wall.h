@@ -25,6 +25,9 @@ void wall_format(struct wall w, char text[static WALL_TEXT_MAX]);
 /* RFC 3339 date-time with T, Z or a numeric offset, one to six fraction digits or none; -EINVAL otherwise. */
 int wall_parse(const char *text, struct wall *ret);
 
+/* The local calendar date of an instant, "2026-03-29". */
+#define WALL_DATE_MAX 11
+void wall_date(int64_t us, char ret[static WALL_DATE_MAX]);
 /* A real calendar date "YYYY-MM-DD" from 1850 on. */
 bool wall_is_date(const char *text);
 

@@ -1,11 +1,13 @@
 #include "api.h"
 
+#include "access.h"
 #include "log.h"
 #include "str.h"
 #include "wall.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CLAIMS_RETRY_US (5 * WALL_SECOND)
@@ -14,13 +16,17 @@
 
 enum { ANYONE = ~0 };
 #define NURSE ROLE_NURSE
+#define OPH ROLE_OPHTHALMOLOGIST
+#define AUDITOR ROLE_AUDITOR
+#define EVERYBODY (NURSE | GP | OPH | ADMIN | LGC | AUDITOR)
 #define GP ROLE_GP
 #define ADMIN ROLE_ADMIN
 #define LGC ROLE_LGC
 
 /* How a route meets the store: reading, or writing inside an act; UPLOAD: its body is a file, it answers by itself, and
- * the same again is the same file: no key is needed. */
-enum mode { READ, WRITE, UPLOAD };
+ * the same again is the same file: no key is needed; SECRET: it takes a password, answers by itself, and nothing of it
+ * is remembered. */
+enum mode { READ, WRITE, UPLOAD, SECRET };
 
 static const struct route {
   const char *method, *path; /* {} stands for one segment */
@@ -31,19 +37,23 @@ static const struct route {
   const char *what;
 } routes[] = {
     {"GET", "/v1/health", api_health, (unsigned)ANYONE, READ, NULL, "Is the service able to work. No authentication."},
-    {"GET", "/v1/drivers", api_drivers, NURSE | GP | ADMIN | LGC, READ, NULL, "The installed drivers."},
-    {"GET", "/v1/devices", api_devices, NURSE | GP | ADMIN | LGC, READ, NULL,
+    {"GET", "/v1/drivers", api_drivers, EVERYBODY & ~AUDITOR, READ, NULL, "The installed drivers."},
+    {"GET", "/v1/devices", api_devices, EVERYBODY & ~AUDITOR, READ, NULL,
      "The site's instruments, plugged in or not, and adapters that no device declares yet."},
-    {"PUT", "/v1/patients/{}", api_patient_put, NURSE | GP | LGC, WRITE, "family given birth_date sex",
-     "Creates a patient under the practice software's id, or changes it (If-Match)."},
-    {"GET", "/v1/patients/{}", api_patient_get, NURSE | GP | LGC, READ, NULL, "A patient."},
+    {"PUT", "/v1/patients/{}", api_patient_put, NURSE | GP | LGC, WRITE, "family given birth_date sex ins ins_oid ins_status",
+     "Creates a patient under the practice software's id, or changes it (If-Match). ins is the national identity's"
+     " matricule with its key, ins_oid its authority's, ins_status provisional, retrieved, validated or qualified."},
+    {"POST", "/v1/patients/lookup", api_patient_lookup, NURSE | GP | LGC, WRITE, "datamatrix",
+     "Whose INS DataMatrix this is, as a scanner gives it: the patient, and whether each trait agrees."},
+    {"GET", "/v1/patients/{}", api_patient_get, NURSE | GP | OPH | LGC, READ, NULL, "A patient."},
     {"GET", "/v1/patients/{}/history", api_patient_history, GP | ADMIN, READ, NULL,
      "What was done to a patient's studies, newest first: from the audit trail."},
-    {"POST", "/v1/orders", api_order_add, NURSE | GP, WRITE, "patient act",
-     "Orders an act for a patient; makes its study."},
+    {"POST", "/v1/orders", api_order_add, NURSE | GP, WRITE, "patient act followup",
+     "Orders an act for a patient, under the follow-up that opens it (\"W-3\"; may be left out where there is but one);"
+     " makes its study. A nurse needs the GP's delegation in force."},
     {"GET", "/v1/orders", api_orders, NURSE | GP | LGC, READ, NULL, "Orders, newest first (?patient=)."},
-    {"GET", "/v1/orders/{}", api_order_get, NURSE | GP | LGC, READ, NULL, "An order."},
-    {"GET", "/v1/studies/{}", api_study_get, NURSE | GP | ADMIN | LGC, READ, NULL, "A study and where it stands."},
+    {"GET", "/v1/orders/{}", api_order_get, NURSE | GP | OPH | LGC, READ, NULL, "An order."},
+    {"GET", "/v1/studies/{}", api_study_get, NURSE | GP | OPH | ADMIN | LGC, READ, NULL, "A study and where it stands."},
     {"POST", "/v1/studies/{}/acquire", api_study_acquire, NURSE | GP, WRITE, "device seconds phase height_cm pictures",
      "Starts an acquisition; follow it on the study's events. Of a spirometry: phase is baseline, pre or post, and"
      " height_cm a text as \"168.5\". Of a retinography: pictures is how many (1 to 32), else those of the views that"
@@ -64,25 +74,75 @@ static const struct route {
     {"POST", "/v1/studies/{}/accept", api_study_accept, NURSE | GP, WRITE, "confirm comment height_cm",
      "Sends the study to the reading queue; a record with points to check needs confirm, and so"
      " does a retinography with a view missing or repeated. Its pictures are labelled first, and the pupil recorded."},
-    {"POST", "/v1/studies/{}/claim", api_study_claim, GP, WRITE, "",
+    {"POST", "/v1/studies/{}/claim", api_study_claim, GP | OPH, WRITE, "",
      "Takes the study for interpretation: a token, for a time."},
-    {"POST", "/v1/studies/{}/release", api_study_release, GP, WRITE, "token", "Gives the study back to the queue."},
-    {"POST", "/v1/studies/{}/sign", api_study_sign, GP, WRITE, "token conclusion text", "Signs the interpretation."},
+    {"POST", "/v1/studies/{}/release", api_study_release, GP | OPH, WRITE, "token", "Gives the study back to the queue."},
+    {"POST", "/v1/studies/{}/sign", api_study_sign, GP | OPH, WRITE, "token conclusion findings text",
+     "Signs the interpretation: conclusion, the act's findings (GET /v1/forms) and text."},
+    {"POST", "/v1/studies/{}/amend", api_study_amend, GP | OPH, WRITE, "version conclusion findings text reason",
+     "Signs the version after this one, which is the newest, and why."},
+    {"POST", "/v1/studies/{}/report", api_study_report, GP | OPH, WRITE, "conclusion findings text",
+     "The report as it would stand, and what a signature would cover. Nothing is kept."},
+    {"GET", "/v1/studies/{}/draft", api_draft_get, GP | OPH, READ, NULL, "The caller's own draft."},
+    {"PUT", "/v1/studies/{}/draft", api_draft_put, GP | OPH, WRITE, "conclusion findings text",
+     "Keeps the caller's draft (If-Match once there is one). It outlives the claim, and ends with the signature."},
+    {"POST", "/v1/studies/{}/return", api_study_return, GP | OPH, WRITE, "token code text",
+     "Gives it back to be made again, for a reason of DICOM CID 9303 (GET /v1/forms): a new study of the order repeats"
+     " it."},
+    {"POST", "/v1/studies/{}/refer", api_study_refer, GP | OPH, WRITE, "token reader text",
+     "Has the other role read it: gp or ophthalmologist. A GP needs no token while nobody has claimed it."},
+    {"GET", "/v1/studies/{}/interpretations", api_interpretations, GP | OPH | LGC, READ, NULL,
+     "Every version, why it was made, and whether it was withdrawn."},
+    {"GET", "/v1/studies/{}/proof", api_study_proof, GP | OPH, READ, NULL,
+     "All that is needed to verify its signatures elsewhere (asaleectl verify)."},
+    {"POST", "/v1/studies/{}/page", api_study_page, NURSE | GP, WRITE, "text",
+     "Symptomatic: calls the GP now, and puts the study first in the queue."},
+    {"GET", "/v1/forms", api_forms, NURSE | GP | OPH | LGC, READ, NULL,
+     "What can be chosen: the findings of each act, the reasons to return a study."},
+    {"GET", "/v1/notices", api_notices, NURSE | GP | OPH, READ, NULL,
+     "What the caller is to be told: pages, reminders, overdue and returned studies, delegations that end."},
+    {"POST", "/v1/notices/{}/acknowledge", api_notice_acknowledge, NURSE | GP | OPH, WRITE, "", "It was heard."},
+    {"GET", "/v1/events", api_events, GP, READ, NULL, "Server-sent events: notices as they are made."},
+    {"GET", "/v1/followups", api_followups, NURSE | GP | LGC, READ, NULL, "Follow-ups, newest first (?patient=)."},
+    {"POST", "/v1/followups", api_followup_open, NURSE | GP, WRITE, "patient protocol gp nurse",
+     "Opens a patient's follow-up under a protocol, with GP and nurse by their RPPS numbers; the caller's may be left out."},
+    {"GET", "/v1/followups/{}", api_followup_get, NURSE | GP | LGC, READ, NULL,
+     "A follow-up: who was in charge, what was made."},
+    {"POST", "/v1/followups/{}/transfer", api_followup_transfer, GP | ADMIN, WRITE, "gp nurse reason",
+     "Another GP or nurse takes over."},
+    {"POST", "/v1/followups/{}/close", api_followup_close, NURSE | GP, WRITE, "reason",
+     "Ends it: what is under way goes on, nothing new is ordered."},
+    {"GET", "/v1/protocols", api_protocols, EVERYBODY, READ, NULL, "The protocols of the site and what each opens."},
+    {"GET", "/v1/professionals", api_professionals, EVERYBODY, READ, NULL, "The registered professionals."},
+    {"GET", "/v1/professionals/{}", api_professional_get, EVERYBODY, READ, NULL, "One, by RPPS number."},
+    {"PUT", "/v1/professionals/{}", api_professional_put, ADMIN, WRITE, "family given role finess",
+     "Registers a professional under the RPPS number, or corrects it: nurse, gp or ophthalmologist; FINESS number of the"
+     " structure."},
+    {"GET", "/v1/delegations", api_delegations, EVERYBODY & ~LGC, READ, NULL, "Delegations, newest first (?rpps=)."},
+    {"POST", "/v1/delegations", api_delegation_add, ADMIN, WRITE,
+     "nurse gp protocol authorisation authorised from until nurse_adhesion gp_adhesion",
+     "Records that a GP delegates a protocol to a nurse: reference and date of the authorisation, first and last day, when"
+     " each joined. Dates are YYYY-MM-DD."},
+    {"POST", "/v1/delegations/{}/end", api_delegation_end, ADMIN, WRITE, "reason", "Ends one before its last day."},
+    {"GET", "/v1/absences", api_absences, EVERYBODY & ~LGC, READ, NULL, "Who is away, and who stands in."},
+    {"POST", "/v1/absences", api_absence_add, GP | ADMIN, WRITE, "gp deputy first last",
+     "A GP is away from the first to the last day, and the deputy reads what was for that GP."},
+    {"POST", "/v1/absences/{}/end", api_absence_end, GP | ADMIN, WRITE, "", "Back before the last day."},
     {"POST", "/v1/studies/{}/redecode", api_study_redecode, GP | ADMIN, WRITE, "",
      "Decodes the newest capture again with the installed driver, into a new record."},
-    {"GET", "/v1/studies/{}/events", api_study_events, NURSE | GP | ADMIN | LGC, READ, NULL,
+    {"GET", "/v1/studies/{}/events", api_study_events, NURSE | GP | OPH | ADMIN | LGC, READ, NULL,
      "Server-sent events: state, identity, progress, contacts, preview, picture, failure. Resumes by Last-Event-ID."},
-    {"GET", "/v1/queue", api_queue, NURSE | GP, READ, NULL,
+    {"GET", "/v1/queue", api_queue, NURSE | GP | OPH, READ, NULL,
      "The reading queue, oldest due first (?state=to_interpret|interpreting, ?act=)."},
-    {"GET", "/v1/records/{}", api_record_get, NURSE | GP | ADMIN | LGC, READ, NULL,
+    {"GET", "/v1/records/{}", api_record_get, NURSE | GP | OPH | ADMIN | LGC, READ, NULL,
      "A record, less what the caller's role does not get."},
-    {"GET", "/v1/records/{}/channels", api_record_channels, NURSE | GP | ADMIN | LGC, READ, NULL,
+    {"GET", "/v1/records/{}/channels", api_record_channels, NURSE | GP | OPH | ADMIN | LGC, READ, NULL,
      "Its samples: u32 length of a JSON header, the header, padding to 4, then int16; all little endian."},
-    {"GET", "/v1/records/{}/preview", api_record_preview, NURSE | GP | ADMIN | LGC, READ, NULL,
+    {"GET", "/v1/records/{}/preview", api_record_preview, NURSE | GP | OPH | ADMIN | LGC, READ, NULL,
      "Picture ?n= of a record (1), smaller and made anew from its pixels: JPEG."},
-    {"GET", "/v1/records/{}/picture", api_record_picture, GP, READ, NULL,
+    {"GET", "/v1/records/{}/picture", api_record_picture, GP | OPH, READ, NULL,
      "Picture ?n= of a record (1), byte for byte as the camera gave it."},
-    {"GET", "/v1/records/{}/dicom", api_record_dicom, NURSE | GP | LGC, READ, NULL,
+    {"GET", "/v1/records/{}/dicom", api_record_dicom, NURSE | GP | OPH | LGC, READ, NULL,
      "Its DICOM object (?n= picture), with what the caller's role gets; made once the study is accepted."},
     {"GET", "/v1/unmatched", api_unmatched, NURSE | GP | ADMIN, READ, NULL,
      "The tray: readings that belong to no patient, and files in which none was found, newest first."},
@@ -124,15 +184,28 @@ static const struct route {
     {"PUT", "/v1/reference", api_reference_put, ADMIN, WRITE, "name table",
      "Installs a table of spirometry reference values: the text of its file."},
     {"GET", "/v1/changes", api_changes, GP | ADMIN | LGC, READ, NULL, "What changed after ?since=, in order."},
-    {"GET", "/v1/audit", api_audit, ADMIN, READ, NULL, "The audit trail, newest first."},
-    {"GET", "/v1/audit/verify", api_audit_verify, ADMIN, READ, NULL, "Recomputes the audit trail's hash chain."},
+    {"GET", "/v1/audit", api_audit, ADMIN | AUDITOR, READ, NULL, "The audit trail, newest first."},
+    {"GET", "/v1/audit/verify", api_audit_verify, ADMIN | AUDITOR, READ, NULL, "Recomputes the audit trail's hash chain."},
     {"POST", "/v1/audit/archive", api_audit_archive, ADMIN, WRITE, "before",
      "Moves older audit rows to an archive artefact; the chain goes on verifying."},
     {"GET", "/v1/users", api_users, ADMIN, READ, NULL, "The accounts."},
     {"POST", "/v1/users", api_user_add, ADMIN, WRITE, "name role display",
      "Makes an account; its token is shown once."},
+    {"POST", "/v1/users/{}/password", api_user_password, ADMIN, SECRET, "",
+     "An initial password, shown once, to be changed at the first login; ends the account's sessions."},
+    {"POST", "/v1/users/{}/professional", api_user_link, ADMIN, WRITE, "rpps",
+     "The account is this registered professional's."},
+    {"POST", "/v1/users/{}/grant", api_user_grant, ADMIN, WRITE, "person", "This practice software may act for a person."},
+    {"POST", "/v1/users/{}/revoke", api_user_revoke, ADMIN, WRITE, "person", "And no longer."},
     {"POST", "/v1/users/{}/token", api_user_token, ADMIN, WRITE, "", "A new token; the old one stops working."},
     {"POST", "/v1/users/{}/disable", api_user_disable, ADMIN, WRITE, "", "Ends an account."},
+    {"POST", "/v1/login", api_login, (unsigned)ANYONE, SECRET, "name password",
+     "Begins a session: a cookie. After several failures it takes longer and longer."},
+    {"POST", "/v1/unlock", api_unlock, (unsigned)ANYONE, SECRET, "password",
+     "Goes on with a session that was idle for too long."},
+    {"POST", "/v1/password", api_password, EVERYBODY & ~LGC, SECRET, "old new", "Changes the caller's own password."},
+    {"POST", "/v1/logout", api_logout, EVERYBODY, WRITE, "", "Ends the session."},
+    {"GET", "/v1/me", api_me, EVERYBODY, READ, NULL, "Who is calling, and what of that person runs out soon."},
 };
 #define ROUTES (sizeof routes / sizeof *routes)
 
@@ -157,6 +230,30 @@ static enum problem check_members(struct api_call *call, json_t *object, const c
 
 static const json_t *api_object(const struct api_call *call) {
   return call->item ? call->item : call->body;
+}
+
+enum problem api_saw(struct api_call *call, const char *patient) {
+  size_t i;
+  json_t *known;
+  if (!call->patients)
+    call->patients = json_array();
+  json_array_foreach(call->patients, i, known) {
+    if (!strcmp(json_string_value(known), patient))
+      return P_OK;
+  }
+  return json_array_append_new(call->patients, json_string(patient)) < 0 ? P_overloaded : P_OK;
+}
+
+enum problem api_enter(struct api_call *call, const struct study *y) {
+  const struct conf_act *act = study_act(call->api->conf, y);
+  enum problem p = access_study(call->api->store, &call->caller, y->id, y->patient);
+  if (p != P_OK)
+    return p;
+  call->view.before = act->sees_before;
+  call->view.after = act->sees_after;
+  call->view.is_signed = y->state == INTERPRETED;
+  return mask_shows(&call->view, PART_IDENTITY) || mask_shows(&call->view, PART_ACQUIRED) ? api_saw(call, y->patient)
+                                                                                         : P_OK;
 }
 
 enum problem api_text(struct api_call *call, const char *name, size_t max, bool required, const char **ret) {
@@ -304,23 +401,69 @@ static void on_durable(void *arg, int result) {
 
 /* ---- who calls ---- */
 
+/* A browser's session. What it writes must come from our own pages (login_origin_ok()). */
+static enum problem authenticate_session(struct api_call *call, const char *cookie) {
+  struct http_request *q = call->http;
+  struct login_found found;
+  int r = login_cookie_read(cookie, call->session);
+  if (r < 0)
+    return P_unauthenticated;
+  if (strcmp(q->method, "GET") &&
+      !login_origin_ok(http_header(q, "Origin"), http_header(q, "Sec-Fetch-Site"), http_header(q, "Host")))
+    return P_origin_refused;
+  r = login_find(call->api->logins, call->session, boot_us(), &found);
+  if (r == -EKEYEXPIRED)
+    return P_session_locked;
+  enum problem p = r < 0 ? P_unauthenticated : people_by_name(call->api->store, found.account, &call->caller);
+  call->must_change = found.must_change;
+  return p;
+}
+
 static enum problem authenticate(struct api_call *call) {
-  const char *header = http_header(call->http, "Authorization");
+  struct http_request *q = call->http;
+  const char *header = http_header(q, "Authorization"), *cookie = http_header(q, "Cookie");
   enum problem p = P_unauthenticated;
   if (header) {
     if (!strncmp(header, "Bearer ", 7))
       p = people_by_token(call->api->store, header + 7, &call->caller);
-  } else if (call->http->peer == 0 || call->http->peer == geteuid()) {
+  } else if (cookie && login_cookie_there(cookie)) {
+    p = authenticate_session(call, cookie);
+  } else if (q->peer == 0 || q->peer == geteuid()) {
     /* The machine's own administrator, by the kernel's word. */
     call->caller = (struct caller){.name = "root", .role = ROLE_ADMIN};
-    if (call->http->peer != 0) /* the trail names who it was: the account the daemon runs under */
-      snprintf(call->caller.name, sizeof call->caller.name, "uid-%u", (unsigned)call->http->peer);
+    if (q->peer != 0) /* the trail names who it was: the account the daemon runs under */
+      snprintf(call->caller.name, sizeof call->caller.name, "uid-%u", (unsigned)q->peer);
     p = P_OK;
   }
-  const char *person = http_header(call->http, "Asaleed-Acting-For");
+  if (q->peer == (uid_t)-1)
+    str_copy(call->caller.from, sizeof call->caller.from, call->session[0] ? "loopback, session" : "loopback");
+  else
+    snprintf(call->caller.from, sizeof call->caller.from, "uid %u%s", (unsigned)q->peer,
+             call->session[0] ? ", session" : "");
+  const char *person = http_header(q, "Asaleed-Acting-For");
   if (p == P_OK && person)
     p = people_act_for(call->api->store, &call->caller, person);
+  call->view = view_of(call->caller.role);
   return p;
+}
+
+/* Who calls, and may. A password that is to be changed first opens nothing else. */
+static enum problem admit(struct api_call *call, const struct route *route) {
+  if (route->roles == (unsigned)ANYONE)
+    return P_OK;
+  enum problem p = authenticate(call);
+  if (p == P_OK && !(route->roles & call->caller.role))
+    p = P_forbidden;
+  if (p == P_OK && call->must_change && route->handler != api_password && route->handler != api_logout &&
+      route->handler != api_me)
+    p = P_password_to_change;
+  return p;
+}
+
+uint64_t boot_us(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_BOOTTIME, &t);
+  return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
 /* ---- the body ---- */
@@ -433,8 +576,10 @@ static enum problem find_route(struct api_call *call, const struct route **ret) 
  * token is null, and its owner asks for a new one (a GP claims again, an administrator makes a new token). */
 static char *remembered(const json_t *answer) {
   _json_cleanup_ json_t *copy = json_copy((json_t *)answer);
-  if (copy && json_object_get(copy, "token"))
-    json_object_set_new(copy, "token", json_null());
+  static const char *const secrets[] = {"token", "password"};
+  for (size_t i = 0; copy && i < sizeof secrets / sizeof *secrets; i++)
+    if (json_object_get(copy, secrets[i]))
+      json_object_set_new(copy, secrets[i], json_null());
   return json_canonical(copy, NULL);
 }
 
@@ -463,17 +608,14 @@ static enum problem run_act(struct api_call *call, const struct route *route, co
 static enum problem run(struct api_call *call) {
   const struct route *route;
   enum problem p = find_route(call, &route);
-  if (p == P_OK && route->roles != (unsigned)ANYONE) {
-    p = authenticate(call);
-    if (p == P_OK && !(route->roles & call->caller.role))
-      p = P_forbidden;
-  }
+  if (p == P_OK)
+    p = admit(call, route);
   if (p == P_OK && route->fields)
     p = read_body(call, route->fields);
   const char *key = NULL;
   uint8_t hash[HASH_BYTES] = {0};
   bool done = false;
-  if (p == P_OK && !strcmp(route->method, "POST") && route->mode != UPLOAD) {
+  if (p == P_OK && !strcmp(route->method, "POST") && route->mode < UPLOAD) {
     key = idempotency_key(call, &p);
     if (p == P_OK)
       p = problem_of_errno(request_hash(call, hash));
@@ -482,7 +624,16 @@ static enum problem run(struct api_call *call) {
   }
   if (p != P_OK || done)
     return p;
-  return route->mode == WRITE ? run_act(call, route, key, hash) : route->handler(call);
+  if (route->mode == WRITE)
+    return run_act(call, route, key, hash);
+  p = route->handler(call);
+  if (p == P_OK && call->patients) {
+    char name[64];
+    snprintf(name, sizeof name, "%s %s", route->method, route->path);
+    p = problem_of_errno(
+        reads_note(call->api->reads, &call->caller, name, call->id[0] ? call->id : "list", call->patients));
+  }
+  return p;
 }
 
 enum http_body api_accept(struct http_request *q, void *arg) {
@@ -490,9 +641,7 @@ enum http_body api_accept(struct http_request *q, void *arg) {
   const struct route *route;
   if (find_route(&call, &route) != P_OK || route->mode != UPLOAD)
     return HTTP_BUFFER;
-  enum problem p = authenticate(&call);
-  if (p == P_OK && !(route->roles & call.caller.role))
-    p = P_forbidden;
+  enum problem p = admit(&call, route);
   int fd = p == P_OK ? artefacts_scratch(call.api->artefacts) : -1;
   if (p == P_OK && fd < 0)
     p = problem_of_errno(fd);
@@ -525,6 +674,7 @@ void api_handle(struct http_request *q, void *arg) {
     answer_json(q, call.status, "application/json", json_incref(call.answer));
   json_decref(call.body);
   json_decref(call.answer);
+  json_decref(call.patients);
   if (p == P_OK && call.later)
     return;
   /* A read may have seen what the same turn wrote and has not committed yet: it waits for that commit too. */
@@ -580,6 +730,53 @@ static int on_claims(sd_event_source *source, uint64_t usec, void *arg) {
   return 0;
 }
 
+struct notice_news {
+  struct api *api;
+  int64_t notice;
+};
+
+static void on_notice_durable(void *arg, int result) {
+  struct notice_news *n = arg;
+  char ref[STR_REF_MAX];
+  str_ref('N', n->notice, ref);
+  if (result == 0)
+    hub_publish(n->api->hub, API_NOTICES, "notice", json_pack("{s:s}", "notice", ref));
+  free(n);
+}
+
+void api_notice_made(struct api *a, int64_t notice) {
+  struct notice_news *n = malloc(sizeof *n);
+  if (n) { /* without memory nobody is told now; who asks is told */
+    *n = (struct notice_news){a, notice};
+    store_on_commit(a->store, on_notice_durable, n);
+  }
+  api_notices_at(a, 0);
+}
+
+void api_notices_at(struct api *a, int64_t us) {
+  sd_event_source_set_time(a->notice_timer, (uint64_t)us);
+  sd_event_source_set_enabled(a->notice_timer, SD_EVENT_ONESHOT);
+}
+
+static void on_made(void *arg, int64_t notice) {
+  struct notice_news *n = malloc(sizeof *n);
+  if (n) {
+    *n = (struct notice_news){arg, notice};
+    store_on_commit(n->api->store, on_notice_durable, n);
+  }
+}
+
+static int on_notices(sd_event_source *source, uint64_t usec, void *arg) {
+  (void)source;
+  (void)usec;
+  struct api *a = arg;
+  int64_t now = wall_now().us, next = notice_due(a->store, a->conf, now, on_made, a);
+  if (next < 0)
+    log_errno(LOG_ERROR, (int)next, "notices: cannot be made now");
+  api_notices_at(a, next < 0 ? now + CLAIMS_RETRY_US : next > now ? next : now + WALL_SECOND);
+  return 0;
+}
+
 static int on_alive(sd_event_source *source, uint64_t usec, void *arg) {
   (void)usec;
   struct api *a = arg;
@@ -593,6 +790,8 @@ static int on_alive(sd_event_source *source, uint64_t usec, void *arg) {
 int api_open(struct api *a) {
   int r = sd_event_add_time(a->event, &a->claim_timer, CLOCK_REALTIME, 0, 1000000, on_claims, a);
   if (r >= 0)
+    r = sd_event_add_time(a->event, &a->notice_timer, CLOCK_REALTIME, 0, 1000000, on_notices, a);
+  if (r >= 0)
     r = sd_event_add_time_relative(a->event, &a->alive_timer, CLOCK_MONOTONIC, API_ALIVE_US, 1000000, on_alive, a);
   if (r >= 0)
     r = sd_event_source_set_enabled(a->alive_timer, SD_EVENT_OFF);
@@ -602,6 +801,7 @@ int api_open(struct api *a) {
 void api_close(struct api *a) {
   sd_event_source_disable_unref(a->claim_timer);
   sd_event_source_disable_unref(a->alive_timer);
+  sd_event_source_disable_unref(a->notice_timer);
 }
 
 /* ---- the reference page ---- */
@@ -610,7 +810,8 @@ void api_print_reference(void) {
   static const struct {
     enum role role;
     const char *name;
-  } names[] = {{ROLE_NURSE, "nurse"}, {ROLE_GP, "gp"}, {ROLE_ADMIN, "admin"}, {ROLE_LGC, "lgc"}};
+  } names[] = {{ROLE_NURSE, "nurse"}, {ROLE_GP, "gp"}, {ROLE_OPHTHALMOLOGIST, "ophthalmologist"},
+             {ROLE_ADMIN, "admin"}, {ROLE_LGC, "lgc"},     {ROLE_AUDITOR, "auditor"}};
   printf(
       "# asaleed API v1\n\n"
       "JSON over HTTP/1.1 on a Unix socket or a loopback port. `Authorization: Bearer TOKEN`; on the Unix socket root\n"
@@ -620,7 +821,7 @@ void api_print_reference(void) {
       "problem details with a stable `code` and a French `detail`.\n\n"
       "| method | path | roles | body | what |\n|---|---|---|---|---|\n");
   for (size_t i = 0; i < ROUTES; i++) {
-    char path[64], roles[64] = "";
+    char path[64], roles[96] = "";
     const char *hole = strstr(routes[i].path, "{}");
     snprintf(path, sizeof path, "%.*s%s%s", hole ? (int)(hole - routes[i].path) : 64, routes[i].path,
              hole ? "{id}" : "", hole ? hole + 2 : "");

@@ -8,9 +8,14 @@
 #include "events.h"
 #include "http.h"
 #include "intake.h"
+#include "interpret.h"
+#include "login.h"
+#include "mask.h"
+#include "notice.h"
+#include "password.h"
 #include "reading_aids.h"
+#include "reads.h"
 #include "session.h"
-#include "worklist.h"
 
 struct api {
   sd_event *event;
@@ -23,12 +28,17 @@ struct api {
   struct intake *intake;
   struct collectors *collectors;
   struct reading_aids *aids;
-  struct worklist_rules rules;
-  sd_event_source *claim_timer, *alive_timer;
+  struct login *logins;
+  struct passwords *passwords;
+  struct reads *reads;
+  const struct conf *conf;
+  const struct site_key *key;
+  sd_event_source *claim_timer, *alive_timer, *notice_timer;
 };
 
 int api_open(struct api *a); /* the parts above are set */
 void api_close(struct api *a);
+#define API_NOTICES 0 /* the stream of events that is no study's */
 #define API_ALIVE_US (15 * 1000000ull) /* between comments in event streams */
 
 enum http_body api_accept(struct http_request *q, void *api); /* an http_accept */
@@ -44,6 +54,10 @@ struct api_call {
   struct api *api;
   struct http_request *http;
   struct caller caller;
+  struct view view;            /* what the caller gets: of the study that was found last, if any */
+  json_t *patients;            /* whose data the answer shows: ids, for the audit trail; NULL = nobody's */
+  char session[LOGIN_TOKEN_MAX]; /* of a browser, "" = none */
+  bool must_change;              /* its password */
   json_t *body;                /* of POST and PUT: an object */
   char id[PATIENT_ID_MAX + 1]; /* the {id} of the path */
   const char *field;           /* the member the problem is about, or NULL */
@@ -76,6 +90,10 @@ bool api_id(const char *text, char letter, int64_t *ret);
 json_t *api_list(json_t *items, const char *next);
 /* Inside an act: everyone who watches the study learns of its state once that act is durable. */
 void api_moved(struct api *a, int64_t study);
+/* Inside an act: whoever waits for notices learns of this one once it is durable, and the clock is set anew. */
+void api_notice_made(struct api *a, int64_t notice);
+void api_notices_at(struct api *a, int64_t us); /* when they are looked at again; 0 = now */
+uint64_t boot_us(void);                         /* CLOCK_BOOTTIME */
 void api_etag(struct api_call *call, int64_t version);
 /* The answer is this artefact. Its end is kept back until its hash is right: a damaged one never arrives whole. */
 enum problem api_send(struct api_call *call, const char *sha256, const char *type);
@@ -115,15 +133,64 @@ enum problem api_study_pupil(struct api_call *call);
 enum problem api_study_cancel(struct api_call *call);
 enum problem api_study_repeat(struct api_call *call);
 enum problem api_study_accept(struct api_call *call);
-enum problem api_study_claim(struct api_call *call);
-enum problem api_study_release(struct api_call *call);
-enum problem api_study_sign(struct api_call *call);
 enum problem api_study_redecode(struct api_call *call);
 enum problem api_study_events(struct api_call *call);
 enum problem api_queue(struct api_call *call);
+/* The answer shows something of this patient. */
+enum problem api_saw(struct api_call *call, const char *patient);
+/* The caller may know of this study: call->view is what it gets of it, and its patient is seen. */
+enum problem api_enter(struct api_call *call, const struct study *study);
 /* The study of the path, If-Match observed; and the answer after it was moved, of which those who watch learn. */
 enum problem api_study_find(struct api_call *call, struct study *ret);
 enum problem api_study_moved(struct api_call *call, const struct study *study);
+json_t *api_patient_json(const struct patient *p);
+enum problem api_events(struct api_call *call);
+/* Watches this stream of events (events.h). */
+enum problem api_watch(struct api_call *call, int64_t stream, json_t *hello);
+enum problem api_patient_lookup(struct api_call *call);
+/* api_interpret.c */
+enum problem api_study_claim(struct api_call *call);
+enum problem api_study_release(struct api_call *call);
+enum problem api_study_sign(struct api_call *call);
+enum problem api_study_amend(struct api_call *call);
+enum problem api_study_report(struct api_call *call);
+enum problem api_study_return(struct api_call *call);
+enum problem api_study_refer(struct api_call *call);
+enum problem api_draft_get(struct api_call *call);
+enum problem api_draft_put(struct api_call *call);
+enum problem api_interpretations(struct api_call *call);
+enum problem api_study_proof(struct api_call *call);
+enum problem api_forms(struct api_call *call);
+/* api_login.c: these answer by themselves */
+enum problem api_login(struct api_call *call);
+enum problem api_unlock(struct api_call *call);
+enum problem api_password(struct api_call *call);
+enum problem api_logout(struct api_call *call);
+enum problem api_me(struct api_call *call);
+enum problem api_user_password(struct api_call *call);
+/* api_registry.c */
+enum problem api_protocols(struct api_call *call);
+enum problem api_professionals(struct api_call *call);
+enum problem api_professional_get(struct api_call *call);
+enum problem api_professional_put(struct api_call *call);
+enum problem api_delegations(struct api_call *call);
+enum problem api_delegation_add(struct api_call *call);
+enum problem api_delegation_end(struct api_call *call);
+enum problem api_absences(struct api_call *call);
+enum problem api_absence_add(struct api_call *call);
+enum problem api_absence_end(struct api_call *call);
+enum problem api_user_link(struct api_call *call);
+enum problem api_user_grant(struct api_call *call);
+enum problem api_user_revoke(struct api_call *call);
+/* api_followup.c */
+enum problem api_followups(struct api_call *call);
+enum problem api_followup_get(struct api_call *call);
+enum problem api_followup_open(struct api_call *call);
+enum problem api_followup_transfer(struct api_call *call);
+enum problem api_followup_close(struct api_call *call);
+enum problem api_notices(struct api_call *call);
+enum problem api_notice_acknowledge(struct api_call *call);
+enum problem api_study_page(struct api_call *call);
 /* api_record.c */
 enum problem api_record_get(struct api_call *call);
 enum problem api_record_channels(struct api_call *call);

@@ -28,14 +28,14 @@ static enum problem take_picture(struct api_call *call, struct dicom_key *key) {
   return P_OK;
 }
 
-static bool gets_whole(enum role role) {
-  return mask_shows(role, PART_STATEMENTS) && mask_shows(role, PART_DEVICE);
+static bool gets_whole(const struct view *v) {
+  return mask_shows(v, PART_STATEMENTS) && mask_shows(v, PART_DEVICE);
 }
 
 enum problem api_record_dicom(struct api_call *call) {
-  struct dicom_key key = {.whole = gets_whole(call->caller.role)};
+  struct dicom_key key = {.whole = gets_whole(&call->view)};
   char sha256[HASH_TEXT];
-  if (!mask_shows(call->caller.role, PART_IDENTITY))
+  if (!mask_shows(&call->view, PART_IDENTITY))
     return P_forbidden;
   if (!api_id(call->id, 'R', &key.record))
     return P_not_found;
@@ -55,9 +55,9 @@ enum problem api_record_dicom(struct api_call *call) {
 }
 
 int api_dicom_list(struct api_call *call, int64_t study, json_t **ret) {
-  if (!mask_shows(call->caller.role, PART_IDENTITY)) {
+  if (!mask_shows(&call->view, PART_IDENTITY)) {
     *ret = json_null();
     return 0;
   }
-  return dicom_list(call->api->store, study, gets_whole(call->caller.role), ret);
+  return dicom_list(call->api->store, study, gets_whole(&call->view), ret);
 }

@@ -149,7 +149,7 @@ enum problem api_files(struct api_call *call) {
   }
   if (p == P_OK)
     p = problem_of_errno(file_list(call->api->store, before, state, limit,
-                                   mask_shows(call->caller.role, PART_STATEMENTS), &items, &last));
+                                   mask_shows(&call->view, PART_STATEMENTS), &items, &last));
   if (p != P_OK)
     return p;
   str_ref('F', last, next);
@@ -161,7 +161,7 @@ enum problem api_file_get(struct api_call *call) {
   int64_t id;
   if (!api_id(call->id, 'F', &id))
     return P_not_found;
-  int r = file_json(call->api->store, id, mask_shows(call->caller.role, PART_STATEMENTS), &call->answer);
+  int r = file_json(call->api->store, id, mask_shows(&call->view, PART_STATEMENTS), &call->answer);
   if (r == 0 && intake_is_busy(call->api->intake, id))
     json_object_set_new(call->answer, "state", json_string("decoding"));
   return r == -ENOENT ? P_not_found : problem_of_errno(r);

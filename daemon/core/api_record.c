@@ -74,21 +74,21 @@ enum problem api_record_get(struct api_call *call) {
   str_ref('S', f.study, study);
   str_ref('C', f.calibration, calibration);
   wall_format(f.started, started);
-  bool device = mask_shows(call->caller.role, PART_DEVICE), whole = mask_shows(call->caller.role, PART_STATEMENTS);
+  bool device = mask_shows(&call->view, PART_DEVICE), whole = mask_shows(&call->view, PART_STATEMENTS);
   call->answer =
       json_pack("{s:o, s:s, s:{s:s?, s:s?, s:s, s:s, s:s?, s:s, s:s, s:s, s:s, s:s}, s:o, s:s?, s:s}", "created",
                 json_time(f.at), "id", ref, "provenance", "calibration", f.calibration ? calibration : NULL,
                 "calibration_state", f.calibration_state[0] ? f.calibration_state : NULL, "capture_sha256", f.capture,
                 "device", f.device, "device_serial", device ? f.device_serial : NULL, "driver", f.driver,
                 "driver_version", f.driver_version, "host_started", started, "operator", f.by, "program", f.program,
-                "record", mask_record(record, call->caller.role), "sha256", whole ? f.sha256 : NULL, "study", study);
+                "record", mask_record(record, &call->view), "sha256", whole ? f.sha256 : NULL, "study", study);
   json_decref(record);
   return call->answer ? P_OK : P_overloaded;
 }
 
 enum problem api_send_channels(struct api_call *call, const json_t *record) {
   const json_t *acquired = json_object_get(record, "acquired"), *channels = json_object_get(acquired, "channels");
-  if (!mask_shows(call->caller.role, PART_ACQUIRED))
+  if (!mask_shows(&call->view, PART_ACQUIRED))
     return P_forbidden;
   if (!json_array_size(channels))
     return P_not_found;
@@ -159,7 +159,7 @@ enum problem api_record_preview(struct api_call *call) {
   int64_t id;
   uint64_t n;
   char sha256[HASH_TEXT];
-  if (!mask_shows(call->caller.role, PART_ACQUIRED))
+  if (!mask_shows(&call->view, PART_ACQUIRED))
     return P_forbidden;
   enum problem p = picture_find(call, &f, true, &id, &n, sha256);
   return p == P_OK ? api_send_picture(call, sha256, "image/jpeg") : p;
@@ -195,7 +195,7 @@ enum problem api_record_picture(struct api_call *call) {
   char sha256[HASH_TEXT];
   const char *type, *end;
   _json_cleanup_ json_t *record = NULL;
-  if (!mask_shows(call->caller.role, PART_DEVICE) || !mask_shows(call->caller.role, PART_STATEMENTS))
+  if (!mask_shows(&call->view, PART_DEVICE) || !mask_shows(&call->view, PART_STATEMENTS))
     return P_forbidden;
   enum problem p = picture_find(call, &f, false, &id, &n, sha256);
   if (p == P_OK)

@@ -1,9 +1,11 @@
 /* Patients, orders, studies, the reading queue. */
 #include "api.h"
 
+#include "access.h"
 #include "attach.h"
 #include "fundus.h"
-#include "mask.h"
+#include "identifier.h"
+#include "identity.h"
 #include "str.h"
 #include "wall.h"
 #include <errno.h>
@@ -11,14 +13,15 @@
 #include <string.h>
 
 #define REASON_MAX 500
-#define REPORT_MAX 20000
 #define LABELS_MAX 128 /* in one request */
 
 /* ---- patients ---- */
 
-static json_t *patient_json(const struct patient *p) {
-  return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:I}", "birth_date", p->birth_date, "family", p->family, "given",
-                   p->given, "id", p->id, "sex", p->sex, "updated", json_time(p->updated), "version",
+json_t *api_patient_json(const struct patient *p) {
+  json_t *ins = p->ins[0] ? json_pack("{s:s, s:s, s:s}", "matricule", p->ins, "oid", p->ins_oid, "status", p->ins_status)
+                          : json_null();
+  return json_pack("{s:s, s:s, s:s, s:s, s:o, s:s, s:o, s:I}", "birth_date", p->birth_date, "family", p->family, "given",
+                   p->given, "id", p->id, "ins", ins, "sex", p->sex, "updated", json_time(p->updated), "version",
                    (json_int_t)p->version);
 }
 
@@ -28,6 +31,37 @@ static enum problem one_line(struct api_call *call, const char *name, size_t max
   if (p == P_OK && (!str_is_clean_utf8(text, strlen(text)) || !str_copy(field, max + 1, text)))
     p = P_invalid_field;
   return p;
+}
+
+/* "ins", "ins_oid", "ins_status": all three or none. Fictitious identities have no place among real patients. */
+static enum problem take_ins(struct api_call *call, struct patient *patient) {
+  const char *ins, *oid, *status;
+  enum ins_authority authority;
+  enum problem p = api_text(call, "ins", 15, false, &ins);
+  if (p == P_OK)
+    p = api_text(call, "ins_oid", sizeof patient->ins_oid - 1, ins != NULL, &oid);
+  if (p == P_OK && oid && !ins)
+    p = P_invalid_field;
+  if (p == P_OK)
+    p = api_text(call, "ins_status", sizeof patient->ins_status - 1, ins != NULL, &status);
+  if (p == P_OK && status && !ins)
+    p = P_invalid_field;
+  if (p != P_OK || !ins)
+    return p;
+  enum ins_status known;
+  if (!ins_status_find(status, &known))
+    return P_invalid_field;
+  call->field = "ins_oid";
+  if (!ins_authority_find(oid, &authority))
+    return P_invalid_field;
+  if (call->api->conf->production && ins_is_fictitious(authority))
+    return P_ins_fictitious;
+  call->field = "ins";
+  return ins_is_valid(ins) && str_copy(patient->ins, sizeof patient->ins, ins) &&
+                 str_copy(patient->ins_oid, sizeof patient->ins_oid, oid) &&
+                 str_copy(patient->ins_status, sizeof patient->ins_status, status)
+             ? P_OK
+             : P_invalid_field;
 }
 
 enum problem api_patient_put(struct api_call *call) {
@@ -48,7 +82,11 @@ enum problem api_patient_put(struct api_call *call) {
   if (p == P_OK && (call->field = "id", !patient_id_ok(call->id) || !str_copy(patient.id, sizeof patient.id, call->id)))
     p = P_invalid_field;
   if (p == P_OK)
+    p = take_ins(call, &patient);
+  if (p == P_OK)
     p = api_if_match(call, &if_match);
+  if (p == P_OK)
+    p = access_patient(call->api->store, &call->caller, patient.id);
   if (p != P_OK)
     return p;
   struct actor by = caller_actor(&call->caller);
@@ -59,17 +97,54 @@ enum problem api_patient_put(struct api_call *call) {
     dicom_wake_patient(call->api->dicom, patient.id);
   call->status = created ? 201 : 200;
   api_etag(call, patient.version);
-  call->answer = patient_json(&patient);
+  call->answer = api_patient_json(&patient);
   return call->answer ? P_OK : P_overloaded;
 }
 
 enum problem api_patient_get(struct api_call *call) {
   struct patient patient;
-  enum problem p = patient_find(call->api->store, call->id, &patient);
+  enum problem p = access_patient(call->api->store, &call->caller, call->id);
+  if (p == P_OK)
+    p = patient_find(call->api->store, call->id, &patient);
+  if (p == P_OK)
+    p = api_saw(call, patient.id);
   if (p != P_OK)
     return p;
   api_etag(call, patient.version);
-  call->answer = patient_json(&patient);
+  call->answer = api_patient_json(&patient);
+  return call->answer ? P_OK : P_overloaded;
+}
+
+/* The patient whose sheet was scanned: by the INS, and each trait beside what is known. */
+enum problem api_patient_lookup(struct api_call *call) {
+  struct ins_datamatrix sheet;
+  struct patient patient;
+  const char *text, *what;
+  char id[PATIENT_ID_MAX + 1];
+  enum problem p = api_text(call, "datamatrix", 400, true, &text);
+  if (p == P_OK && ins_datamatrix_parse(text, strlen(text), &sheet, &what) < 0)
+    p = P_ins_unreadable;
+  if (p == P_OK && call->api->conf->production && ins_is_fictitious(sheet.ins.authority))
+    p = P_ins_fictitious;
+  if (p == P_OK)
+    p = patient_by_ins(call->api->store, sheet.ins.matricule, id);
+  if (p == P_OK)
+    p = access_patient(call->api->store, &call->caller, id);
+  if (p == P_OK)
+    p = patient_find(call->api->store, id, &patient);
+  if (p != P_OK)
+    return p;
+  _json_cleanup_ json_t *subject =
+      json_pack("{s:s, s:s, s:s, s:s}", "birth_date", sheet.birth_date, "family", sheet.family, "given", sheet.given,
+                "sex", sheet.sex);
+  struct identity_check check = identity_check(subject, &patient);
+  struct actor by = caller_actor(&call->caller);
+  int r = audit_add(call->api->store, &by, "patient.lookup", id, json_pack("{s:s}", "patient", id));
+  if (r < 0)
+    return problem_of_errno(r);
+  call->answer =
+      json_pack("{s:o, s:b, s:o}", "agrees", identity_json(&check), "differs", identity_differs(&check), "patient",
+                api_patient_json(&patient));
   return call->answer ? P_OK : P_overloaded;
 }
 
@@ -80,6 +155,8 @@ enum problem api_patient_history(struct api_call *call) {
   enum problem p = api_limit(call, &limit);
   if (p == P_OK)
     p = patient_find(call->api->store, call->id, &patient);
+  if (p == P_OK)
+    p = api_saw(call, patient.id);
   if (p != P_OK)
     return p;
   _json_cleanup_ json_t *items = json_array();
@@ -91,7 +168,7 @@ enum problem api_patient_history(struct api_call *call) {
                               "ti", call->id, (int64_t)limit);
   while (err == 0 && rows_next(&r)) {
     json_t *detail = json_loads(rows_text(&r, 6), 0, NULL);
-    if (!mask_shows(call->caller.role, PART_INTERPRETATION))
+    if (!mask_shows(&call->view, PART_REPORT))
       json_object_del(detail, "reason");
     err = json_array_append_new(items, json_pack("{s:s, s:s?, s:s, s:o, s:o, s:I, s:s}", "actor", rows_text(&r, 2),
                                                  "acting_for", rows_text(&r, 3), "action", rows_text(&r, 4), "at",
@@ -116,7 +193,7 @@ static int records_json(struct api_call *call, int64_t study, json_t *list) {
                               " s.record IS NOT NULL FROM record r LEFT JOIN supersession s ON s.record = r.id"
                               " WHERE r.study = ? ORDER BY r.id",
                               "i", study);
-  const bool whole = mask_shows(call->caller.role, PART_STATEMENTS);
+  const bool whole = mask_shows(&call->view, PART_STATEMENTS);
   int err = list ? 0 : -ENOMEM;
   while (err == 0 && rows_next(&r)) {
     char ref[32];
@@ -129,25 +206,6 @@ static int records_json(struct api_call *call, int64_t study, json_t *list) {
   }
   int query_err = rows_finish(&r);
   return err < 0 ? err : query_err;
-}
-
-static int interpretation_json(struct api_call *call, int64_t study, json_t **ret) {
-  struct rows r =
-      store_query(call->api->store,
-                  "SELECT id, version, by, at, conclusion, text, covers, patient_version FROM interpretation"
-                  " WHERE study = ? AND id NOT IN (SELECT interpretation FROM withdrawal)"
-                  " ORDER BY version DESC LIMIT 1",
-                  "i", study);
-  *ret = NULL;
-  if (rows_next(&r)) {
-    char ref[32];
-    str_ref('I', rows_int(&r, 0), ref);
-    *ret = json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:s, s:I}", "by", rows_text(&r, 2), "conclusion", rows_text(&r, 4),
-                     "covers_sha256", rows_text(&r, 6), "id", ref, "patient_version", (json_int_t)rows_int(&r, 7),
-                     "signed", json_time(rows_int(&r, 3)), "text", rows_text(&r, 5), "version",
-                     (json_int_t)rows_int(&r, 1));
-  }
-  return rows_finish(&r);
 }
 
 /* The patient's identity was changed after the newest reading, or after the signature. */
@@ -191,9 +249,9 @@ static enum problem spirometry_json(struct api_call *call, const struct study *y
   r = rows_finish(&rows);
   json_object_set_new(study, "calibration", calibration);
   json_object_set_new(study, "height_cm", y->height_mm ? json_string(height) : json_null());
-  json_object_set_new(study, "spirometry", assessment ? mask_assessment(assessment, call->caller.role) : json_null());
+  json_object_set_new(study, "spirometry", assessment ? mask_assessment(assessment, &call->view) : json_null());
   enum problem p = problem_of_errno(r);
-  if (p == P_OK && mask_shows(call->caller.role, PART_DERIVED))
+  if (p == P_OK && mask_shows(&call->view, PART_DERIVED))
     p = reading_aids_make(call->api->aids, call->api->store, y, &aids);
   if (aids)
     json_object_set_new(study, "aids", aids);
@@ -202,10 +260,10 @@ static enum problem spirometry_json(struct api_call *call, const struct study *y
 
 static enum problem fundus_json_of(struct api_call *call, const struct study *y, json_t *study) {
   json_t *fundus;
-  const bool texts = mask_shows(call->caller.role, PART_IDENTITY); /* free text about the patient */
-  if (!mask_shows(call->caller.role, PART_ACQUIRED))
+  const bool texts = mask_shows(&call->view, PART_IDENTITY); /* free text about the patient */
+  if (!mask_shows(&call->view, PART_ACQUIRED))
     return P_OK;
-  int r = fundus_json(call->api->store, y->id, &call->api->rules.views, texts, &fundus);
+  int r = fundus_json(call->api->store, y->id, &study_act(call->api->conf, y)->views, texts, &fundus);
   if (r == 0 && json_object_set_new(study, "fundus", fundus) < 0)
     r = -ENOMEM;
   return problem_of_errno(r);
@@ -214,7 +272,9 @@ static enum problem fundus_json_of(struct api_call *call, const struct study *y,
 static enum problem study_json(struct api_call *call, const struct study *y, json_t **ret) {
   struct patient patient;
   char ref[32], order[32];
-  enum problem p = patient_find(call->api->store, y->patient, &patient);
+  enum problem p = api_enter(call, y);
+  if (p == P_OK)
+    p = patient_find(call->api->store, y->patient, &patient);
   if (p != P_OK)
     return p;
   str_ref('S', y->id, ref);
@@ -228,18 +288,21 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
     r = changed_json(call, y->id, patient.version, &changed);
   json_t *reassigned = NULL;
   if (r >= 0)
-    r = attach_reassignments(call->api->store, y->id, mask_shows(call->caller.role, PART_INTERPRETATION), &reassigned);
-  if (r >= 0 && mask_shows(call->caller.role, PART_IDENTITY)) /* free text about the patient */
+    r = attach_reassignments(call->api->store, y->id, mask_shows(&call->view, PART_REPORT), &reassigned);
+  if (r >= 0 && mask_shows(&call->view, PART_IDENTITY)) /* free text about the patient */
     r = comment_json(call, y->id, &comment);
-  if (r >= 0 && mask_shows(call->caller.role, PART_INTERPRETATION))
-    r = interpretation_json(call, y->id, &interpretation);
+  if (r >= 0)
+    r = interpret_json(call->api->store, y->id, &call->view, &interpretation);
+  json_t *course = NULL;
+  if (r >= 0)
+    r = interpret_course(call->api->store, y->id, &call->view, &course);
   json_t *failure = y->failure ? json_pack("{s:o, s:s, s:s}", "at", json_time(y->failed), "code",
                                            problem_code(y->failure), "detail", problem_detail(y->failure))
                                : json_null();
   json_t *claim =
       y->claim_by[0] ? json_pack("{s:s, s:o}", "by", y->claim_by, "expires", json_time(y->claim_expires)) : json_null();
   json_t *acquisition = session_json(call->api->sessions, y->id);
-  json_t *who = mask_shows(call->caller.role, PART_IDENTITY)
+  json_t *who = mask_shows(&call->view, PART_IDENTITY)
                     ? json_pack("{s:s, s:s, s:s, s:s, s:s}", "birth_date", patient.birth_date, "family", patient.family,
                                 "given", patient.given, "id", patient.id, "sex", patient.sex)
                     : json_pack("{s:s}", "id", patient.id);
@@ -252,6 +315,18 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
       "state", study_state_name(y->state), "updated", json_time(y->updated), "version", (json_int_t)y->version);
   if (study && interpretation)
     json_object_set_new(study, "interpretation", interpretation);
+  if (study) {
+    char ref[STR_REF_MAX];
+    json_object_update_missing(study, course);
+    json_object_set_new(study, "protocol", y->protocol[0] ? json_string(y->protocol) : json_null());
+    json_object_set_new(study, "reader", json_string(role_name(y->reader)));
+    json_object_set_new(study, "urgent", json_time(y->urgent));
+    str_ref('W', y->followup, ref);
+    json_object_set_new(study, "followup", y->followup ? json_string(ref) : json_null());
+    str_ref('S', y->repeats, ref);
+    json_object_set_new(study, "repeats", y->repeats ? json_string(ref) : json_null());
+  }
+  json_decref(course);
   p = r < 0 ? problem_of_errno(r) : study ? P_OK : P_overloaded;
   if (p == P_OK && act_modality(y->act) == ACQ_SPIROMETRY)
     p = spirometry_json(call, y, study);
@@ -270,6 +345,8 @@ enum problem api_study_find(struct api_call *call, struct study *y) {
   if (!api_id(call->id, 'S', &id))
     return P_not_found;
   enum problem p = study_find(call->api->store, id, y);
+  if (p == P_OK)
+    p = api_enter(call, y);
   if (p == P_OK)
     p = api_if_match(call, &if_match);
   if (p == P_OK && if_match > 0 && if_match != y->version && strcmp(call->http->method, "GET"))
@@ -330,21 +407,33 @@ static enum problem order_json(const struct rows *r, json_t **ret) {
 
 static enum problem order_find(struct api_call *call, int64_t id) {
   struct rows r = store_query(call->api->store, ORDER_COLUMNS " WHERE o.id = ?", "i", id);
+  char patient[PATIENT_ID_MAX + 1] = "";
   enum problem p = rows_next(&r) ? order_json(&r, &call->answer) : P_not_found;
+  if (p == P_OK)
+    str_copy(patient, sizeof patient, rows_text(&r, 1));
   int err = rows_finish(&r);
+  if (p == P_OK && err == 0)
+    p = access_patient(call->api->store, &call->caller, patient);
+  if (p == P_OK && err == 0)
+    p = api_saw(call, patient);
   return err < 0 ? problem_of_errno(err) : p;
 }
 
 enum problem api_order_add(struct api_call *call) {
-  const char *patient, *act;
-  int64_t order, study;
+  const char *patient, *act, *followup_text;
+  int64_t order, study, followup = 0;
   enum problem p = api_text(call, "act", 32, true, &act);
   if (p == P_OK && !act_modality(act))
     p = P_invalid_field;
   if (p == P_OK)
     p = api_text(call, "patient", PATIENT_ID_MAX, true, &patient);
   if (p == P_OK)
-    p = worklist_order(call->api->store, &call->caller, patient, act, &order, &study);
+    p = api_text(call, "followup", STR_REF_MAX, false, &followup_text);
+  if (p == P_OK && followup_text && !api_id(followup_text, 'W', &followup))
+    p = P_invalid_field;
+  call->field = "patient";
+  if (p == P_OK)
+    p = worklist_order(call->api->store, call->api->conf, &call->caller, patient, act, followup, &order, &study);
   if (p != P_OK)
     return p;
   call->status = 201;
@@ -369,14 +458,22 @@ enum problem api_orders(struct api_call *call) {
     return p;
   json_t *items = json_array();
   char next[32] = "";
-  struct rows r = patient ? store_query(call->api->store,
-                                        ORDER_COLUMNS " WHERE o.patient = ? AND o.id < ? ORDER BY o.id DESC LIMIT ?",
-                                        "tii", patient, before, (int64_t)limit)
-                          : store_query(call->api->store, ORDER_COLUMNS " WHERE o.id < ? ORDER BY o.id DESC LIMIT ?",
-                                        "ii", before, (int64_t)limit);
+  char day[WALL_DATE_MAX];
+  wall_date(wall_now().us, day);
+  struct rows r =
+      patient ? store_query(call->api->store,
+                            ORDER_COLUMNS " WHERE o.patient = ?1 AND o.id < ?2 AND " ACCESS_NURSE("?4", "?5", "o.patient")
+                                          " ORDER BY o.id DESC LIMIT ?3",
+                            "tiitt", patient, before, (int64_t)limit, access_rpps(&call->caller), day)
+              : store_query(call->api->store,
+                            ORDER_COLUMNS " WHERE o.id < ?1 AND " ACCESS_NURSE("?3", "?4", "o.patient")
+                                          " ORDER BY o.id DESC LIMIT ?2",
+                            "iitt", before, (int64_t)limit, access_rpps(&call->caller), day);
   while (p == P_OK && rows_next(&r)) {
     json_t *item = NULL;
     p = order_json(&r, &item);
+    if (p == P_OK)
+      p = api_saw(call, rows_text(&r, 1));
     if (p == P_OK && json_array_append_new(items, item) < 0)
       p = P_overloaded;
     if (++n == limit)
@@ -413,7 +510,7 @@ static enum problem take_pictures(struct api_call *call, const struct study *y, 
   if (p != P_OK || act_modality(y->act) != ACQ_FUNDUS)
     return p != P_OK ? p : n ? P_invalid_field : P_OK;
   *ret = (uint16_t)n;
-  return n ? P_OK : problem_of_errno(fundus_wanted(call->api->store, y->id, &call->api->rules.views, ret));
+  return n ? P_OK : problem_of_errno(fundus_wanted(call->api->store, y->id, &study_act(call->api->conf, y)->views, ret));
 }
 
 enum problem api_study_acquire(struct api_call *call) {
@@ -567,65 +664,11 @@ enum problem api_study_accept(struct api_call *call) {
   if (p == P_OK)
     p = take_height(call, &y);
   if (p == P_OK)
-    p = study_accept(call->api->store, &call->caller, &call->api->rules, &y, confirmed, comment);
+    p = study_accept(call->api->store, call->api->conf, &call->caller, &y, confirmed, comment);
   if (p != P_OK)
     return p;
   dicom_wake(call->api->dicom, y.id);
   return api_study_moved(call, &y);
-}
-
-enum problem api_study_claim(struct api_call *call) {
-  struct study y;
-  char token[CLAIM_DIGITS + 1];
-  json_t *study = NULL;
-  enum problem p = api_study_find(call, &y);
-  if (p == P_OK)
-    p = study_claim(call->api->store, &call->caller, &call->api->rules, &y, token);
-  if (p == P_OK)
-    p = api_study_moved(call, &y);
-  if (p != P_OK)
-    return p;
-  study = call->answer;
-  call->answer = json_pack("{s:o, s:o, s:s}", "expires", json_time(y.claim_expires), "study", study, "token", token);
-  sd_event_source_set_time(call->api->claim_timer, 0); /* looks at once, and then when the next claim ends */
-  sd_event_source_set_enabled(call->api->claim_timer, SD_EVENT_ONESHOT);
-  return call->answer ? P_OK : P_overloaded;
-}
-
-enum problem api_study_release(struct api_call *call) {
-  struct study y;
-  const char *token;
-  enum problem p = api_study_find(call, &y);
-  if (p == P_OK)
-    p = api_text(call, "token", CLAIM_DIGITS, true, &token);
-  if (p == P_OK)
-    p = study_release(call->api->store, &call->caller, &y, token);
-  return p == P_OK ? api_study_moved(call, &y) : p;
-}
-
-enum problem api_study_sign(struct api_call *call) {
-  struct study y;
-  const char *token, *conclusion, *text;
-  json_t *aids = NULL;
-  enum problem p = api_study_find(call, &y);
-  if (p == P_OK)
-    p = api_text(call, "token", CLAIM_DIGITS, true, &token);
-  if (p == P_OK)
-    p = api_text(call, "text", REPORT_MAX, true, &text);
-  if (p == P_OK)
-    p = api_text(call, "conclusion", 32, true, &conclusion);
-  if (p == P_OK && strcmp(conclusion, "normal") && strcmp(conclusion, "abnormal") &&
-      strcmp(conclusion, "uninterpretable"))
-    p = P_invalid_field;
-  if (p == P_OK)
-    p = reading_aids_make(call->api->aids, call->api->store, &y, &aids);
-  _json_cleanup_ json_t *owned = aids;
-  _free_cleanup_ char *shown = aids ? json_canonical(aids, NULL) : NULL;
-  if (p == P_OK && aids && !shown)
-    p = P_overloaded;
-  if (p == P_OK)
-    p = study_sign(call->api->store, &call->caller, &y, token, conclusion, text, shown);
-  return p == P_OK ? api_study_moved(call, &y) : p;
 }
 
 enum problem api_study_redecode(struct api_call *call) {
@@ -650,9 +693,25 @@ enum problem api_queue(struct api_call *call) {
     call->field = "state";
     return P_invalid_field;
   }
+  const char *mine = http_query(call->http, "mine");
+  struct queue_page page = {.state = state,
+                            .act = http_query(call->http, "act"),
+                            .mine = mine != NULL,
+                            .limit = limit,
+                            .cursor = cursor ? cursor : ""};
+  if (mine && (strcmp(mine, "1") || !call->caller.rpps[0])) {
+    call->field = "mine";
+    return P_invalid_field;
+  }
   call->field = "cursor";
-  return worklist_queue(call->api->store, state, http_query(call->http, "act"), limit, cursor ? cursor : "",
-                        &call->answer);
+  p = worklist_queue(call->api->store, &call->caller, &page, &call->answer);
+  size_t i;
+  json_t *item;
+  json_array_foreach(json_object_get(call->answer, "items"), i, item) {
+    if (p == P_OK)
+      p = api_saw(call, json_text(json_object_get(item, "patient"), "id"));
+  }
+  return p;
 }
 
 /* ---- events ---- */
@@ -678,20 +737,18 @@ static void watch_finish(void *arg) {
   free(w);
 }
 
-enum problem api_study_events(struct api_call *call) {
-  struct study y;
-  enum problem p = api_study_find(call, &y);
-  if (p != P_OK)
-    return p;
+enum problem api_watch(struct api_call *call, int64_t stream, json_t *hello) {
   const char *last_text = http_header(call->http, "Last-Event-ID");
   uint64_t last = 0;
   if (last_text && str_to_u64(last_text, 0, UINT64_MAX - 1, &last) < 0)
     last = 0; /* not an id of ours: as if new */
   struct watch *w = calloc(1, sizeof *w);
-  if (!w)
+  if (!w) {
+    json_decref(hello);
     return P_overloaded;
+  }
   w->http = call->http;
-  int r = hub_subscribe(call->api->hub, y.id, last, study_event_json(&y), watch_wake, w, &w->reader);
+  int r = hub_subscribe(call->api->hub, stream, last, hello, watch_wake, w, &w->reader);
   if (r < 0) {
     free(w);
     return P_overloaded;
@@ -704,4 +761,14 @@ enum problem api_study_events(struct api_call *call) {
     sd_event_source_set_enabled(call->api->alive_timer, SD_EVENT_ONESHOT);
   }
   return P_OK;
+}
+
+enum problem api_study_events(struct api_call *call) {
+  struct study y;
+  enum problem p = api_study_find(call, &y);
+  return p == P_OK ? api_watch(call, y.id, study_event_json(&y)) : p;
+}
+
+enum problem api_events(struct api_call *call) {
+  return api_watch(call, API_NOTICES, NULL);
 }

@@ -37,7 +37,7 @@ enum problem api_drivers(struct api_call *call) {
 enum problem api_devices(struct api_call *call) {
   json_t *items = NULL, *item;
   int r = devices_json(call->api->devices, &items);
-  if (r >= 0 && !mask_shows(call->caller.role, PART_DEVICE)) {
+  if (r >= 0 && !mask_shows(&call->view, PART_DEVICE)) {
     /* An adapter that nobody declared is the administrator's matter. */
     for (size_t i = json_array_size(items); i-- > 0;)
       if (!json_is_true(json_object_get(json_array_get(items, i), "bound")))

@@ -21,7 +21,7 @@ enum problem api_unmatched(struct api_call *call) {
   }
   if (p == P_OK)
     p = problem_of_errno(
-        unmatched_list(call->api->store, before, limit, mask_shows(call->caller.role, PART_IDENTITY), &items, &last));
+        unmatched_list(call->api->store, before, limit, mask_shows(&call->view, PART_IDENTITY), &items, &last));
   if (p != P_OK)
     return p;
   str_ref('U', last, next);
@@ -35,7 +35,7 @@ static enum problem find_row(struct api_call *call, json_t **ret_item, json_t **
   int64_t id;
   if (!api_id(call->id, 'U', &id))
     return P_not_found;
-  enum problem p = unmatched_find(call->api->store, id, mask_shows(call->caller.role, PART_IDENTITY), ret_item, sha256);
+  enum problem p = unmatched_find(call->api->store, id, mask_shows(&call->view, PART_IDENTITY), ret_item, sha256);
   return p == P_OK && sha256[0] ? problem_of_errno(reading_load(call->api->artefacts, sha256, ret_record)) : p;
 }
 
@@ -50,7 +50,7 @@ enum problem api_unmatched_preview(struct api_call *call) {
   _json_cleanup_ json_t *item = NULL, *record = NULL;
   const char *text = http_query(call->http, "n");
   uint64_t n = 1;
-  if (!mask_shows(call->caller.role, PART_ACQUIRED))
+  if (!mask_shows(&call->view, PART_ACQUIRED))
     return P_forbidden;
   if (text && str_to_u64(text, 1, ACQ_PICTURES_MAX, &n) < 0) {
     call->field = "n";
@@ -69,7 +69,7 @@ enum problem api_unmatched_get(struct api_call *call) {
   enum problem p = find_row(call, &item, &record);
   if (p != P_OK)
     return p;
-  if (json_object_set_new(item, "record", record ? mask_record(record, call->caller.role) : json_null()) < 0)
+  if (json_object_set_new(item, "record", record ? mask_record(record, &call->view) : json_null()) < 0)
     return P_overloaded;
   call->answer = json_incref(item);
   return P_OK;

@@ -12,7 +12,13 @@
 struct actor {
   const char *name;       /* a user, "root" for the local administrator, "asaleed" for the daemon itself */
   const char *acting_for; /* NULL, or the person the practice software acts for */
+  const char *from;       /* NULL or "": the daemon's own; else where the call came from */
 };
+
+/* Whom an act is written under. */
+static inline const char *actor_person(const struct actor *a) {
+  return a->acting_for ? a->acting_for : a->name;
+}
 
 /* Adds a row inside the caller's act. Steals detail (NULL = {}), which carries ids and codes, no patient identity. */
 int audit_add(struct store *s, const struct actor *actor, const char *action, const char *subject, json_t *detail);

@@ -9,7 +9,7 @@
 static const struct {
   enum role role;
   const char *name;
-} roles[] = {{ROLE_NURSE, "nurse"}, {ROLE_GP, "gp"}, {ROLE_ADMIN, "admin"}, {ROLE_LGC, "lgc"}};
+} roles[] = {{ROLE_NURSE, "nurse"}, {ROLE_GP, "gp"}, {ROLE_ADMIN, "admin"}, {ROLE_LGC, "lgc"}, {ROLE_OPHTHALMOLOGIST, "ophthalmologist"}, {ROLE_AUDITOR, "auditor"}};
 
 const char *role_name(enum role r) {
   for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
@@ -28,11 +28,18 @@ bool role_find(const char *name, enum role *ret) {
 }
 
 struct actor caller_actor(const struct caller *c) {
-  return (struct actor){.name = c->name, .acting_for = c->acting_for[0] ? c->acting_for : NULL};
+  return (struct actor){.name = c->name, .acting_for = c->acting_for[0] ? c->acting_for : NULL, .from = c->from};
 }
 
 const char *caller_person(const struct caller *c) {
   return c->acting_for[0] ? c->acting_for : c->name;
+}
+
+/* name, role, rpps of one open account */
+static bool caller_of(const struct rows *r, struct caller *ret) {
+  *ret = (struct caller){0};
+  return str_copy(ret->name, sizeof ret->name, rows_text(r, 0)) && role_find(rows_text(r, 1), &ret->role) &&
+         str_copy(ret->rpps, sizeof ret->rpps, rows_is_null(r, 2) ? "" : rows_text(r, 2));
 }
 
 enum problem people_by_token(struct store *s, const char *token, struct caller *ret) {
@@ -41,16 +48,21 @@ enum problem people_by_token(struct store *s, const char *token, struct caller *
     return P_unauthenticated;
   hash_sha256(raw, sizeof raw, hash);
   enum problem p = P_unauthenticated;
-  struct rows r =
-      store_query(s, "SELECT name, role, token FROM user WHERE token = ? AND NOT disabled", "b", hash, sizeof hash);
+  struct rows r = store_query(s, "SELECT name, role, rpps, token FROM user WHERE token = ? AND NOT disabled", "b", hash,
+                              sizeof hash);
   if (rows_next(&r)) {
     size_t n;
-    const void *kept = rows_blob(&r, 2, &n);
-    *ret = (struct caller){0};
-    if (n == sizeof hash && equal_secret(kept, hash, n) && str_copy(ret->name, sizeof ret->name, rows_text(&r, 0)) &&
-        role_find(rows_text(&r, 1), &ret->role))
+    const void *kept = rows_blob(&r, 3, &n);
+    if (n == sizeof hash && equal_secret(kept, hash, n) && caller_of(&r, ret))
       p = P_OK;
   }
+  int err = rows_finish(&r);
+  return err < 0 ? problem_of_errno(err) : p;
+}
+
+enum problem people_by_name(struct store *s, const char *name, struct caller *ret) {
+  struct rows r = store_query(s, "SELECT name, role, rpps FROM user WHERE name = ? AND NOT disabled", "t", name);
+  enum problem p = rows_next(&r) && caller_of(&r, ret) ? P_OK : P_unauthenticated;
   int err = rows_finish(&r);
   return err < 0 ? problem_of_errno(err) : p;
 }
@@ -59,12 +71,15 @@ enum problem people_act_for(struct store *s, struct caller *c, const char *perso
   if (c->role != ROLE_LGC)
     return P_forbidden;
   enum problem p = P_forbidden;
-  struct rows r = store_query(
-      s, "SELECT name, role FROM user WHERE name = ? AND NOT disabled AND role IN ('nurse', 'gp')", "t", person);
-  enum role role;
-  if (rows_next(&r) && role_find(rows_text(&r, 1), &role) &&
-      str_copy(c->acting_for, sizeof c->acting_for, rows_text(&r, 0))) {
-    c->role = role;
+  struct caller whom;
+  struct rows r = store_query(s,
+                              "SELECT u.name, u.role, u.rpps FROM user u JOIN acting a ON a.person = u.name WHERE"
+                              " a.lgc = ? AND u.name = ? AND NOT u.disabled AND u.role IN ('nurse', 'gp',"
+                              " 'ophthalmologist')",
+                              "tt", c->name, person);
+  if (rows_next(&r) && caller_of(&r, &whom) && str_copy(c->acting_for, sizeof c->acting_for, whom.name)) {
+    c->role = whom.role;
+    memcpy(c->rpps, whom.rpps, sizeof c->rpps);
     p = P_OK;
   }
   int err = rows_finish(&r);
@@ -117,85 +132,72 @@ enum problem people_disable(struct store *s, const struct actor *by, const char 
   return user_act(s, by, "user.disable", name, r);
 }
 
+enum problem people_link(struct store *s, const struct actor *by, const char *name, const char *rpps) {
+  int r = store_run(s,
+                    "UPDATE user SET rpps = ?2 WHERE name = ?1 AND NOT disabled AND role = (SELECT role FROM"
+                    " professional WHERE rpps = ?2 ORDER BY version DESC LIMIT 1)",
+                    "tt", name, rpps);
+  if (r > 0)
+    r = audit_add(s, by, "user.link", name, json_pack("{s:s}", "rpps", rpps));
+  else if (r == 0)
+    return P_professional_unknown;
+  return problem_of_errno(r);
+}
+
+enum problem people_grant(struct store *s, const struct actor *by, const char *lgc, const char *person, bool may) {
+  int r = may ? store_run(s,
+                          "INSERT OR IGNORE INTO acting SELECT l.name, p.name, ?3, ?4 FROM user l, user p WHERE l.name ="
+                          " ?1 AND l.role = 'lgc' AND p.name = ?2 AND p.role IN ('nurse','gp','ophthalmologist')",
+                          "ttit", lgc, person, wall_now().us, by->name)
+              : store_run(s, "DELETE FROM acting WHERE lgc = ? AND person = ?", "tt", lgc, person);
+  if (r > 0)
+    r = audit_add(s, by, may ? "user.grant" : "user.revoke", lgc, json_pack("{s:s}", "person", person));
+  else if (r == 0) { /* known already, or one of them is not */
+    struct rows rows = store_query(s, "SELECT 1 FROM acting WHERE lgc = ? AND person = ?", "tt", lgc, person);
+    bool there = rows_next(&rows);
+    r = rows_finish(&rows);
+    if (r == 0 && there != may)
+      return P_not_found;
+  }
+  return problem_of_errno(r);
+}
+
+enum problem people_password(struct store *s, const char *name, char ret[static ACCOUNT_PASSWORD_MAX],
+                             bool *ret_must_change) {
+  enum problem p = P_unauthenticated;
+  struct rows r =
+      store_query(s, "SELECT password, must_change FROM user WHERE name = ? AND NOT disabled AND role <> 'lgc'", "t", name);
+  if (rows_next(&r) && str_copy(ret, ACCOUNT_PASSWORD_MAX, rows_is_null(&r, 0) ? "" : rows_text(&r, 0))) {
+    *ret_must_change = rows_int(&r, 1);
+    p = P_OK;
+  }
+  int err = rows_finish(&r);
+  return err < 0 ? problem_of_errno(err) : p;
+}
+
+enum problem people_set_password(struct store *s, const struct actor *by, const char *name, const char *encoded,
+                                 bool must_change) {
+  int r = store_run(s, "UPDATE user SET password = ?, must_change = ? WHERE name = ? AND NOT disabled AND role <> 'lgc'",
+                    "tit", encoded, (int64_t)must_change, name);
+  return user_act(s, by, "user.password", name, r);
+}
+
 int people_list(struct store *s, json_t **ret) {
   _json_cleanup_ json_t *items = json_array();
-  struct rows r = store_query(s, "SELECT name, role, display, disabled, created FROM user ORDER BY name", "");
+  struct rows r = store_query(s, "SELECT name, role, display, disabled, created, rpps FROM user ORDER BY name", "");
   int err = items ? 0 : -ENOMEM;
   while (err == 0 && rows_next(&r)) {
     char created[WALL_TEXT_MAX];
     wall_format(wall_local(rows_int(&r, 4)), created);
-    json_t *item = json_pack("{s:s, s:b, s:s, s:s, s:s}", "created", created, "disabled", (int)rows_int(&r, 3),
-                             "display", rows_text(&r, 2), "name", rows_text(&r, 0), "role", rows_text(&r, 1));
+    json_t *item = json_pack("{s:s, s:b, s:s, s:s, s:s, s:s?}", "created", created, "disabled", (int)rows_int(&r, 3),
+                             "display", rows_text(&r, 2), "name", rows_text(&r, 0), "role", rows_text(&r, 1), "rpps",
+                             rows_text(&r, 5));
     err = item && json_array_append_new(items, item) == 0 ? 0 : -ENOMEM;
   }
   int query_err = rows_finish(&r);
   if (err == 0 && (err = query_err) == 0)
     *ret = json_incref(items);
   return err;
-}
-
-/* ---- patients ---- */
-
-bool patient_id_ok(const char *id) {
-  size_t n = strlen(id);
-  return n >= 1 && n <= PATIENT_ID_MAX &&
-         strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == n;
-}
-
-enum problem patient_find(struct store *s, const char *id, struct patient *ret) {
-  struct rows r = store_query(s,
-                              "SELECT p.id, v.family, v.given, v.birth_date, v.sex, v.version, v.at FROM patient p"
-                              " JOIN patient_version v ON v.patient = p.id AND v.version = p.version WHERE p.id = ?",
-                              "t", id);
-  enum problem p = P_not_found;
-  if (rows_next(&r)) {
-    *ret = (struct patient){.version = rows_int(&r, 5), .updated = rows_int(&r, 6)};
-    p = str_copy(ret->id, sizeof ret->id, rows_text(&r, 0)) &&
-                str_copy(ret->family, sizeof ret->family, rows_text(&r, 1)) &&
-                str_copy(ret->given, sizeof ret->given, rows_text(&r, 2)) &&
-                str_copy(ret->birth_date, sizeof ret->birth_date, rows_text(&r, 3)) &&
-                str_copy(ret->sex, sizeof ret->sex, rows_text(&r, 4))
-            ? P_OK
-            : P_internal;
-  }
-  int err = rows_finish(&r);
-  return err < 0 ? problem_of_errno(err) : p;
-}
-
-enum problem patient_put(struct store *s, const struct actor *by, struct patient *p, int64_t if_match, bool *ret_new) {
-  struct patient known;
-  enum problem found = patient_find(s, p->id, &known);
-  if (found != P_OK && found != P_not_found)
-    return found;
-  *ret_new = found == P_not_found;
-  if (*ret_new && if_match != 0) /* "*" too asks for one that is there (RFC 9110, 13.1.1) */
-    return P_precondition_failed;
-  if (!*ret_new) {
-    if (if_match > 0 && if_match != known.version)
-      return P_precondition_failed;
-    if (!strcmp(known.family, p->family) && !strcmp(known.given, p->given) &&
-        !strcmp(known.birth_date, p->birth_date) && !strcmp(known.sex, p->sex)) {
-      *p = known;
-      return P_OK;
-    }
-    if (if_match == 0)
-      return P_precondition_required;
-  }
-  p->version = *ret_new ? 1 : known.version + 1;
-  p->updated = wall_now().us;
-  int r = store_run(s, "INSERT INTO patient_version(patient, version, family, given, birth_date, sex, at) VALUES(?,?,?,?,?,?,?)",
-                    "tittt"
-                    "ti",
-                    p->id, p->version, p->family, p->given, p->birth_date, p->sex, p->updated);
-  if (r >= 0)
-    r = store_run(s, "INSERT INTO patient VALUES(?,?) ON CONFLICT(id) DO UPDATE SET version = excluded.version", "ti",
-                  p->id, p->version);
-  if (r >= 0)
-    r = audit_add(s, by, *ret_new ? "patient.add" : "patient.change", p->id,
-                  json_pack("{s:I}", "version", (json_int_t)p->version));
-  if (r >= 0)
-    r = change_add(s, "patient", p->id, NULL);
-  return problem_of_errno(r);
 }
 
 int change_add(struct store *s, const char *kind, const char *ref, const char *state) {

@@ -1,5 +1,7 @@
 #include "worklist.h"
 
+#include "access.h"
+#include "followup.h"
 #include "fundus.h"
 #include "str.h"
 #include "wall.h"
@@ -8,10 +10,10 @@
 #include <string.h>
 
 static const char *const state_names[STATES] = {"ordered",      "acquiring",   "acquired", "to_interpret",
-                                                "interpreting", "interpreted", "cancelled"};
+                                                "interpreting", "interpreted", "returned", "cancelled"};
 static const char *const event_names[EVENTS] = {"start",  "record", "fail",     "fail_again",   "repeat",
                                                 "accept", "claim",  "release",  "expire",       "sign",
-                                                "cancel", "attach", "reassign", "reassign_part"};
+                                                "cancel", "attach", "reassign", "reassign_part", "return", "refer", "amend"};
 
 /* What may happen to a study, and to whom it is left. Nothing else may. */
 static const struct {
@@ -29,9 +31,12 @@ static const struct {
     {ACQUIRED, EV_REPEAT, ROLE_NURSE | ROLE_GP, ORDERED},
     {ACQUIRED, EV_ACCEPT, ROLE_NURSE | ROLE_GP, TO_INTERPRET},
     {ACQUIRED, EV_CANCEL, ROLE_NURSE | ROLE_GP, CANCELLED},
-    {TO_INTERPRET, EV_CLAIM, ROLE_GP, INTERPRETING},
+    {TO_INTERPRET, EV_CLAIM, ROLE_READERS, INTERPRETING},
+    {TO_INTERPRET, EV_REFER, ROLE_GP, TO_INTERPRET},
     {TO_INTERPRET, EV_CANCEL, ROLE_GP, CANCELLED},
-    {INTERPRETING, EV_RELEASE, ROLE_GP, TO_INTERPRET},
+    {INTERPRETING, EV_RELEASE, ROLE_READERS, TO_INTERPRET},
+    {INTERPRETING, EV_RETURN, ROLE_READERS, RETURNED},
+    {INTERPRETING, EV_REFER, ROLE_READERS, TO_INTERPRET},
     {ORDERED, EV_ATTACH, ROLE_NURSE | ROLE_GP | ROLE_ADMIN, ACQUIRED},
     {ACQUIRED, EV_ATTACH, ROLE_NURSE | ROLE_GP | ROLE_ADMIN, ACQUIRED},
     {ACQUIRED, EV_REASSIGN, ROLE_GP | ROLE_ADMIN, ORDERED},
@@ -43,7 +48,8 @@ static const struct {
     {INTERPRETED, EV_REASSIGN, ROLE_GP | ROLE_ADMIN, ORDERED},
     {INTERPRETED, EV_REASSIGN_PART, ROLE_GP | ROLE_ADMIN, ACQUIRED},
     {INTERPRETING, EV_EXPIRE, ROLE_SYSTEM, TO_INTERPRET},
-    {INTERPRETING, EV_SIGN, ROLE_GP, INTERPRETED},
+    {INTERPRETING, EV_SIGN, ROLE_READERS, INTERPRETED},
+    {INTERPRETED, EV_AMEND, ROLE_READERS, INTERPRETED},
 };
 
 const char *study_state_name(enum study_state s) {
@@ -90,27 +96,49 @@ enum acq_modality act_modality(const char *act) {
   return acq_modality_find(act); /* an act is called like its modality */
 }
 
-enum problem worklist_order(struct store *s, const struct caller *c, const char *patient, const char *act,
-                            int64_t *ret_order, int64_t *ret_study) {
+const struct conf_act *study_act(const struct conf *conf, const struct study *study) {
+  static struct conf_act strictest = {
+      .sees_before = CONF_SEES_QUALITY, .sees_after = CONF_SEES_NOTHING, .delay_hours = 24};
+  const struct conf_protocol *protocol = conf_protocol(conf, study->protocol);
+  const struct conf_act *act = protocol ? conf_act(protocol, act_modality(study->act)) : NULL;
+  strictest.views = conf_views_default;
+  return act ? act : &strictest;
+}
+
+enum problem worklist_order(struct store *s, const struct conf *conf, const struct caller *c, const char *patient,
+                            const char *act, int64_t wanted, int64_t *ret_order, int64_t *ret_study) {
   struct patient known;
+  struct followup followup;
+  const struct conf_act *rules;
+  int64_t delegation = 0, now = wall_now().us;
   enum problem p = patient_find(s, patient, &known);
+  if (p == P_OK)
+    p = access_patient(s, c, patient);
+  if (p == P_OK)
+    p = followup_for(s, conf, patient, act_modality(act), wanted, &followup, &rules);
+  if (p == P_OK)
+    p = followup_may(s, c, &followup, rules, FOLLOWUP_PRESCRIBE, &delegation);
   if (p != P_OK)
     return p;
   struct actor by = caller_actor(c);
-  int64_t now = wall_now().us;
-  char ref[32];
-  int r = store_run(s, "INSERT INTO orders(patient, act, ordered_by, at) VALUES(?,?,?,?)", "ttti", patient, act,
-                    caller_person(c), now);
+  char ref[STR_REF_MAX], followup_ref[STR_REF_MAX], delegation_ref[STR_REF_MAX];
+  str_ref('W', followup.id, followup_ref);
+  str_ref('D', delegation, delegation_ref);
+  int r = store_run(s,
+                    "INSERT INTO orders(patient, act, ordered_by, at, followup, delegation)"
+                    " VALUES(?,?,?,?,?,nullif(?, 0))",
+                    "tttiii", patient, act, caller_person(c), now, followup.id, delegation);
   if (r >= 0) {
     *ret_order = store_last_id(s);
-    r = store_run(s, "INSERT INTO study(orders, state, created, updated) VALUES(?,'ordered',?,?)", "iii", *ret_order,
-                  now, now);
+    r = store_run(s, "INSERT INTO study(orders, state, created, updated, reader) VALUES(?,'ordered',?,?,?)", "iiit",
+                  *ret_order, now, now, rules->reader == CONF_READER_OPHTHALMOLOGIST ? "ophthalmologist" : "gp");
   }
   if (r >= 0) {
     *ret_study = store_last_id(s);
     str_ref('S', *ret_study, ref);
     r = audit_add(s, &by, "order", ref,
-                  json_pack("{s:s, s:I, s:s}", "act", act, "order", *ret_order, "patient", patient));
+                  json_pack("{s:s, s:s?, s:s, s:I, s:s}", "act", act, "delegation", delegation ? delegation_ref : NULL,
+                            "followup", followup_ref, "order", (json_int_t)*ret_order, "patient", patient));
   }
   if (r >= 0)
     r = change_add(s, "study", ref, "ordered");
@@ -121,12 +149,26 @@ enum problem worklist_order(struct store *s, const struct caller *c, const char 
   return problem_of_errno(r);
 }
 
+enum problem study_may_acquire(struct store *s, const struct conf *conf, const struct caller *c,
+                               const struct study *study, int64_t *ret_delegation) {
+  struct followup followup;
+  *ret_delegation = 0;
+  if (!study->followup) /* ordered before there were any */
+    return P_followup_missing;
+  enum problem p = followup_find(s, study->followup, &followup);
+  if (p == P_OK && followup.closed)
+    p = P_followup_closed;
+  return p == P_OK ? followup_may(s, c, &followup, study_act(conf, study), FOLLOWUP_PERFORM, ret_delegation) : p;
+}
+
 enum problem study_find(struct store *s, int64_t id, struct study *ret) {
   struct rows r = store_query(s,
                               "SELECT y.id, y.orders, y.version, y.attempts, y.created, y.updated, y.accepted, y.due,"
                               " y.failed, y.claim_expires, y.state, o.patient, o.act, y.clean, y.failure, y.claim_by,"
-                              " y.height_mm"
-                              " FROM study y JOIN orders o ON o.id = y.orders WHERE y.id = ?",
+                              " y.height_mm, o.followup, f.protocol, t.gp, y.reader, y.urgent, y.repeats"
+                              " FROM study y JOIN orders o ON o.id = y.orders LEFT JOIN followup f ON f.id = o.followup"
+                              " LEFT JOIN followup_team t ON t.id = (SELECT max(id) FROM followup_team WHERE followup ="
+                              " o.followup) WHERE y.id = ?",
                               "i", id);
   enum problem p = P_not_found;
   if (rows_next(&r)) {
@@ -142,10 +184,16 @@ enum problem study_find(struct store *s, int64_t id, struct study *ret) {
                       .claim_expires = rows_int(&r, 9),
                       .clean = rows_is_null(&r, 13) ? -1 : (int)rows_int(&r, 13),
                       .height_mm = rows_int(&r, 16),
+                      .followup = rows_int(&r, 17),
+                      .urgent = rows_int(&r, 21),
+                      .repeats = rows_int(&r, 22),
                       .failure = rows_is_null(&r, 14) ? P_OK : problem_find(rows_text(&r, 14))};
     p = study_state_find(rows_text(&r, 10), &y.state) && str_copy(y.patient, sizeof y.patient, rows_text(&r, 11)) &&
                 str_copy(y.act, sizeof y.act, rows_text(&r, 12)) &&
-                str_copy(y.claim_by, sizeof y.claim_by, rows_is_null(&r, 15) ? "" : rows_text(&r, 15))
+                str_copy(y.claim_by, sizeof y.claim_by, rows_is_null(&r, 15) ? "" : rows_text(&r, 15)) &&
+                str_copy(y.protocol, sizeof y.protocol, rows_is_null(&r, 18) ? "" : rows_text(&r, 18)) &&
+                str_copy(y.gp, sizeof y.gp, rows_is_null(&r, 19) ? "" : rows_text(&r, 19)) &&
+                role_find(rows_text(&r, 20), &y.reader)
             ? P_OK
             : P_internal;
     if (p == P_OK)
@@ -186,13 +234,14 @@ enum problem study_move(struct store *s, const struct actor *by, enum role role,
   return r < 0 ? problem_of_errno(r) : study_find(s, study->id, study);
 }
 
-enum problem study_accept(struct store *s, const struct caller *c, const struct worklist_rules *rules,
+enum problem study_accept(struct store *s, const struct caller *c, const struct conf *conf,
                           struct study *study, bool confirmed, const char *comment) {
   enum study_state to;
+  const struct conf_act *act = study_act(conf, study);
   enum problem p = study_next(study->state, EV_ACCEPT, c->role, &to);
   bool whole = true;
   if (p == P_OK && act_modality(study->act) == ACQ_FUNDUS)
-    p = fundus_check(s, study->id, &rules->views, &whole);
+    p = fundus_check(s, study->id, &act->views, &whole);
   if (p == P_OK && (study->clean == 0 || !whole) && !confirmed)
     p = P_confirmation_needed;
   if (p != P_OK)
@@ -200,7 +249,7 @@ enum problem study_accept(struct store *s, const struct caller *c, const struct 
   int64_t now = wall_now().us;
   int r = store_run(
       s, "UPDATE study SET accepted = ?, due = ?, comment = ?, failure = NULL, failed = NULL WHERE id = ?", "iiti", now,
-      now + (int64_t)rules->due_hours[act_modality(study->act)] * 3600 * WALL_SECOND, comment, study->id);
+      study->urgent ? study->urgent : now + (int64_t)act->delay_hours * 3600 * WALL_SECOND, comment, study->id);
   struct actor by = caller_actor(c);
   return r < 0 ? problem_of_errno(r)
                : study_move(s, &by, c->role, study, EV_ACCEPT,
@@ -245,11 +294,14 @@ enum problem study_height(struct store *s, const struct caller *c, const struct 
 
 /* ---- the queue ---- */
 
-enum problem study_claim(struct store *s, const struct caller *c, const struct worklist_rules *rules,
+enum problem study_claim(struct store *s, const struct caller *c, const struct conf *conf,
                          struct study *study, char ret_token[static CLAIM_DIGITS + 1]) {
   uint8_t raw[CLAIM_DIGITS / 2], hash[HASH_BYTES];
   int64_t now = wall_now().us;
-  if (study->state == INTERPRETING && (c->role & ROLE_GP)) {
+  enum problem mine = study_is_mine(c, study);
+  if (mine != P_OK)
+    return mine;
+  if (study->state == INTERPRETING) {
     /* Whoever holds the claim may take it anew: the new token ends the old one (a page that was closed, an answer
      * that never arrived). */
     bool own = !strcmp(study->claim_by, caller_person(c));
@@ -268,11 +320,15 @@ enum problem study_claim(struct store *s, const struct caller *c, const struct w
   if (p != P_OK)
     return p;
   int r = store_run(s, "UPDATE study SET claim = ?, claim_by = ?, claim_expires = ? WHERE id = ?", "btii", hash,
-                    sizeof hash, caller_person(c), now + (int64_t)rules->claim_minutes * 60 * WALL_SECOND, study->id);
+                    sizeof hash, caller_person(c), now + (int64_t)conf->claim_minutes * 60 * WALL_SECOND, study->id);
   if (r < 0)
     return problem_of_errno(r);
   str_hex(raw, sizeof raw, ret_token);
   return study_find(s, study->id, study);
+}
+
+enum problem study_is_mine(const struct caller *c, const struct study *study) {
+  return !(c->role & ROLE_READERS) ? P_forbidden : c->role == study->reader ? P_OK : P_wrong_reader;
 }
 
 /* The caller holds the claim: its token, its name, its time. */
@@ -294,10 +350,12 @@ static enum problem claim_check(struct store *s, const struct caller *c, const s
   return err < 0 ? problem_of_errno(err) : p;
 }
 
-static enum problem claim_end(struct store *s, const struct caller *c, struct study *study, const char *token,
-                              enum study_event event, json_t *detail) {
+enum problem study_claim_end(struct store *s, const struct caller *c, struct study *study, const char *token,
+                             enum study_event event, json_t *detail) {
   enum study_state to;
   enum problem p = study_next(study->state, event, c->role, &to);
+  if (p == P_OK || p == P_wrong_state)
+    p = study_is_mine(c, study) == P_OK ? p : P_wrong_reader;
   if (p == P_wrong_state && study->state != CANCELLED)
     p = P_stale_token; /* the claim this token was for has ended, whatever came after */
   if (p == P_OK)
@@ -311,65 +369,7 @@ static enum problem claim_end(struct store *s, const struct caller *c, struct st
 }
 
 enum problem study_release(struct store *s, const struct caller *c, struct study *study, const char *token) {
-  return claim_end(s, c, study, token, EV_RELEASE, NULL);
-}
-
-/* What the signature covers: the hash over the patient's identity as it is now (id and version), the hashes of the
- * records that stand, oldest first, that of the aids that the reader was shown, if any, and of a retinography which eye
- * and field its pictures are and what is known of the pupil. */
-static int covers_hash(struct store *s, const struct study *study, const struct patient *patient, const char *aids,
-                       char ret[static HASH_TEXT]) {
-  _json_cleanup_ json_t *list = json_array();
-  struct rows r = store_query(s,
-                              "SELECT sha256 FROM record WHERE study = ? AND id NOT IN"
-                              " (SELECT record FROM supersession) ORDER BY id",
-                              "i", study->id);
-  bool whole = list != NULL;
-  while (rows_next(&r))
-    whole &= json_array_append_new(list, json_string(rows_text(&r, 0))) == 0;
-  int err = rows_finish(&r);
-  if (err == 0 && !whole)
-    err = -ENOMEM;
-  _json_cleanup_ json_t *fundus = NULL;
-  if (err == 0 && act_modality(study->act) == ACQ_FUNDUS)
-    err = fundus_facts(s, study->id, &fundus);
-  size_t n;
-  char shown[HASH_TEXT] = "";
-  if (aids)
-    hash_sha256_text(aids, strlen(aids), shown);
-  _json_cleanup_ json_t *covers =
-      json_pack("{s:s*, s:O*, s:s, s:I, s:O}", "aids", aids ? shown : NULL, "fundus", fundus, "patient", patient->id,
-                "patient_version", (json_int_t)patient->version, "records", list);
-  _free_cleanup_ char *text = json_canonical(covers, &n);
-  if (err < 0 || !text)
-    return err < 0 ? err : -ENOMEM;
-  hash_sha256_text(text, n, ret);
-  return 0;
-}
-
-enum problem study_sign(struct store *s, const struct caller *c, struct study *study, const char *token,
-                        const char *conclusion, const char *text, const char *aids) {
-  enum problem p = claim_end(s, c, study, token, EV_SIGN, json_pack("{s:s}", "by", caller_person(c)));
-  if (p != P_OK)
-    return p;
-  struct patient patient;
-  p = patient_find(s, study->patient, &patient);
-  if (p != P_OK)
-    return p;
-  char covers[HASH_TEXT], ref[32];
-  int r = covers_hash(s, study, &patient, aids, covers);
-  if (r >= 0)
-    r = store_run(s,
-                  "INSERT INTO interpretation(study, version, by, at, conclusion, text, covers, patient_version, aids)"
-                  " SELECT ?1, 1 + coalesce((SELECT max(version) FROM interpretation WHERE study = ?1), 0), ?2, ?3, ?4,"
-                  " ?5, ?6, ?7, ?8",
-                  "ititttit", study->id, caller_person(c), wall_now().us, conclusion, text, covers, patient.version,
-                  aids);
-  if (r >= 0) {
-    str_ref('I', store_last_id(s), ref);
-    r = change_add(s, "interpretation", ref, NULL);
-  }
-  return problem_of_errno(r);
+  return study_claim_end(s, c, study, token, EV_RELEASE, NULL);
 }
 
 int64_t worklist_expire(struct store *s, int64_t now, void (*expired)(void *, int64_t), void *arg) {
@@ -401,19 +401,28 @@ int64_t worklist_expire(struct store *s, int64_t now, void (*expired)(void *, in
 }
 
 /* A cursor is "<due>.<id>" of the last row seen: a page is one seek in the index (state, due, id) however long the
- * queue is. */
-enum problem worklist_queue(struct store *s, enum study_state state, const char *act, int limit, const char *cursor,
-                            json_t **ret) {
+ * queue is. What is urgent is due since the nurse called. */
+#define QUEUE_MINE                                                                                                  \
+  "(?6 = '' OR (y.reader = ?8 AND (y.reader <> 'gp' OR t.gp IS NULL OR t.gp = ?6 OR EXISTS(SELECT 1 FROM absence a" \
+  " WHERE a.gp = t.gp AND a.deputy = ?6 AND ?7 BETWEEN a.first_day AND a.last_day AND a.id NOT IN (SELECT absence"  \
+  " FROM absence_end)))))"
+
+enum problem worklist_queue(struct store *s, const struct caller *c, const struct queue_page *page, json_t **ret) {
   static const char all[] = "SELECT y.id, y.due, y.accepted, y.clean, y.claim_by, y.claim_expires, o.act, o.patient,"
-                            " v.family, v.given, v.birth_date, v.sex FROM study y JOIN orders o ON o.id = y.orders"
+                            " v.family, v.given, v.birth_date, v.sex, y.urgent, y.reader, o.followup, f.protocol, t.gp"
+                            " FROM study y JOIN orders o ON o.id = y.orders"
                             " JOIN patient p ON p.id = o.patient"
                             " JOIN patient_version v ON v.patient = p.id AND v.version = p.version"
+                            " LEFT JOIN followup f ON f.id = o.followup"
+                            " LEFT JOIN followup_team t ON t.id = (SELECT max(id) FROM followup_team WHERE followup ="
+                            " o.followup)"
                             " WHERE y.state = ?1 AND (y.due, y.id) > (?2, ?3) AND (?5 IS NULL OR o.act = ?5)"
-                            " ORDER BY y.due, y.id LIMIT ?4";
+                            " AND " QUEUE_MINE " AND (?8 <> 'ophthalmologist' OR y.reader = ?8)"
+                            " AND " ACCESS_NURSE("?9", "?7", "o.patient") " ORDER BY y.due, y.id LIMIT ?4";
   uint64_t due = 0, id = 0;
-  if (*cursor) {
+  if (*page->cursor) {
     char text[64], *dot;
-    if (!str_copy(text, sizeof text, cursor) || !(dot = strchr(text, '.')))
+    if (!str_copy(text, sizeof text, page->cursor) || !(dot = strchr(text, '.')))
       return P_invalid_field;
     *dot = 0;
     if (str_to_u64(text, 0, INT64_MAX, &due) < 0 || str_to_u64(dot + 1, 0, INT64_MAX, &id) < 0)
@@ -421,31 +430,39 @@ enum problem worklist_queue(struct store *s, enum study_state state, const char 
   }
   _json_cleanup_ json_t *items = json_array();
   int64_t now = wall_now().us, last_due = 0, last_id = 0;
+  char day[WALL_DATE_MAX];
+  wall_date(now, day);
   int n = 0, err = items ? 0 : -ENOMEM;
-  struct rows r = store_query(s, all, "tiiit", state_names[state], (int64_t)due, (int64_t)id, (int64_t)limit + 1, act);
-  while (err == 0 && n < limit && rows_next(&r)) {
-    char due_text[WALL_TEXT_MAX], accepted[WALL_TEXT_MAX], expires[WALL_TEXT_MAX], ref[32];
+  struct rows r = store_query(s, all, "tiiittttt", state_names[page->state], (int64_t)due, (int64_t)id,
+                              (int64_t)page->limit + 1, page->act, page->mine ? c->rpps : "", day, role_name(c->role),
+                              access_rpps(c));
+  while (err == 0 && n < page->limit && rows_next(&r)) {
+    char due_text[WALL_TEXT_MAX], accepted[WALL_TEXT_MAX], expires[WALL_TEXT_MAX], ref[STR_REF_MAX],
+        followup[STR_REF_MAX];
     last_id = rows_int(&r, 0);
     last_due = rows_int(&r, 1);
     wall_format(wall_local(last_due), due_text);
     wall_format(wall_local(rows_int(&r, 2)), accepted);
     str_ref('S', last_id, ref);
+    str_ref('W', rows_int(&r, 14), followup);
     json_t *claim = json_null();
     if (!rows_is_null(&r, 5)) {
       wall_format(wall_local(rows_int(&r, 5)), expires);
       claim = json_pack("{s:s, s:s}", "by", rows_text(&r, 4), "expires", expires);
     }
     int64_t age = (now - rows_int(&r, 2)) / WALL_SECOND;
-    json_t *item =
-        json_pack("{s:s, s:s, s:I, s:o, s:b, s:s, s:b, s:{s:s, s:s, s:s, s:s, s:s}, s:s, s:s}", "accepted", accepted,
-                  "act", rows_text(&r, 6), "age_seconds", (json_int_t)(age < 0 ? 0 : age), "claim", claim, "clean",
-                  (int)rows_int(&r, 3), "due", due_text, "overdue", last_due < now, "patient", "birth_date",
-                  rows_text(&r, 10), "family", rows_text(&r, 8), "given", rows_text(&r, 9), "id", rows_text(&r, 7),
-                  "sex", rows_text(&r, 11), "state", state_names[state], "study", ref);
+    json_t *item = json_pack(
+        "{s:s, s:s, s:I, s:o, s:b, s:s, s:s?, s:s?, s:b, s:{s:s, s:s, s:s, s:s, s:s}, s:s?, s:s, s:s, s:s, s:b}",
+        "accepted", accepted, "act", rows_text(&r, 6), "age_seconds", (json_int_t)(age < 0 ? 0 : age), "claim", claim,
+        "clean", (int)rows_int(&r, 3), "due", due_text, "followup", rows_is_null(&r, 14) ? NULL : followup, "gp",
+        rows_text(&r, 16), "overdue", last_due < now, "patient", "birth_date", rows_text(&r, 10), "family",
+        rows_text(&r, 8), "given", rows_text(&r, 9), "id", rows_text(&r, 7), "sex", rows_text(&r, 11), "protocol",
+        rows_text(&r, 15), "reader", rows_text(&r, 13), "state", state_names[page->state], "study", ref, "urgent",
+        !rows_is_null(&r, 12));
     err = item && json_array_append_new(items, item) == 0 ? 0 : -ENOMEM;
     n++;
   }
-  bool more = err == 0 && n == limit && rows_next(&r);
+  bool more = err == 0 && n == page->limit && rows_next(&r);
   int query_err = rows_finish(&r);
   if (err == 0)
     err = query_err;

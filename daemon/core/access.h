@@ -1,0 +1,28 @@
+/* For which patient: whom a caller may know of at all. What lies outside is answered as if it were not there, so that
+ * ids cannot be tried out.
+ *
+ * nurse            patients of a follow-up that is hers, or of a GP who delegates its protocol to her today; patients
+ *                  without any follow-up, so that one can be opened
+ * gp               every patient of the practice
+ * ophthalmologist  studies that are, or were, referred to that role; their patients
+ * lgc, admin       every patient (mask.h decides what of them)
+ * auditor          nobody */
+#ifndef ASALEED_ACCESS_H
+#define ASALEED_ACCESS_H
+
+#include "people.h"
+
+/* P_OK, or P_not_found. A patient that does not exist passes: it has nothing to see. */
+enum problem access_patient(struct store *s, const struct caller *c, const char *patient);
+enum problem access_study(struct store *s, const struct caller *c, int64_t study, const char *patient);
+
+/* SQL: the rows of a list that the caller may see. Parameters: the nurse's RPPS ('' = no nurse: every row) and the day. */
+#define ACCESS_NURSE(rpps, day, patient_)                                                                           \
+  "(" rpps " = '' OR NOT EXISTS(SELECT 1 FROM followup f WHERE f.patient = " patient_                               \
+  ") OR EXISTS(SELECT 1 FROM followup f JOIN followup_team t ON t.id = (SELECT max(id) FROM followup_team WHERE"    \
+  " followup = f.id) WHERE f.patient = " patient_ " AND (t.nurse = " rpps                                           \
+  " OR " REGISTRY_IN_FORCE(day, rpps, "t.gp", "f.protocol") ")))"
+/* What to bind for rpps. A nurse without a registered number sees nobody's follow-up. */
+const char *access_rpps(const struct caller *c);
+
+#endif

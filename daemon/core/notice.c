@@ -1,0 +1,227 @@
+#include "notice.h"
+
+#include "str.h"
+#include "wall.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define NOTICE_LOOK_US (3600 * WALL_SECOND) /* at the latest: a day has begun, a clock was set */
+
+static int notice_add(struct store *s, const char *kind, int64_t study, int64_t delegation, const char *recipient,
+                      const char *text, const char *by, int64_t now) {
+  return store_run(s,
+                   "INSERT INTO notice(kind, study, delegation, recipient, text, at, by)"
+                   " VALUES(?,nullif(?, 0),nullif(?, 0),nullif(?, ''),?,?,?)",
+                   "tiittit", kind, study, delegation, recipient, text, now, by);
+}
+
+enum problem notice_page(struct store *s, const struct caller *c, struct study *study, const char *text,
+                         int64_t *ret_id) {
+  char reader[RPPS_MAX], ref[STR_REF_MAX];
+  int64_t now = wall_now().us;
+  if (!(c->role & (ROLE_NURSE | ROLE_GP)))
+    return P_forbidden;
+  if (study->state >= INTERPRETED)
+    return P_wrong_state;
+  int r = registry_stands_in(s, study->gp, reader);
+  /* What is urgent is due since it was said; in the queue that puts it before all that is not. */
+  if (r >= 0)
+    r = store_run(s,
+                  "UPDATE study SET urgent = coalesce(urgent, ?1), due = iif(due IS NULL, NULL, coalesce(urgent, ?1)),"
+                  " version = version + 1, updated = ?1 WHERE id = ?2",
+                  "ii", now, study->id);
+  if (r >= 0)
+    r = notice_add(s, "page", study->id, 0, reader, text, caller_person(c), now);
+  if (r >= 0) {
+    *ret_id = store_last_id(s);
+    struct actor by = caller_actor(c);
+    str_ref('S', study->id, ref);
+    r = audit_add(s, &by, "study.page", ref, json_pack("{s:s}", "to", *reader ? reader : "all"));
+  }
+  if (r >= 0)
+    r = change_add(s, "study", ref, study_state_name(study->state));
+  return r < 0 ? problem_of_errno(r) : study_find(s, study->id, study);
+}
+
+enum problem notice_returned(struct store *s, const struct caller *c, const struct study *study, const char *nurse,
+                             const char *text) {
+  return problem_of_errno(notice_add(s, "returned", study->id, 0, nurse, text, caller_person(c), wall_now().us));
+}
+
+#define NOTICE_MINE                                                                                                \
+  "(n.recipient = ?1 OR (n.recipient IS NULL AND ?2 = 'gp')) AND ?1 <> ''"
+
+enum problem notice_acknowledge(struct store *s, const struct caller *c, int64_t id) {
+  char ref[STR_REF_MAX];
+  struct rows rows = store_query(s,
+                                 "SELECT e.notice IS NOT NULL, n.study FROM notice n LEFT JOIN notice_end e ON e.notice"
+                                 " = n.id WHERE n.id = ?3 AND " NOTICE_MINE,
+                                 "tti", c->rpps, role_name(c->role), id);
+  bool found = rows_next(&rows), heard = found && rows_int(&rows, 0);
+  int64_t study = found ? rows_int(&rows, 1) : 0;
+  int r = rows_finish(&rows);
+  if (r < 0 || !found)
+    return r < 0 ? problem_of_errno(r) : P_not_found;
+  if (heard)
+    return P_OK;
+  r = store_run(s, "INSERT INTO notice_end VALUES(?,?,?)", "iit", id, wall_now().us, caller_person(c));
+  if (r >= 0) {
+    struct actor by = caller_actor(c);
+    str_ref(study ? 'S' : 'N', study ? study : id, ref);
+    r = audit_add(s, &by, "notice.heard", ref, json_pack("{s:I}", "notice", (json_int_t)id));
+  }
+  return problem_of_errno(r);
+}
+
+int notice_list(struct store *s, const struct caller *c, int limit, json_t **ret) {
+  _json_cleanup_ json_t *items = json_array();
+  struct rows r = store_query(s,
+                              "SELECT n.id, n.kind, n.study, n.delegation, n.text, n.at, n.by, e.at, e.by FROM notice n"
+                              " LEFT JOIN notice_end e ON e.notice = n.id WHERE " NOTICE_MINE
+                              " ORDER BY e.notice IS NOT NULL, n.id DESC LIMIT ?3",
+                              "tti", c->rpps, role_name(c->role), (int64_t)limit);
+  int err = items ? 0 : -ENOMEM;
+  while (err == 0 && rows_next(&r)) {
+    char ref[STR_REF_MAX], study[STR_REF_MAX], delegation[STR_REF_MAX];
+    str_ref('N', rows_int(&r, 0), ref);
+    str_ref('S', rows_int(&r, 2), study);
+    str_ref('D', rows_int(&r, 3), delegation);
+    json_t *heard = rows_is_null(&r, 7)
+                        ? json_null()
+                        : json_pack("{s:o, s:s}", "at", json_time(rows_int(&r, 7)), "by", rows_text(&r, 8));
+    json_t *item = json_pack("{s:o, s:s, s:s?, s:o, s:s, s:s, s:s?, s:s?}", "at", json_time(rows_int(&r, 5)), "by",
+                             rows_text(&r, 6), "delegation", rows_is_null(&r, 3) ? NULL : delegation, "heard", heard,
+                             "id", ref, "kind", rows_text(&r, 1), "study", rows_is_null(&r, 2) ? NULL : study, "text",
+                             rows_text(&r, 4));
+    err = json_array_append_new(items, item) < 0 ? -ENOMEM : 0;
+  }
+  int query_err = rows_finish(&r);
+  if (err == 0 && (err = query_err) == 0)
+    *ret = json_incref(items);
+  return err;
+}
+
+/* ---- by the clock ---- */
+
+struct due {
+  struct store *store;
+  int64_t now, next;
+  void (*made)(void *, int64_t);
+  void *arg;
+};
+
+/* Whoever is to be told of something whose time is `at`, when that has come; else it is looked for then. */
+static bool has_come(struct due *d, int64_t at) {
+  if (at <= d->now)
+    return true;
+  d->next = at < d->next ? at : d->next;
+  return false;
+}
+
+static int make(struct due *d, const char *kind, int64_t study, int64_t delegation, const char *recipient) {
+  int r = store_begin(d->store);
+  if (r < 0)
+    return r;
+  r = notice_add(d->store, kind, study, delegation, recipient, NULL, "asaleed", d->now);
+  int64_t id = r < 0 ? 0 : store_last_id(d->store);
+  if (r >= 0)
+    r = store_keep(d->store);
+  if (r < 0) {
+    store_undo(d->store);
+    return r;
+  }
+  d->made(d->arg, id);
+  return 0;
+}
+
+/* One row at a time: what is made changes what is asked. */
+#define ROWS_MAX 64
+struct wanted {
+  int64_t id, at;
+  char gp[RPPS_MAX];
+};
+
+static int gather(struct rows r, struct wanted list[static ROWS_MAX]) {
+  int n = 0;
+  while (n < ROWS_MAX && rows_next(&r)) {
+    list[n] = (struct wanted){.id = rows_int(&r, 0), .at = rows_int(&r, 1)};
+    str_copy(list[n].gp, sizeof list[n].gp, rows_is_null(&r, 2) ? "" : rows_text(&r, 2));
+    n++;
+  }
+  int err = rows_finish(&r);
+  return err < 0 ? err : n;
+}
+
+static int pages_due(struct due *d, const struct conf *conf) {
+  struct wanted list[ROWS_MAX];
+  int n = gather(store_query(d->store,
+                             "SELECT n.study, n.at + ?, n.recipient FROM notice n WHERE n.kind = 'page' AND n.recipient"
+                             " IS NOT NULL AND n.id NOT IN (SELECT notice FROM notice_end) AND NOT EXISTS(SELECT 1 FROM"
+                             " notice m WHERE m.kind = 'page_again' AND m.study = n.study AND m.at >= n.at)"
+                             " ORDER BY n.at LIMIT 64",
+                             "i", (int64_t)conf->page_minutes * 60 * WALL_SECOND),
+                 list);
+  int r = n < 0 ? n : 0;
+  for (int i = 0; i < n && r == 0; i++)
+    if (has_come(d, list[i].at))
+      r = make(d, "page_again", list[i].id, 0, "");
+  return r;
+}
+
+/* Each once for each time that the study was accepted. */
+static int studies_due(struct due *d, const char *kind, int64_t ahead) {
+  struct wanted list[ROWS_MAX];
+  int n = gather(store_query(d->store,
+                             "SELECT y.id, y.due - ?1, t.gp FROM study y JOIN orders o ON o.id = y.orders LEFT JOIN"
+                             " followup_team t ON t.id = (SELECT max(id) FROM followup_team WHERE followup = o.followup)"
+                             " WHERE y.state IN ('to_interpret', 'interpreting') AND y.urgent IS NULL AND NOT EXISTS("
+                             "SELECT 1 FROM notice n WHERE n.study = y.id AND n.kind = ?2 AND n.at >= y.accepted)"
+                             " ORDER BY y.due LIMIT 64",
+                             "it", ahead, kind),
+                 list);
+  int r = n < 0 ? n : 0;
+  for (int i = 0; i < n && r == 0; i++)
+    if (has_come(d, list[i].at)) {
+      char reader[RPPS_MAX] = "";
+      if (ahead && list[i].gp[0])
+        r = registry_stands_in(d->store, list[i].gp, reader);
+      if (r == 0)
+        r = make(d, kind, list[i].id, 0, reader);
+    }
+  return r;
+}
+
+static int delegations_due(struct due *d) {
+  static const char *const sql[] = {
+      "SELECT d.id, 0, d.nurse FROM delegation d WHERE ?1 BETWEEN d.valid_from AND d.valid_until AND"
+      " julianday(d.valid_until) - julianday(?1) <= ?2 AND d.id NOT IN (SELECT delegation FROM delegation_end) AND NOT"
+      " EXISTS(SELECT 1 FROM notice n WHERE n.delegation = d.id AND n.recipient = d.nurse) LIMIT 64",
+      "SELECT d.id, 0, d.gp FROM delegation d WHERE ?1 BETWEEN d.valid_from AND d.valid_until AND"
+      " julianday(d.valid_until) - julianday(?1) <= ?2 AND d.id NOT IN (SELECT delegation FROM delegation_end) AND NOT"
+      " EXISTS(SELECT 1 FROM notice n WHERE n.delegation = d.id AND n.recipient = d.gp) LIMIT 64",
+  };
+  char day[WALL_DATE_MAX];
+  int r = 0;
+  wall_date(d->now, day);
+  for (int k = 0; k < 2 && r == 0; k++) {
+    struct wanted list[ROWS_MAX];
+    int n = gather(store_query(d->store, sql[k], "ti", day, (int64_t)DELEGATION_WARN_DAYS), list);
+    r = n < 0 ? n : 0;
+    for (int i = 0; i < n && r == 0; i++)
+      r = make(d, "delegation", 0, list[i].id, list[i].gp);
+  }
+  return r;
+}
+
+int64_t notice_due(struct store *s, const struct conf *conf, int64_t now, void (*made)(void *, int64_t), void *arg) {
+  struct due d = {.store = s, .now = now, .next = now + NOTICE_LOOK_US, .made = made, .arg = arg};
+  int r = pages_due(&d, conf);
+  if (r == 0)
+    r = studies_due(&d, "reminder", (int64_t)conf->remind_hours * 3600 * WALL_SECOND);
+  if (r == 0)
+    r = studies_due(&d, "overdue", 0);
+  if (r == 0)
+    r = delegations_due(&d);
+  return r < 0 ? r : d.next;
+}

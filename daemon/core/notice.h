@@ -1,0 +1,31 @@
+/* What somebody must be told, once, until somebody says that it was heard: the nurse calls the GP, a study is due or
+ * overdue, was returned, a delegation ends soon. A notice is for one professional, or for every GP of the practice
+ * (no recipient). Writing runs inside the caller's act. */
+#ifndef ASALEED_NOTICE_H
+#define ASALEED_NOTICE_H
+
+#include "worklist.h"
+
+/* "Symptomatic: call the GP now": the study is urgent, and the GP of the follow-up (or who stands in) is paged. The
+ * nurse's word alone does this, never the instrument's. P_wrong_state once it is interpreted. *ret_id names it. */
+enum problem notice_page(struct store *s, const struct caller *c, struct study *study, const char *text,
+                         int64_t *ret_id);
+
+/* The nurse of the follow-up learns that the study came back. */
+enum problem notice_returned(struct store *s, const struct caller *c, const struct study *study, const char *nurse,
+                             const char *text);
+
+/* It was heard: by its recipient, or by any GP when it is for all. P_not_found for others. */
+enum problem notice_acknowledge(struct store *s, const struct caller *c, int64_t id);
+
+/* Those for the caller, newest first: all that are open, and the newest that are not. {"at","by","delegation",
+ * "heard":{"at","by"}|null,"id","kind","study","text"}; `texts` says whether free text is shown. */
+int notice_list(struct store *s, const struct caller *c, int limit, json_t **ret);
+
+/* Makes those whose time has come: pages that nobody heard go to every GP; studies that are soon due, to their reader;
+ * overdue ones, to every GP; delegations that end within 60 days, to nurse and GP. `made` learns of each study.
+ * Returns when to look again (microseconds) or a negative errno. */
+int64_t notice_due(struct store *s, const struct conf *conf, int64_t now, void (*made)(void *arg, int64_t notice),
+                   void *arg);
+
+#endif

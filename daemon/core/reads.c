@@ -1,0 +1,168 @@
+#include "reads.h"
+
+#include "log.h"
+#include "str.h"
+#include "wall.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define READS_WAITING_MAX 4096
+#define READS_SAME_MAX 256
+#define READS_RETRY_US (5 * 1000000ull)
+
+struct read {
+  struct read *next;
+  struct caller caller;
+  char *subject;
+  json_t *detail;
+};
+
+struct reads {
+  struct store *store;
+  sd_event_source *again;
+  struct read *waiting, **last;
+  unsigned n_waiting;
+  struct {
+    uint8_t hash[HASH_BYTES];
+    uint64_t at;
+  } same[READS_SAME_MAX];
+};
+
+static void read_free(struct read *x) {
+  if (!x)
+    return;
+  json_decref(x->detail);
+  free(x->subject);
+  free(x);
+}
+
+static int read_write(struct store *s, const struct caller *c, const char *subject, json_t *detail) {
+  struct actor by = caller_actor(c);
+  int r = store_begin(s);
+  if (r < 0)
+    return r;
+  r = audit_add(s, &by, "read", subject, json_incref(detail));
+  if (r >= 0)
+    r = store_keep(s);
+  if (r < 0)
+    store_undo(s);
+  return r < 0 ? r : 0;
+}
+
+static int reads_keep(struct reads *a, const struct caller *c, const char *subject, json_t *detail) {
+  if (a->n_waiting == READS_WAITING_MAX)
+    return -ENOBUFS;
+  struct read *x = calloc(1, sizeof *x);
+  if (!x || !(x->subject = strdup(subject))) {
+    read_free(x);
+    return -ENOMEM;
+  }
+  x->caller = *c;
+  x->detail = json_incref(detail);
+  *a->last = x;
+  a->last = &x->next;
+  a->n_waiting++;
+  sd_event_source_set_time_relative(a->again, READS_RETRY_US);
+  sd_event_source_set_enabled(a->again, SD_EVENT_ONESHOT);
+  return 0;
+}
+
+static void reads_forget(struct reads *a) {
+  while (a->waiting) {
+    struct read *x = a->waiting;
+    a->waiting = x->next;
+    read_free(x);
+  }
+  a->last = &a->waiting;
+  a->n_waiting = 0;
+}
+
+/* What waited is in the transaction that this turn commits; if that fails it is there again. */
+static void on_written(void *arg, int result) {
+  struct reads *a = arg;
+  if (result == 0) {
+    log_notice("audit: %u reads written that had waited for the store", a->n_waiting);
+    reads_forget(a);
+  } else {
+    sd_event_source_set_time_relative(a->again, READS_RETRY_US);
+    sd_event_source_set_enabled(a->again, SD_EVENT_ONESHOT);
+  }
+}
+
+static int on_again(sd_event_source *source, uint64_t usec, void *arg) {
+  (void)source;
+  (void)usec;
+  struct reads *a = arg;
+  int r = 0;
+  for (struct read *x = a->waiting; x && r == 0; x = x->next)
+    r = read_write(a->store, &x->caller, x->subject, x->detail);
+  if (r < 0)
+    on_written(a, r);
+  else
+    store_on_commit(a->store, on_written, a);
+  return 0;
+}
+
+int reads_open(sd_event *event, struct store *s, struct reads **ret) {
+  struct reads *a = calloc(1, sizeof *a);
+  if (!a)
+    return -ENOMEM;
+  a->store = s;
+  a->last = &a->waiting;
+  int r = sd_event_add_time_relative(event, &a->again, CLOCK_MONOTONIC, READS_RETRY_US, 0, on_again, a);
+  if (r >= 0)
+    r = sd_event_source_set_enabled(a->again, SD_EVENT_OFF);
+  if (r < 0) {
+    free(a);
+    return r;
+  }
+  *ret = a;
+  return 0;
+}
+
+void reads_close(struct reads *a) {
+  if (!a)
+    return;
+  if (a->n_waiting)
+    log_error("audit: %u reads could not be written: the store cannot be", a->n_waiting);
+  reads_forget(a);
+  sd_event_source_disable_unref(a->again);
+  free(a);
+}
+
+/* Whether the same was noted a moment ago; if not, it is from now on. */
+static bool reads_same(struct reads *a, const struct caller *c, const char *subject, const json_t *detail) {
+  uint8_t hash[HASH_BYTES];
+  struct hash_stream h;
+  _free_cleanup_ char *text = json_canonical(detail, NULL);
+  uint64_t now = monotonic_us();
+  size_t oldest = 0;
+  if (!text)
+    return false;
+  hash_start(&h);
+  hash_add(&h, c, sizeof *c); /* whole: every text is padded with zeros */
+  hash_add(&h, subject, strlen(subject) + 1);
+  hash_add(&h, text, strlen(text));
+  hash_end(&h, hash);
+  for (size_t i = 0; i < READS_SAME_MAX; i++) {
+    if (!memcmp(a->same[i].hash, hash, sizeof hash) && now - a->same[i].at < READS_SAME_US)
+      return true;
+    if (a->same[i].at < a->same[oldest].at)
+      oldest = i;
+  }
+  memcpy(a->same[oldest].hash, hash, sizeof hash);
+  a->same[oldest].at = now;
+  return false;
+}
+
+int reads_note(struct reads *a, const struct caller *c, const char *route, const char *subject, const json_t *patients) {
+  _json_cleanup_ json_t *detail = json_pack("{s:O, s:s}", "patients", patients, "route", route);
+  if (!detail)
+    return -ENOMEM;
+  if (reads_same(a, c, subject, detail))
+    return 0;
+  if (store_health(a->store) == 0 && read_write(a->store, c, subject, detail) == 0)
+    return 0;
+  return reads_keep(a, c, subject, detail);
+}
