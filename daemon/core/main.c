@@ -43,6 +43,8 @@ static const char usage[] = "asaleed - device-integration daemon of a practice\n
                             "  --driver-program FILE  the worker program (/usr/libexec/asaleed/asaleed-driver)\n"
                             "  --export-program FILE  makes DICOM objects (/usr/libexec/asaleed/asaleed-export)\n"
                             "  --devices DIR          folder of the instruments' *.conf (/etc/asaleed/devices.d)\n"
+                            "  --protocols DIR        folder of the cooperation protocols' *.conf "
+                            "(/etc/asaleed/protocols.d)\n"
                             "  --messages FILE        French sentences (/usr/share/asaleed/messages.fr)\n"
                             "  --check-config         read the configuration, say what is wrong, end\n"
                             "  --api-reference        print the API's reference page (Markdown)\n"
@@ -59,6 +61,7 @@ enum option_id {
   OPT_DRIVER,
   OPT_EXPORT,
   OPT_DEVICES,
+  OPT_PROTOCOLS,
   OPT_MESSAGES,
   OPT_CHECK,
   OPT_REFERENCE,
@@ -74,6 +77,7 @@ static const struct option options[] = {
     {"driver-program", required_argument, NULL, OPT_DRIVER},
     {"export-program", required_argument, NULL, OPT_EXPORT},
     {"devices", required_argument, NULL, OPT_DEVICES},
+    {"protocols", required_argument, NULL, OPT_PROTOCOLS},
     {"messages", required_argument, NULL, OPT_MESSAGES},
     {"check-config", no_argument, NULL, OPT_CHECK},
     {"api-reference", no_argument, NULL, OPT_REFERENCE},
@@ -127,6 +131,7 @@ static int read_options(struct program *p, int argc, char **argv) {
       !set(c->driver_program, sizeof c->driver_program, given[OPT_DRIVER], "driver-program") ||
       !set(c->export_program, sizeof c->export_program, given[OPT_EXPORT], "export-program") ||
       !set(c->devices_dir, sizeof c->devices_dir, given[OPT_DEVICES], "devices") ||
+      !set(c->protocols_dir, sizeof c->protocols_dir, given[OPT_PROTOCOLS], "protocols") ||
       !set(c->messages, sizeof c->messages, given[OPT_MESSAGES], "messages"))
     r = -EINVAL;
   if (c->listen[0] && !conf_is_loopback(c->listen)) {
@@ -134,10 +139,19 @@ static int read_options(struct program *p, int argc, char **argv) {
     r = -EINVAL;
   }
   int devices = conf_read_devices(c);
+  int protocols = conf_read_protocols(c);
   int messages = problem_read_messages(c->messages);
-  if (r < 0 || devices < 0 || messages < 0)
+  if (r < 0 || devices < 0 || protocols < 0 || messages < 0)
     return -999;
   return check;
+}
+
+static void warn_of_no_act(const struct conf *c) {
+  for (unsigned i = 0; i < c->n_protocols; i++)
+    for (enum acq_modality m = ACQ_ECG; m <= ACQ_MEASUREMENT; m++)
+      if (conf_act(c->protocols[i], m))
+        return;
+  log_warning("no protocol in %s opens an act: nothing can be ordered", c->protocols_dir);
 }
 
 static int check_config(struct program *p) {
@@ -151,8 +165,10 @@ static int check_config(struct program *p) {
   devices_close(d);
   if (r == 0 && access(p->conf.export_program, X_OK) < 0)
     r = log_errno(LOG_ERROR, -errno, "export-program: cannot run %s", p->conf.export_program);
-  if (r == 0)
-    printf("configuration is correct: %u instrument(s)\n", p->conf.n_devices);
+  if (r == 0) {
+    warn_of_no_act(&p->conf);
+    printf("configuration is correct: %u instrument(s), %u protocol(s)\n", p->conf.n_devices, p->conf.n_protocols);
+  }
   return r == 0 ? 0 : 1;
 }
 
@@ -358,12 +374,10 @@ static int open_parts(struct program *p) {
   if (r < 0)
     return r;
   a->event = p->event;
-  a->rules = (struct worklist_rules){.claim_minutes = p->conf.claim_minutes,
-                                     .due_hours = {[ACQ_ECG] = p->conf.due_hours_ecg,
-                                                   [ACQ_SPIROMETRY] = p->conf.due_hours_spirometry,
-                                                   [ACQ_FUNDUS] = p->conf.due_hours_fundus,
-                                                   [ACQ_MEASUREMENT] = p->conf.due_hours_measurement},
-                                     .views = p->conf.views};
+  a->rules = (struct worklist_rules){
+      .claim_minutes = p->conf.claim_minutes,
+      .due_hours = {[ACQ_ECG] = 24, [ACQ_SPIROMETRY] = 72, [ACQ_FUNDUS] = 72, [ACQ_MEASUREMENT] = 72},
+      .views = conf_views_default};
   struct dicom_parts export = {.event = p->event,
                                .store = a->store,
                                .artefacts = a->artefacts,
@@ -425,6 +439,7 @@ static void close_parts(struct program *p) {
   devices_close(a->devices);
   artefacts_close(a->artefacts);
   store_close(a->store);
+  conf_finish(&p->conf);
   sd_event_source_disable_unref(p->commit);
   sd_event_source_disable_unref(p->stop);
   sd_event_unref(p->event);
@@ -438,16 +453,22 @@ int main(int argc, char **argv) {
   if (mode < 0)
     return mode + 1000;
   log_open("asaleed", (enum log_level)p.conf.log_level);
-  if (mode == 1)
-    return check_config(&p);
+  if (mode == 1) {
+    int status = check_config(&p);
+    conf_finish(&p.conf);
+    return status;
+  }
+  warn_of_no_act(&p.conf);
   /* A dump would hold patients' data. */
   setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
   int r = open_loop(&p);
   if (r >= 0)
     r = open_parts(&p);
   if (r >= 0) {
-    sd_notifyf(false, "READY=1\nSTATUS=%u instrument(s) declared", p.conf.n_devices);
-    log_notice("ready: version " ASALEED_VERSION ", %u instrument(s) declared", p.conf.n_devices);
+    sd_notifyf(false, "READY=1\nSTATUS=%u instrument(s), %u protocol(s) declared", p.conf.n_devices,
+               p.conf.n_protocols);
+    log_notice("ready: version " ASALEED_VERSION ", %u instrument(s), %u protocol(s) declared", p.conf.n_devices,
+               p.conf.n_protocols);
     give_back();
     r = sd_event_loop(p.event);
   }
