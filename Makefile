@@ -315,6 +315,9 @@ install: all ## installs under DESTDIR (nothing: this system); a configuration t
 	@install -d -m 755 $(DESTDIR)/etc/asaleed/devices.d
 	@for f in asaleed.conf devices.d/example.conf; do \
 	  [ -e $(DESTDIR)/etc/asaleed/$$f ] || install -m 644 config/$$f $(DESTDIR)/etc/asaleed/$$f || exit 1; done
+	@# All or none: one that the practice renamed or took away does not come back.
+	@[ -e $(DESTDIR)/etc/asaleed/protocols.d ] || \
+	  install -D -m 644 -t $(DESTDIR)/etc/asaleed/protocols.d config/protocols.d/*.conf
 	@install -D -m 644 -t $(UNITS) systemd/asaleed.service systemd/asaleed.socket systemd/asaleed-tcp.socket \
 	  systemd/asaleed-media@.service
 	@install -D -m 644 systemd/asaleed.sysusers $(DESTDIR)/usr/lib/sysusers.d/asaleed.conf

@@ -28,14 +28,17 @@ check() {
 check "installs into DESTDIR" "$(said=$(${MAKE:-make} -s install DESTDIR="$root" 2>&1) || echo "$said")"
 check "installs everything" "$(for f in usr/sbin/asaleed usr/libexec/asaleed/asaleed-{driver,export} usr/bin/asaleectl \
   usr/share/asaleed/messages.fr etc/asaleed/asaleed.conf etc/asaleed/devices.d/example.conf \
+  etc/asaleed/protocols.d/{diabete-type2,risque-cardiovasculaire,fumeur-bpco,cognition}.conf \
   usr/lib/systemd/system/asaleed.{service,socket} usr/lib/systemd/system/asaleed-{tcp.socket,media@.service} \
   usr/lib/{sysusers,tmpfiles}.d/asaleed.conf usr/lib/udev/rules.d/70-asaleed.rules usr/share/man/man1/asaleectl.1 \
   usr/share/bash-completion/completions/asaleectl usr/share/doc/asaleed/api.md; do
   [ -s "$root/$f" ] || echo "$f is missing or empty"
 done)"
 echo "# a change of the site" >>"$root/etc/asaleed/asaleed.conf"
+mv "$root/etc/asaleed/protocols.d/cognition.conf" "$root/etc/asaleed/protocols.d/memoire.conf"
 check "a second installation keeps the configuration" "$(${MAKE:-make} -s install DESTDIR="$root" >/dev/null 2>&1
-  tail -1 "$root/etc/asaleed/asaleed.conf" | grep -v 'a change of the site')"
+  tail -1 "$root/etc/asaleed/asaleed.conf" | grep -v 'a change of the site'
+  ls "$root/etc/asaleed/protocols.d" | grep cognition)"
 check "bash reads the completion" "$(bash -n "$root/usr/share/bash-completion/completions/asaleectl" 2>&1)"
 
 # The tree gets this system's own units beside ours, so that what ours depend on is found, and ExecStart= is looked
@@ -63,16 +66,24 @@ check "sysusers makes user and group asaleed" "$(systemd-sysusers --root="$root"
 check "tmpfiles reads its file" "$(systemd-tmpfiles --root="$root" --dry-run --create asaleed.conf 2>&1 |
   grep -iE 'fail|unknown|invalid|ignor' | grep -v -- --dry-run)"
 
-# Every line of the example configuration, and of the example instrument, is one the program knows.
+# Every line of the example configuration, of the example instrument and of the protocols is one the program knows.
 settings=(--messages "$root/usr/share/asaleed/messages.fr" --driver-program "$root/usr/libexec/asaleed/asaleed-driver"
   --export-program "$root/usr/libexec/asaleed/asaleed-export")
-mkdir "$root/try"
+mkdir "$root/try" "$root/try-protocols"
 sed 's/^#\([a-z-]* =\)/\1/' config/asaleed.conf >"$root/try.conf"
 sed 's/^# \(\[device\|[a-z-]* = \)/\1/' config/devices.d/example.conf >"$root/try/all.conf"
-check "asaleed.conf and example.conf are right as installed and with every line taken in" "$(
-  for c in "$root/etc/asaleed/asaleed.conf $root/etc/asaleed/devices.d" "$root/try.conf $root/try"; do
+for f in config/protocols.d/*.conf; do
+  sed 's/^#\([a-z-]* =\)/\1/; s/^open = no$/open = yes/' "$f" >"$root/try-protocols/${f##*/}"
+done
+check "asaleed.conf, example.conf and the protocols are right as installed and with every line taken in" "$(
+  etc=$root/etc/asaleed
+  for c in "$etc/asaleed.conf $etc/devices.d $etc/protocols.d" "$root/try.conf $root/try $root/try-protocols"; do
     set -- $c
-    "$root/usr/sbin/asaleed" --config "$1" --devices "$2" "${settings[@]}" --check-config 2>&1 |
-      grep -v '^configuration is correct'
+    "$root/usr/sbin/asaleed" --config "$1" --devices "$2" --protocols "$3" "${settings[@]}" --check-config 2>&1 |
+      grep -v '^configuration is correct: [0-9]* instrument(s), 4 protocol(s)$'
   done)"
+check "without protocols the configuration is correct, and it is said that nothing can be ordered" "$(
+  "$root/usr/sbin/asaleed" --config "$root/etc/asaleed/asaleed.conf" --devices "$root/etc/asaleed/devices.d" \
+    --protocols "$root/none" "${settings[@]}" --check-config >"$root/said" 2>&1 || echo "exit $?"
+  grep -q "no protocol in $root/none opens an act: nothing can be ordered" "$root/said" || cat "$root/said")"
 echo "1..$n"
