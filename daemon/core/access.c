@@ -14,7 +14,7 @@ static enum problem seen(struct rows r) {
 }
 
 #define REFERRED                                                                                         \
-  "(y.reader = 'ophthalmologist' OR EXISTS(SELECT 1 FROM referral x WHERE x.study = y.id AND x.reader ="         \
+  "(y.reader = 'ophthalmologist' OR EXISTS(SELECT 1 FROM referral x WHERE x.study = y.id AND x.reader =" \
   " 'ophthalmologist'))"
 
 enum problem access_patient(struct store *s, const struct caller *c, const char *patient) {

@@ -40,7 +40,8 @@ static const struct route {
     {"GET", "/v1/drivers", api_drivers, EVERYBODY & ~AUDITOR, READ, NULL, "The installed drivers."},
     {"GET", "/v1/devices", api_devices, EVERYBODY & ~AUDITOR, READ, NULL,
      "The site's instruments, plugged in or not, and adapters that no device declares yet."},
-    {"PUT", "/v1/patients/{}", api_patient_put, NURSE | GP | LGC, WRITE, "family given birth_date sex ins ins_oid ins_status",
+    {"PUT", "/v1/patients/{}", api_patient_put, NURSE | GP | LGC, WRITE,
+     "family given birth_date sex ins ins_oid ins_status",
      "Creates a patient under the practice software's id, or changes it (If-Match). ins is the national identity's"
      " matricule with its key, ins_oid its authority's, ins_status provisional, retrieved, validated or qualified."},
     {"POST", "/v1/patients/lookup", api_patient_lookup, NURSE | GP | LGC, WRITE, "datamatrix",
@@ -53,7 +54,8 @@ static const struct route {
      " makes its study. A nurse needs the GP's delegation in force."},
     {"GET", "/v1/orders", api_orders, NURSE | GP | LGC, READ, NULL, "Orders, newest first (?patient=)."},
     {"GET", "/v1/orders/{}", api_order_get, NURSE | GP | OPH | LGC, READ, NULL, "An order."},
-    {"GET", "/v1/studies/{}", api_study_get, NURSE | GP | OPH | ADMIN | LGC, READ, NULL, "A study and where it stands."},
+    {"GET", "/v1/studies/{}", api_study_get, NURSE | GP | OPH | ADMIN | LGC, READ, NULL,
+     "A study and where it stands."},
     {"POST", "/v1/studies/{}/acquire", api_study_acquire, NURSE | GP, WRITE, "device seconds phase height_cm pictures",
      "Starts an acquisition; follow it on the study's events. Of a spirometry: phase is baseline, pre or post, and"
      " height_cm a text as \"168.5\". Of a retinography: pictures is how many (1 to 32), else those of the views that"
@@ -76,7 +78,8 @@ static const struct route {
      " does a retinography with a view missing or repeated. Its pictures are labelled first, and the pupil recorded."},
     {"POST", "/v1/studies/{}/claim", api_study_claim, GP | OPH, WRITE, "",
      "Takes the study for interpretation: a token, for a time."},
-    {"POST", "/v1/studies/{}/release", api_study_release, GP | OPH, WRITE, "token", "Gives the study back to the queue."},
+    {"POST", "/v1/studies/{}/release", api_study_release, GP | OPH, WRITE, "token",
+     "Gives the study back to the queue."},
     {"POST", "/v1/studies/{}/sign", api_study_sign, GP | OPH, WRITE, "token conclusion findings text",
      "Signs the interpretation: conclusion, the act's findings (GET /v1/forms) and text."},
     {"POST", "/v1/studies/{}/amend", api_study_amend, GP | OPH, WRITE, "version conclusion findings text reason",
@@ -105,7 +108,8 @@ static const struct route {
     {"GET", "/v1/events", api_events, GP, READ, NULL, "Server-sent events: notices as they are made."},
     {"GET", "/v1/followups", api_followups, NURSE | GP | LGC, READ, NULL, "Follow-ups, newest first (?patient=)."},
     {"POST", "/v1/followups", api_followup_open, NURSE | GP, WRITE, "patient protocol gp nurse",
-     "Opens a patient's follow-up under a protocol, with GP and nurse by their RPPS numbers; the caller's may be left out."},
+     "Opens a patient's follow-up under a protocol, with GP and nurse by their RPPS numbers; the caller's may be left "
+     "out."},
     {"GET", "/v1/followups/{}", api_followup_get, NURSE | GP | LGC, READ, NULL,
      "A follow-up: who was in charge, what was made."},
     {"POST", "/v1/followups/{}/transfer", api_followup_transfer, GP | ADMIN, WRITE, "gp nurse reason",
@@ -116,12 +120,14 @@ static const struct route {
     {"GET", "/v1/professionals", api_professionals, EVERYBODY, READ, NULL, "The registered professionals."},
     {"GET", "/v1/professionals/{}", api_professional_get, EVERYBODY, READ, NULL, "One, by RPPS number."},
     {"PUT", "/v1/professionals/{}", api_professional_put, ADMIN, WRITE, "family given role finess",
-     "Registers a professional under the RPPS number, or corrects it: nurse, gp or ophthalmologist; FINESS number of the"
+     "Registers a professional under the RPPS number, or corrects it: nurse, gp or ophthalmologist; FINESS number of "
+     "the"
      " structure."},
     {"GET", "/v1/delegations", api_delegations, EVERYBODY & ~LGC, READ, NULL, "Delegations, newest first (?rpps=)."},
     {"POST", "/v1/delegations", api_delegation_add, ADMIN, WRITE,
      "nurse gp protocol authorisation authorised from until nurse_adhesion gp_adhesion",
-     "Records that a GP delegates a protocol to a nurse: reference and date of the authorisation, first and last day, when"
+     "Records that a GP delegates a protocol to a nurse: reference and date of the authorisation, first and last day, "
+     "when"
      " each joined. Dates are YYYY-MM-DD."},
     {"POST", "/v1/delegations/{}/end", api_delegation_end, ADMIN, WRITE, "reason", "Ends one before its last day."},
     {"GET", "/v1/absences", api_absences, EVERYBODY & ~LGC, READ, NULL, "Who is away, and who stands in."},
@@ -185,7 +191,8 @@ static const struct route {
      "Installs a table of spirometry reference values: the text of its file."},
     {"GET", "/v1/changes", api_changes, GP | ADMIN | LGC, READ, NULL, "What changed after ?since=, in order."},
     {"GET", "/v1/audit", api_audit, ADMIN | AUDITOR, READ, NULL, "The audit trail, newest first."},
-    {"GET", "/v1/audit/verify", api_audit_verify, ADMIN | AUDITOR, READ, NULL, "Recomputes the audit trail's hash chain."},
+    {"GET", "/v1/audit/verify", api_audit_verify, ADMIN | AUDITOR, READ, NULL,
+     "Recomputes the audit trail's hash chain."},
     {"POST", "/v1/audit/archive", api_audit_archive, ADMIN, WRITE, "before",
      "Moves older audit rows to an archive artefact; the chain goes on verifying."},
     {"GET", "/v1/users", api_users, ADMIN, READ, NULL, "The accounts."},
@@ -195,7 +202,8 @@ static const struct route {
      "An initial password, shown once, to be changed at the first login; ends the account's sessions."},
     {"POST", "/v1/users/{}/professional", api_user_link, ADMIN, WRITE, "rpps",
      "The account is this registered professional's."},
-    {"POST", "/v1/users/{}/grant", api_user_grant, ADMIN, WRITE, "person", "This practice software may act for a person."},
+    {"POST", "/v1/users/{}/grant", api_user_grant, ADMIN, WRITE, "person",
+     "This practice software may act for a person."},
     {"POST", "/v1/users/{}/revoke", api_user_revoke, ADMIN, WRITE, "person", "And no longer."},
     {"POST", "/v1/users/{}/token", api_user_token, ADMIN, WRITE, "", "A new token; the old one stops working."},
     {"POST", "/v1/users/{}/disable", api_user_disable, ADMIN, WRITE, "", "Ends an account."},
@@ -253,7 +261,18 @@ enum problem api_enter(struct api_call *call, const struct study *y) {
   call->view.after = act->sees_after;
   call->view.is_signed = y->state == INTERPRETED;
   return mask_shows(&call->view, PART_IDENTITY) || mask_shows(&call->view, PART_ACQUIRED) ? api_saw(call, y->patient)
-                                                                                         : P_OK;
+                                                                                          : P_OK;
+}
+
+enum problem api_enter_record(struct api_call *call, int64_t record) {
+  struct study y;
+  int64_t study = 0;
+  struct rows r = store_query(call->api->store, "SELECT study FROM record WHERE id = ?", "i", record);
+  if (rows_next(&r))
+    study = rows_int(&r, 0);
+  int err = rows_finish(&r);
+  enum problem p = err < 0 ? problem_of_errno(err) : study ? study_find(call->api->store, study, &y) : P_not_found;
+  return p == P_OK ? api_enter(call, &y) : p;
 }
 
 enum problem api_text(struct api_call *call, const char *name, size_t max, bool required, const char **ret) {
@@ -382,8 +401,9 @@ static void answer_problem(struct http_request *q, enum problem p, json_t *field
   if (body && field && (p == P_unknown_field || p == P_missing_field || p == P_invalid_field || p == P_not_found))
     json_object_set(body, "field", field);
   json_decref(field);
-  q->etag[0] = q->save_as[0] = 0;
-  q->retry_after_s = p == P_dicom_pending ? API_PENDING_S : 0;
+  q->etag[0] = q->save_as[0] = q->set_cookie[0] = 0;
+  if (p != P_login_wait) /* whoever says so knows how long */
+    q->retry_after_s = p == P_dicom_pending ? API_PENDING_S : 0;
   answer_json(q, problem_status(p), "application/problem+json", body);
 }
 
@@ -402,32 +422,42 @@ static void on_durable(void *arg, int result) {
 /* ---- who calls ---- */
 
 /* A browser's session. What it writes must come from our own pages (login_origin_ok()). */
-static enum problem authenticate_session(struct api_call *call, const char *cookie) {
+static enum problem authenticate_session(struct api_call *call) {
   struct http_request *q = call->http;
   struct login_found found;
-  int r = login_cookie_read(cookie, call->session);
-  if (r < 0)
-    return P_unauthenticated;
   if (strcmp(q->method, "GET") &&
       !login_origin_ok(http_header(q, "Origin"), http_header(q, "Sec-Fetch-Site"), http_header(q, "Host")))
     return P_origin_refused;
-  r = login_find(call->api->logins, call->session, boot_us(), &found);
-  if (r == -EKEYEXPIRED)
+  switch (login_find(call->api->logins, call->session, boot_us(), &found)) {
+  case LOGIN_OK:
+    call->must_change = found.must_change;
+    return people_by_name(call->api->store, found.account, &call->caller);
+  case LOGIN_LOCKED:
     return P_session_locked;
-  enum problem p = r < 0 ? P_unauthenticated : people_by_name(call->api->store, found.account, &call->caller);
-  call->must_change = found.must_change;
-  return p;
+  default:
+    return P_unauthenticated;
+  }
+}
+
+void api_from(struct api_call *call) {
+  struct caller *c = &call->caller;
+  const char *session = call->session[0] ? ", session" : "";
+  if (call->http->peer == (uid_t)-1)
+    snprintf(c->from, sizeof c->from, "loopback%s", session);
+  else
+    snprintf(c->from, sizeof c->from, "uid %u%s", (unsigned)call->http->peer, session);
 }
 
 static enum problem authenticate(struct api_call *call) {
   struct http_request *q = call->http;
-  const char *header = http_header(q, "Authorization"), *cookie = http_header(q, "Cookie");
+  const char *header = http_header(q, "Authorization");
   enum problem p = P_unauthenticated;
+  int cookie = header ? -ENOENT : login_cookie_read(http_header(q, "Cookie"), call->session);
   if (header) {
     if (!strncmp(header, "Bearer ", 7))
       p = people_by_token(call->api->store, header + 7, &call->caller);
-  } else if (cookie && login_cookie_there(cookie)) {
-    p = authenticate_session(call, cookie);
+  } else if (cookie != -ENOENT) {
+    p = cookie == 0 ? authenticate_session(call) : P_unauthenticated;
   } else if (q->peer == 0 || q->peer == geteuid()) {
     /* The machine's own administrator, by the kernel's word. */
     call->caller = (struct caller){.name = "root", .role = ROLE_ADMIN};
@@ -435,14 +465,10 @@ static enum problem authenticate(struct api_call *call) {
       snprintf(call->caller.name, sizeof call->caller.name, "uid-%u", (unsigned)q->peer);
     p = P_OK;
   }
-  if (q->peer == (uid_t)-1)
-    str_copy(call->caller.from, sizeof call->caller.from, call->session[0] ? "loopback, session" : "loopback");
-  else
-    snprintf(call->caller.from, sizeof call->caller.from, "uid %u%s", (unsigned)q->peer,
-             call->session[0] ? ", session" : "");
   const char *person = http_header(q, "Asaleed-Acting-For");
   if (p == P_OK && person)
     p = people_act_for(call->api->store, &call->caller, person);
+  api_from(call);
   call->view = view_of(call->caller.role);
   return p;
 }
@@ -810,8 +836,8 @@ void api_print_reference(void) {
   static const struct {
     enum role role;
     const char *name;
-  } names[] = {{ROLE_NURSE, "nurse"}, {ROLE_GP, "gp"}, {ROLE_OPHTHALMOLOGIST, "ophthalmologist"},
-             {ROLE_ADMIN, "admin"}, {ROLE_LGC, "lgc"},     {ROLE_AUDITOR, "auditor"}};
+  } names[] = {{ROLE_NURSE, "nurse"}, {ROLE_GP, "gp"},   {ROLE_OPHTHALMOLOGIST, "ophthalmologist"},
+               {ROLE_ADMIN, "admin"}, {ROLE_LGC, "lgc"}, {ROLE_AUDITOR, "auditor"}};
   printf(
       "# asaleed API v1\n\n"
       "JSON over HTTP/1.1 on a Unix socket or a loopback port. `Authorization: Bearer TOKEN`; on the Unix socket root\n"

@@ -32,13 +32,12 @@ struct api {
   struct passwords *passwords;
   struct reads *reads;
   const struct conf *conf;
-  const struct site_key *key;
   sd_event_source *claim_timer, *alive_timer, *notice_timer;
 };
 
 int api_open(struct api *a); /* the parts above are set */
 void api_close(struct api *a);
-#define API_NOTICES 0 /* the stream of events that is no study's */
+#define API_NOTICES 0                  /* the stream of events that is no study's */
 #define API_ALIVE_US (15 * 1000000ull) /* between comments in event streams */
 
 enum http_body api_accept(struct http_request *q, void *api); /* an http_accept */
@@ -56,8 +55,8 @@ struct api_call {
   struct caller caller;
   struct view view;            /* what the caller gets: of the study that was found last, if any */
   json_t *patients;            /* whose data the answer shows: ids, for the audit trail; NULL = nobody's */
-  char session[LOGIN_TOKEN_MAX]; /* of a browser, "" = none */
-  bool must_change;              /* its password */
+  char session[LOGIN_TOKEN];   /* of a browser, "" = none */
+  bool must_change;            /* its password */
   json_t *body;                /* of POST and PUT: an object */
   char id[PATIENT_ID_MAX + 1]; /* the {id} of the path */
   const char *field;           /* the member the problem is about, or NULL */
@@ -93,6 +92,7 @@ void api_moved(struct api *a, int64_t study);
 /* Inside an act: whoever waits for notices learns of this one once it is durable, and the clock is set anew. */
 void api_notice_made(struct api *a, int64_t notice);
 void api_notices_at(struct api *a, int64_t us); /* when they are looked at again; 0 = now */
+void api_from(struct api_call *call);           /* where the call comes from, for the trail */
 uint64_t boot_us(void);                         /* CLOCK_BOOTTIME */
 void api_etag(struct api_call *call, int64_t version);
 /* The answer is this artefact. Its end is kept back until its hash is right: a damaged one never arrives whole. */
@@ -140,6 +140,7 @@ enum problem api_queue(struct api_call *call);
 enum problem api_saw(struct api_call *call, const char *patient);
 /* The caller may know of this study: call->view is what it gets of it, and its patient is seen. */
 enum problem api_enter(struct api_call *call, const struct study *study);
+enum problem api_enter_record(struct api_call *call, int64_t record); /* its study */
 /* The study of the path, If-Match observed; and the answer after it was moved, of which those who watch learn. */
 enum problem api_study_find(struct api_call *call, struct study *ret);
 enum problem api_study_moved(struct api_call *call, const struct study *study);

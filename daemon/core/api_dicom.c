@@ -32,14 +32,20 @@ static bool gets_whole(const struct view *v) {
   return mask_shows(v, PART_STATEMENTS) && mask_shows(v, PART_DEVICE);
 }
 
+/* An object has whose it is and what was acquired. */
+static bool gets_object(const struct view *v) {
+  return mask_shows(v, PART_IDENTITY) && mask_shows(v, PART_ACQUIRED);
+}
+
 enum problem api_record_dicom(struct api_call *call) {
-  struct dicom_key key = {.whole = gets_whole(&call->view)};
+  struct dicom_key key = {0};
   char sha256[HASH_TEXT];
-  if (!mask_shows(&call->view, PART_IDENTITY))
-    return P_forbidden;
-  if (!api_id(call->id, 'R', &key.record))
-    return P_not_found;
-  enum problem p = take_picture(call, &key);
+  enum problem p = api_id(call->id, 'R', &key.record) ? api_enter_record(call, key.record) : P_not_found;
+  if (p == P_OK && !gets_object(&call->view))
+    p = P_forbidden;
+  key.whole = gets_whole(&call->view);
+  if (p == P_OK)
+    p = take_picture(call, &key);
   if (p == P_OK)
     p = dicom_find(call->api->dicom, &key, sha256);
   if (p == P_OK)
@@ -55,7 +61,7 @@ enum problem api_record_dicom(struct api_call *call) {
 }
 
 int api_dicom_list(struct api_call *call, int64_t study, json_t **ret) {
-  if (!mask_shows(&call->view, PART_IDENTITY)) {
+  if (!gets_object(&call->view)) {
     *ret = json_null();
     return 0;
   }

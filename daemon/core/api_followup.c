@@ -19,8 +19,8 @@ static json_t *followup_json(const struct rows *r) {
                    "protocol", rows_text(r, 3));
 }
 
-#define FOLLOWUP_LIST                                                                                             \
-  "SELECT f.id, f.at, f.patient, f.protocol, t.gp, t.nurse, e.at FROM followup f JOIN followup_team t ON t.id ="  \
+#define FOLLOWUP_LIST                                                                                            \
+  "SELECT f.id, f.at, f.patient, f.protocol, t.gp, t.nurse, e.at FROM followup f JOIN followup_team t ON t.id =" \
   " (SELECT max(id) FROM followup_team WHERE followup = f.id) LEFT JOIN followup_end e ON e.followup = f.id"
 
 enum problem api_followups(struct api_call *call) {
@@ -39,7 +39,7 @@ enum problem api_followups(struct api_call *call) {
   json_t *items = json_array();
   struct rows r = store_query(call->api->store,
                               FOLLOWUP_LIST " WHERE f.id < ?1 AND (?2 IS NULL OR f.patient = ?2) AND"
-                              " " ACCESS_NURSE("?3", "?4", "f.patient") " ORDER BY f.id DESC LIMIT ?5",
+                                            " " ACCESS_NURSE("?3", "?4", "f.patient") " ORDER BY f.id DESC LIMIT ?5",
                               "ittti", before, patient, access_rpps(&call->caller), day, (int64_t)limit);
   while (p == P_OK && rows_next(&r)) {
     p = json_array_append_new(items, followup_json(&r)) < 0 ? P_overloaded : api_saw(call, rows_text(&r, 2));
@@ -72,20 +72,21 @@ static int teams_json(struct store *s, int64_t id, json_t *list) {
 }
 
 static int studies_json(struct store *s, int64_t id, json_t *list) {
-  struct rows r = store_query(s,
-                              "SELECT y.id, o.act, y.state, y.created, y.accepted, y.due, y.repeats, y.reader FROM study"
-                              " y JOIN orders o ON o.id = y.orders WHERE o.followup = ? ORDER BY y.id DESC",
-                              "i", id);
+  struct rows r =
+      store_query(s,
+                  "SELECT y.id, o.act, y.state, y.created, y.accepted, y.due, y.repeats, y.reader FROM study"
+                  " y JOIN orders o ON o.id = y.orders WHERE o.followup = ? ORDER BY y.id DESC",
+                  "i", id);
   int err = list ? 0 : -ENOMEM;
   while (err == 0 && rows_next(&r)) {
     char ref[STR_REF_MAX], repeats[STR_REF_MAX];
     str_ref('S', rows_int(&r, 0), ref);
     str_ref('S', rows_int(&r, 6), repeats);
-    err = json_array_append_new(
-        list, json_pack("{s:o, s:s, s:o, s:o, s:s, s:s, s:s?, s:s}", "accepted", json_time(rows_int(&r, 4)), "act",
-                        rows_text(&r, 1), "created", json_time(rows_int(&r, 3)), "due", json_time(rows_int(&r, 5)), "id",
-                        ref, "reader", rows_text(&r, 7), "repeats", rows_is_null(&r, 6) ? NULL : repeats, "state",
-                        rows_text(&r, 2)));
+    err = json_array_append_new(list, json_pack("{s:o, s:s, s:o, s:o, s:s, s:s, s:s?, s:s}", "accepted",
+                                                json_time(rows_int(&r, 4)), "act", rows_text(&r, 1), "created",
+                                                json_time(rows_int(&r, 3)), "due", json_time(rows_int(&r, 5)), "id",
+                                                ref, "reader", rows_text(&r, 7), "repeats",
+                                                rows_is_null(&r, 6) ? NULL : repeats, "state", rows_text(&r, 2)));
   }
   int query_err = rows_finish(&r);
   return err < 0 ? err : query_err;

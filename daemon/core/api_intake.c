@@ -148,8 +148,8 @@ enum problem api_files(struct api_call *call) {
     p = P_invalid_field;
   }
   if (p == P_OK)
-    p = problem_of_errno(file_list(call->api->store, before, state, limit,
-                                   mask_shows(&call->view, PART_STATEMENTS), &items, &last));
+    p = problem_of_errno(
+        file_list(call->api->store, before, state, limit, mask_shows(&call->view, PART_STATEMENTS), &items, &last));
   if (p != P_OK)
     return p;
   str_ref('F', last, next);

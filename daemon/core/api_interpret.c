@@ -40,10 +40,14 @@ enum problem api_study_release(struct api_call *call) {
 
 /* ---- what a reader concludes ---- */
 
+static bool text_is_clean(const char *text) {
+  return json_is_clean(text, strlen(text));
+}
+
 /* Findings that are named with their field: "findings.rhythm" is told as "rhythm". */
 static enum problem take_conclusion(struct api_call *call, bool whole, struct conclusion *ret) {
   enum problem p = api_text(call, "text", REPORT_MAX, whole, &ret->text);
-  if (p == P_OK && ret->text && !json_is_clean(ret->text))
+  if (p == P_OK && ret->text && !text_is_clean(ret->text))
     p = P_invalid_field;
   if (p == P_OK)
     p = api_text(call, "conclusion", 32, whole, &ret->conclusion);
@@ -80,7 +84,7 @@ enum problem api_study_sign(struct api_call *call) {
   if (p == P_OK)
     p = take_aids(call, &y, &aids);
   if (p == P_OK)
-    p = interpret_sign(call->api->store, call->api->key, &call->caller, &y, token, &x, aids, &call->field);
+    p = interpret_sign(call->api->store, &call->caller, &y, token, &x, aids, &call->field);
   return p == P_OK ? api_study_moved(call, &y) : p;
 }
 
@@ -97,14 +101,14 @@ enum problem api_study_amend(struct api_call *call) {
     p = P_missing_field;
   if (p == P_OK)
     p = api_text(call, "reason", INTERPRET_REASON_MAX, true, &reason);
-  if (p == P_OK && !json_is_clean(reason))
+  if (p == P_OK && !text_is_clean(reason))
     p = P_invalid_field;
   if (p == P_OK)
     p = take_conclusion(call, true, &x);
   if (p == P_OK)
     p = take_aids(call, &y, &aids);
   if (p == P_OK)
-    p = interpret_amend(call->api->store, call->api->key, &call->caller, &y, version, reason, &x, aids, &call->field);
+    p = interpret_amend(call->api->store, &call->caller, &y, version, reason, &x, aids, &call->field);
   return p == P_OK ? api_study_moved(call, &y) : p;
 }
 
@@ -206,7 +210,7 @@ enum problem api_interpretations(struct api_call *call) {
 enum problem api_study_proof(struct api_call *call) {
   struct study y;
   enum problem p = api_study_find(call, &y);
-  return p == P_OK ? interpret_proof(call->api->store, call->api->artefacts, call->api->key, &y, &call->answer) : p;
+  return p == P_OK ? interpret_proof(call->api->store, call->api->artefacts, &y, &call->answer) : p;
 }
 
 enum problem api_forms(struct api_call *call) {

@@ -52,7 +52,7 @@ static enum problem find(struct api_call *call, struct found *f, int64_t *ret_id
     p = P_OK;
   }
   int err = rows_finish(&r);
-  return err < 0 ? problem_of_errno(err) : p;
+  return err < 0 ? problem_of_errno(err) : p == P_OK ? api_enter_record(call, *ret_id) : p;
 }
 
 /* The record's JSON as it was stored: its hash has just been checked, so it is what was accepted. */
@@ -159,9 +159,9 @@ enum problem api_record_preview(struct api_call *call) {
   int64_t id;
   uint64_t n;
   char sha256[HASH_TEXT];
-  if (!mask_shows(&call->view, PART_ACQUIRED))
-    return P_forbidden;
   enum problem p = picture_find(call, &f, true, &id, &n, sha256);
+  if (p == P_OK && !mask_shows(&call->view, PART_ACQUIRED))
+    p = P_forbidden;
   return p == P_OK ? api_send_picture(call, sha256, "image/jpeg") : p;
 }
 

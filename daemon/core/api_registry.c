@@ -34,8 +34,8 @@ enum problem api_protocols(struct api_call *call) {
       if (a)
         json_object_set_new(acts, acq_modality_name((enum acq_modality)m), act_json(a));
     }
-    json_array_append_new(items, json_pack("{s:o, s:s, s:s, s:s}", "acts", acts, "authorisation", p->authorisation, "id",
-                                           p->id, "label", p->label));
+    json_array_append_new(items, json_pack("{s:o, s:s, s:s, s:s}", "acts", acts, "authorisation", p->authorisation,
+                                           "id", p->id, "label", p->label));
   }
   return answer_list(call, 0, items);
 }
@@ -45,14 +45,12 @@ enum problem api_protocols(struct api_call *call) {
 static enum problem take_line(struct api_call *call, const char *name, size_t size, char *field) {
   const char *text;
   enum problem p = api_text(call, name, size - 1, true, &text);
-  return p != P_OK                                                                       ? p
-         : str_is_clean_utf8(text, strlen(text)) && str_copy(field, size, text) ? P_OK
-                                                                                         : P_invalid_field;
+  return p != P_OK ? p : str_is_clean_utf8(text, strlen(text)) && str_copy(field, size, text) ? P_OK : P_invalid_field;
 }
 
 static json_t *professional_json(const struct professional *p) {
-  return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I}", "family", p->family, "finess", p->finess, "given", p->given, "role",
-                   role_name(p->role), "rpps", p->rpps, "version", (json_int_t)p->version);
+  return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I}", "family", p->family, "finess", p->finess, "given", p->given,
+                   "role", role_name(p->role), "rpps", p->rpps, "version", (json_int_t)p->version);
 }
 
 enum problem api_professionals(struct api_call *call) {
@@ -111,7 +109,7 @@ enum problem api_delegation_add(struct api_call *call) {
   struct delegation d;
   int64_t id;
   char ref[STR_REF_MAX];
-  const char *const *fields[] = {&d.nurse, &d.gp, &d.protocol, &d.authorisation, &d.authorised,
+  const char *const *fields[] = {&d.nurse, &d.gp,    &d.protocol,       &d.authorisation, &d.authorised,
                                  &d.from,  &d.until, &d.nurse_adhesion, &d.gp_adhesion};
   static const char *const names[] = {"nurse", "gp",    "protocol",       "authorisation", "authorised",
                                       "from",  "until", "nurse_adhesion", "gp_adhesion"};
@@ -137,7 +135,8 @@ enum problem api_delegation_end(struct api_call *call) {
   const char *reason;
   int64_t id;
   struct actor by = caller_actor(&call->caller);
-  enum problem p = api_id(call->id, 'D', &id) ? api_text(call, "reason", REGISTRY_TEXT_MAX, true, &reason) : P_not_found;
+  enum problem p =
+      api_id(call->id, 'D', &id) ? api_text(call, "reason", REGISTRY_TEXT_MAX, true, &reason) : P_not_found;
   if (p == P_OK)
     p = registry_delegation_end(call->api->store, &by, id, reason);
   if (p == P_OK)
@@ -185,8 +184,8 @@ enum problem api_absence_end(struct api_call *call) {
   struct actor by = caller_actor(&call->caller);
   enum problem p = api_id(call->id, 'A', &id) ? P_OK : P_not_found;
   if (p == P_OK && call->caller.role != ROLE_ADMIN) {
-    struct rows r = store_query(call->api->store, "SELECT 1 FROM absence WHERE id = ? AND gp = ?", "it", id,
-                                call->caller.rpps);
+    struct rows r =
+        store_query(call->api->store, "SELECT 1 FROM absence WHERE id = ? AND gp = ?", "it", id, call->caller.rpps);
     p = rows_next(&r) ? P_OK : P_not_found;
     int err = rows_finish(&r);
     p = err < 0 ? problem_of_errno(err) : p;

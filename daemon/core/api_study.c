@@ -18,11 +18,12 @@
 /* ---- patients ---- */
 
 json_t *api_patient_json(const struct patient *p) {
-  json_t *ins = p->ins[0] ? json_pack("{s:s, s:s, s:s}", "matricule", p->ins, "oid", p->ins_oid, "status", p->ins_status)
-                          : json_null();
-  return json_pack("{s:s, s:s, s:s, s:s, s:o, s:s, s:o, s:I}", "birth_date", p->birth_date, "family", p->family, "given",
-                   p->given, "id", p->id, "ins", ins, "sex", p->sex, "updated", json_time(p->updated), "version",
-                   (json_int_t)p->version);
+  json_t *ins = p->ins[0]
+                    ? json_pack("{s:s, s:s, s:s}", "matricule", p->ins, "oid", p->ins_oid, "status", p->ins_status)
+                    : json_null();
+  return json_pack("{s:s, s:s, s:s, s:s, s:o, s:s, s:o, s:I}", "birth_date", p->birth_date, "family", p->family,
+                   "given", p->given, "id", p->id, "ins", ins, "sex", p->sex, "updated", json_time(p->updated),
+                   "version", (json_int_t)p->version);
 }
 
 static enum problem one_line(struct api_call *call, const char *name, size_t max, char *field) {
@@ -135,16 +136,15 @@ enum problem api_patient_lookup(struct api_call *call) {
   if (p != P_OK)
     return p;
   _json_cleanup_ json_t *subject =
-      json_pack("{s:s, s:s, s:s, s:s}", "birth_date", sheet.birth_date, "family", sheet.family, "given", sheet.given,
-                "sex", sheet.sex);
+      json_pack("{s:s, s:s, s:s, s:s}", "birth_date", sheet.birth_date, "family", sheet.birth_family_name, "given",
+                sheet.given_names, "sex", (char[]){sheet.sex, 0});
   struct identity_check check = identity_check(subject, &patient);
   struct actor by = caller_actor(&call->caller);
   int r = audit_add(call->api->store, &by, "patient.lookup", id, json_pack("{s:s}", "patient", id));
   if (r < 0)
     return problem_of_errno(r);
-  call->answer =
-      json_pack("{s:o, s:b, s:o}", "agrees", identity_json(&check), "differs", identity_differs(&check), "patient",
-                api_patient_json(&patient));
+  call->answer = json_pack("{s:o, s:b, s:o}", "agrees", identity_json(&check), "differs", identity_differs(&check),
+                           "patient", api_patient_json(&patient));
   return call->answer ? P_OK : P_overloaded;
 }
 
@@ -316,15 +316,15 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
   if (study && interpretation)
     json_object_set_new(study, "interpretation", interpretation);
   if (study) {
-    char ref[STR_REF_MAX];
+    char other[STR_REF_MAX];
     json_object_update_missing(study, course);
     json_object_set_new(study, "protocol", y->protocol[0] ? json_string(y->protocol) : json_null());
     json_object_set_new(study, "reader", json_string(role_name(y->reader)));
     json_object_set_new(study, "urgent", json_time(y->urgent));
-    str_ref('W', y->followup, ref);
-    json_object_set_new(study, "followup", y->followup ? json_string(ref) : json_null());
-    str_ref('S', y->repeats, ref);
-    json_object_set_new(study, "repeats", y->repeats ? json_string(ref) : json_null());
+    str_ref('W', y->followup, other);
+    json_object_set_new(study, "followup", y->followup ? json_string(other) : json_null());
+    str_ref('S', y->repeats, other);
+    json_object_set_new(study, "repeats", y->repeats ? json_string(other) : json_null());
   }
   json_decref(course);
   p = r < 0 ? problem_of_errno(r) : study ? P_OK : P_overloaded;
@@ -460,15 +460,14 @@ enum problem api_orders(struct api_call *call) {
   char next[32] = "";
   char day[WALL_DATE_MAX];
   wall_date(wall_now().us, day);
-  struct rows r =
-      patient ? store_query(call->api->store,
-                            ORDER_COLUMNS " WHERE o.patient = ?1 AND o.id < ?2 AND " ACCESS_NURSE("?4", "?5", "o.patient")
-                                          " ORDER BY o.id DESC LIMIT ?3",
-                            "tiitt", patient, before, (int64_t)limit, access_rpps(&call->caller), day)
-              : store_query(call->api->store,
-                            ORDER_COLUMNS " WHERE o.id < ?1 AND " ACCESS_NURSE("?3", "?4", "o.patient")
-                                          " ORDER BY o.id DESC LIMIT ?2",
-                            "iitt", before, (int64_t)limit, access_rpps(&call->caller), day);
+  struct rows r = patient ? store_query(call->api->store,
+                                        ORDER_COLUMNS " WHERE o.patient = ?1 AND o.id < ?2 AND " ACCESS_NURSE(
+                                            "?4", "?5", "o.patient") " ORDER BY o.id DESC LIMIT ?3",
+                                        "tiitt", patient, before, (int64_t)limit, access_rpps(&call->caller), day)
+                          : store_query(call->api->store,
+                                        ORDER_COLUMNS " WHERE o.id < ?1 AND " ACCESS_NURSE(
+                                            "?3", "?4", "o.patient") " ORDER BY o.id DESC LIMIT ?2",
+                                        "iitt", before, (int64_t)limit, access_rpps(&call->caller), day);
   while (p == P_OK && rows_next(&r)) {
     json_t *item = NULL;
     p = order_json(&r, &item);
@@ -510,7 +509,8 @@ static enum problem take_pictures(struct api_call *call, const struct study *y, 
   if (p != P_OK || act_modality(y->act) != ACQ_FUNDUS)
     return p != P_OK ? p : n ? P_invalid_field : P_OK;
   *ret = (uint16_t)n;
-  return n ? P_OK : problem_of_errno(fundus_wanted(call->api->store, y->id, &study_act(call->api->conf, y)->views, ret));
+  return n ? P_OK
+           : problem_of_errno(fundus_wanted(call->api->store, y->id, &study_act(call->api->conf, y)->views, ret));
 }
 
 enum problem api_study_acquire(struct api_call *call) {
@@ -664,7 +664,7 @@ enum problem api_study_accept(struct api_call *call) {
   if (p == P_OK)
     p = take_height(call, &y);
   if (p == P_OK)
-    p = study_accept(call->api->store, call->api->conf, &call->caller, &y, confirmed, comment);
+    p = study_accept(call->api->store, &call->caller, call->api->conf, &y, confirmed, comment);
   if (p != P_OK)
     return p;
   dicom_wake(call->api->dicom, y.id);

@@ -1,5 +1,6 @@
 #include "attach.h"
 
+#include "access.h"
 #include "assessment.h"
 #include "fundus.h"
 #include "str.h"
@@ -19,6 +20,8 @@ static enum problem order_study(struct store *s, int64_t order, struct study *re
 enum problem attach_check(struct store *s, const struct attach *at, const json_t *record, struct attached *ret) {
   enum study_state to;
   enum problem p = order_study(s, at->order, &ret->study);
+  if (p == P_OK)
+    p = access_study(s, at->caller, ret->study.id, ret->study.patient);
   if (p == P_OK)
     p = study_next(ret->study.state, EV_ATTACH, at->caller->role, &to);
   if (p == P_OK)

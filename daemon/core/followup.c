@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FOLLOWUP_COLUMNS                                                                                             \
-  "SELECT f.id, f.at, f.patient, f.protocol, t.gp, t.nurse, e.followup IS NOT NULL FROM followup f"                  \
-  " JOIN followup_team t ON t.id = (SELECT max(id) FROM followup_team WHERE followup = f.id)"                        \
+#define FOLLOWUP_COLUMNS                                                                            \
+  "SELECT f.id, f.at, f.patient, f.protocol, t.gp, t.nurse, e.followup IS NOT NULL FROM followup f" \
+  " JOIN followup_team t ON t.id = (SELECT max(id) FROM followup_team WHERE followup = f.id)"       \
   " LEFT JOIN followup_end e ON e.followup = f.id"
 
 static bool followup_of(const struct rows *r, struct followup *ret) {
@@ -34,9 +34,9 @@ static enum problem team_check(struct store *s, const struct caller *c, const ch
 
 static enum problem team_add(struct store *s, const struct caller *c, int64_t id, const char *gp, const char *nurse,
                              const char *reason) {
-  return problem_of_errno(store_run(s,
-                                    "INSERT INTO followup_team(followup, gp, nurse, at, by, reason) VALUES(?,?,?,?,?,?)",
-                                    "ittitt", id, gp, nurse, wall_now().us, caller_person(c), reason));
+  return problem_of_errno(
+      store_run(s, "INSERT INTO followup_team(followup, gp, nurse, at, by, reason) VALUES(?,?,?,?,?,?)", "ittitt", id,
+                gp, nurse, wall_now().us, caller_person(c), reason));
 }
 
 static enum problem tell(struct store *s, const struct caller *c, const char *action, const struct followup *f,
@@ -61,10 +61,11 @@ enum problem followup_open(struct store *s, const struct conf *conf, const struc
     p = team_check(s, c, protocol, gp, nurse);
   if (p != P_OK)
     return p;
-  struct rows rows = store_query(s,
-                                 "SELECT 1 FROM followup WHERE patient = ? AND protocol = ? AND id NOT IN (SELECT followup"
-                                 " FROM followup_end) LIMIT 1",
-                                 "tt", patient, protocol);
+  struct rows rows =
+      store_query(s,
+                  "SELECT 1 FROM followup WHERE patient = ? AND protocol = ? AND id NOT IN (SELECT followup"
+                  " FROM followup_end) LIMIT 1",
+                  "tt", patient, protocol);
   bool there = rows_next(&rows);
   int r = rows_finish(&rows);
   if (r == 0 && there)
@@ -97,7 +98,8 @@ enum problem followup_transfer(struct store *s, const struct caller *c, const st
 enum problem followup_close(struct store *s, const struct caller *c, const struct followup *f, const char *reason) {
   if (f->closed)
     return P_followup_closed;
-  int r = store_run(s, "INSERT INTO followup_end VALUES(?,?,?,?)", "iitt", f->id, wall_now().us, caller_person(c), reason);
+  int r =
+      store_run(s, "INSERT INTO followup_end VALUES(?,?,?,?)", "iitt", f->id, wall_now().us, caller_person(c), reason);
   return r < 0 ? problem_of_errno(r) : tell(s, c, "followup.close", f, json_pack("{s:s}", "reason", reason));
 }
 

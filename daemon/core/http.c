@@ -130,6 +130,8 @@ static struct MHD_Response *make_response(struct http_request *q) {
     MHD_add_response_header(r, "Content-Type", q->type);
   if (q->etag[0])
     MHD_add_response_header(r, "ETag", q->etag);
+  if (q->set_cookie[0])
+    MHD_add_response_header(r, "Set-Cookie", q->set_cookie);
   if (q->save_as[0]) {
     char disposition[80];
     snprintf(disposition, sizeof disposition, "attachment; filename=\"%s\"", q->save_as);

@@ -62,6 +62,7 @@ struct http_request {
   struct buf answer;
   char etag[32];          /* "" = none */
   const char *allow;      /* a constant; NULL = none */
+  char set_cookie[160];   /* "" = none */
   char save_as[32];       /* what it is saved as, plain ASCII; "" = it is shown */
   unsigned retry_after_s; /* 0 = nothing to come back for */
   bool replayed;

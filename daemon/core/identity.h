@@ -3,7 +3,7 @@
 #define ASALEED_IDENTITY_H
 
 #include "json.h"
-#include "people.h"
+#include "patient.h"
 
 /* ABSENT: one of the two says nothing. */
 enum agreement { ABSENT, AGREES, DIFFERS };

@@ -34,14 +34,14 @@ static void signer_finish(struct signer *x) {
 #define _signer_cleanup_ __attribute__((cleanup(signer_finish)))
 
 /* Each professional has a key of its own, made at the first signature. */
-static enum problem signer_find(struct store *s, const struct site_key *key, const struct caller *c, struct signer *ret) {
+static enum problem signer_find(struct store *s, const struct caller *c, struct signer *ret) {
   if (!c->rpps[0])
     return P_professional_unknown;
   enum problem p = registry_professional(s, c->rpps, &ret->who);
   if (p != P_OK)
     return p == P_not_found ? P_professional_unknown : p;
-  struct rows r = store_query(
-      s, "SELECT public, secret FROM signing_key WHERE rpps = ? ORDER BY at DESC LIMIT 1", "t", c->rpps);
+  struct rows r =
+      store_query(s, "SELECT public, secret FROM signing_key WHERE rpps = ? ORDER BY at DESC LIMIT 1", "t", c->rpps);
   bool found = rows_next(&r);
   int err = 0;
   if (found) {
@@ -49,7 +49,7 @@ static enum problem signer_find(struct store *s, const struct site_key *key, con
     const void *public = rows_blob(&r, 0, &n), *wrapped = rows_blob(&r, 1, &m);
     if (n == sizeof ret->public && m == SIGNATURE_WRAPPED) {
       memcpy(ret->public, public, n);
-      err = signature_unwrap(key->wrap, wrapped, ret->public, ret->secret);
+      err = signature_unwrap(store_site_key(s)->wrap, wrapped, ret->public, ret->secret);
     } else {
       err = -EUCLEAN;
     }
@@ -62,9 +62,9 @@ static enum problem signer_find(struct store *s, const struct site_key *key, con
   uint8_t wrapped[SIGNATURE_WRAPPED];
   struct actor by = caller_actor(c);
   signature_key(ret->public, ret->secret);
-  signature_wrap(key->wrap, ret->secret, wrapped);
-  err = store_run(s, "INSERT INTO signing_key VALUES(?,?,?,?)", "btbi", ret->public, sizeof ret->public, c->rpps, wrapped,
-                  sizeof wrapped, wall_now().us);
+  signature_wrap(store_site_key(s)->wrap, ret->secret, wrapped);
+  err = store_run(s, "INSERT INTO signing_key VALUES(?,?,?,?)", "btbi", ret->public, sizeof ret->public, c->rpps,
+                  wrapped, sizeof wrapped, wall_now().us);
   if (err >= 0)
     err = audit_add(s, &by, "key.made", c->rpps, NULL);
   return problem_of_errno(err);
@@ -113,24 +113,24 @@ static enum problem findings_ok(const struct study *study, const struct conclusi
 }
 
 static int64_t newest_version(struct store *s, int64_t study, bool standing, int *ret_err) {
-  struct rows r = store_query(s,
-                              "SELECT coalesce(max(version), 0) FROM interpretation WHERE study = ? AND (NOT ? OR id NOT"
-                              " IN (SELECT interpretation FROM withdrawal))",
-                              "ii", study, (int64_t)standing);
+  struct rows r =
+      store_query(s,
+                  "SELECT coalesce(max(version), 0) FROM interpretation WHERE study = ? AND (NOT ? OR id NOT"
+                  " IN (SELECT interpretation FROM withdrawal))",
+                  "ii", study, (int64_t)standing);
   int64_t version = rows_next(&r) ? rows_int(&r, 0) : 0;
   *ret_err = rows_finish(&r);
   return version;
 }
 
 /* The next version's row; the reader's draft has become it. */
-static enum problem version_add(struct store *s, const struct site_key *key, const struct caller *c,
-                                const struct study *study, int64_t amends, const char *reason,
-                                const struct conclusion *x, const char *aids) {
+static enum problem version_add(struct store *s, const struct caller *c, const struct study *study, int64_t amends,
+                                const char *reason, const struct conclusion *x, const char *aids) {
   _signer_cleanup_ struct signer signer = {0};
   _covered_cleanup_ struct covered covered = {0};
   int err;
   const int64_t version = 1 + newest_version(s, study->id, false, &err), now = wall_now().us;
-  enum problem p = err < 0 ? problem_of_errno(err) : signer_find(s, key, c, &signer);
+  enum problem p = err < 0 ? problem_of_errno(err) : signer_find(s, c, &signer);
   if (p == P_OK)
     p = covered_find(s, study, aids, &covered);
   if (p != P_OK)
@@ -166,14 +166,14 @@ static enum problem version_add(struct store *s, const struct site_key *key, con
   err = proof_sign(statement, signer.secret, signature);
   hash_sha256_text(said, strlen(said), covers);
   if (err >= 0)
-    err = store_run(s,
-                    "INSERT INTO interpretation(study, version, by, at, conclusion, text, covers, patient_version, aids,"
-                    " findings, reason, statement, signature, key) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                    "iititttitttt"
-                    "bb",
-                    study->id, version, caller_person(c), now, x->conclusion, x->text, covers, covered.patient.version,
-                    aids, findings ? findings : "{}", reason, said, signature, sizeof signature, signer.public,
-                    sizeof signer.public);
+    err = store_run(
+        s,
+        "INSERT INTO interpretation(study, version, by, at, conclusion, text, covers, patient_version, aids,"
+        " findings, reason, statement, signature, key) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        "iititttitttt"
+        "bb",
+        study->id, version, caller_person(c), now, x->conclusion, x->text, covers, covered.patient.version, aids,
+        findings ? findings : "{}", reason, said, signature, sizeof signature, signer.public, sizeof signer.public);
   if (err >= 0) {
     str_ref('I', store_last_id(s), ref);
     err = change_add(s, "interpretation", ref, NULL);
@@ -183,18 +183,16 @@ static enum problem version_add(struct store *s, const struct site_key *key, con
   return problem_of_errno(err);
 }
 
-enum problem interpret_sign(struct store *s, const struct site_key *key, const struct caller *c, struct study *study,
-                            const char *token, const struct conclusion *x, const char *aids, const char **ret_field) {
-  enum problem p =
-      study_claim_end(s, c, study, token, EV_SIGN, json_pack("{s:s}", "by", caller_person(c)));
+enum problem interpret_sign(struct store *s, const struct caller *c, struct study *study, const char *token,
+                            const struct conclusion *x, const char *aids, const char **ret_field) {
+  enum problem p = study_claim_end(s, c, study, token, EV_SIGN, json_pack("{s:s}", "by", caller_person(c)));
   if (p == P_OK)
     p = findings_ok(study, x, ret_field);
-  return p == P_OK ? version_add(s, key, c, study, 0, NULL, x, aids) : p;
+  return p == P_OK ? version_add(s, c, study, 0, NULL, x, aids) : p;
 }
 
-enum problem interpret_amend(struct store *s, const struct site_key *key, const struct caller *c, struct study *study,
-                             int64_t version, const char *reason, const struct conclusion *x, const char *aids,
-                             const char **ret_field) {
+enum problem interpret_amend(struct store *s, const struct caller *c, struct study *study, int64_t version,
+                             const char *reason, const struct conclusion *x, const char *aids, const char **ret_field) {
   struct actor by = caller_actor(c);
   enum study_state to;
   int err;
@@ -207,7 +205,7 @@ enum problem interpret_amend(struct store *s, const struct site_key *key, const 
     p = P_precondition_failed;
   if (p == P_OK)
     p = study_move(s, &by, c->role, study, EV_AMEND, json_pack("{s:I}", "amends", (json_int_t)version));
-  return p == P_OK ? version_add(s, key, c, study, version, reason, x, aids) : p;
+  return p == P_OK ? version_add(s, c, study, version, reason, x, aids) : p;
 }
 
 enum problem interpret_preview(struct store *s, const struct study *study, const struct conclusion *x, const char *aids,
@@ -258,10 +256,11 @@ enum problem interpret_return(struct store *s, const struct caller *c, struct st
                                    wall_now().us, caller_person(c)));
   if (p == P_OK)
     p = repeat_add(s, study, ret_repeat);
-  struct rows r = store_query(s,
-                              "SELECT t.nurse FROM followup_team t JOIN orders o ON o.followup = t.followup WHERE o.id ="
-                              " ? ORDER BY t.id DESC LIMIT 1",
-                              "i", study->order);
+  struct rows r =
+      store_query(s,
+                  "SELECT t.nurse FROM followup_team t JOIN orders o ON o.followup = t.followup WHERE o.id ="
+                  " ? ORDER BY t.id DESC LIMIT 1",
+                  "i", study->order);
   if (rows_next(&r))
     str_copy(nurse, sizeof nurse, rows_text(&r, 0));
   int err = rows_finish(&r);
@@ -321,10 +320,11 @@ enum problem interpret_draft_save(struct store *s, const struct caller *c, const
     return P_precondition_required;
   if (if_match > 0 ? if_match != known : if_match < 0 && !known)
     return P_precondition_failed;
-  int r = store_run(s,
-                    "INSERT INTO draft VALUES(?1,?2,1,?3,?4) ON CONFLICT(study, by) DO UPDATE SET version = version + 1,"
-                    " json = ?3, at = ?4",
-                    "itti", study->id, caller_person(c), json, wall_now().us);
+  int r =
+      store_run(s,
+                "INSERT INTO draft VALUES(?1,?2,1,?3,?4) ON CONFLICT(study, by) DO UPDATE SET version = version + 1,"
+                " json = ?3, at = ?4",
+                "itti", study->id, caller_person(c), json, wall_now().us);
   *ret_version = known + 1;
   return problem_of_errno(r);
 }
@@ -349,8 +349,9 @@ static json_t *version_json(const struct rows *r, const struct view *v) {
   return x;
 }
 
-#define VERSION_COLUMNS                                                                                              \
-  "SELECT i.id, i.version, i.by, i.at, i.conclusion, i.text, i.covers, i.patient_version, i.findings, i.reason, w.at, " \
+#define VERSION_COLUMNS                                                                                           \
+  "SELECT i.id, i.version, i.by, i.at, i.conclusion, i.text, i.covers, i.patient_version, i.findings, i.reason, " \
+  "w.at, "                                                                                                        \
   "w.reason FROM interpretation i LEFT JOIN withdrawal w ON w.interpretation = i.id WHERE i.study = ?"
 
 int interpret_json(struct store *s, int64_t study, const struct view *v, json_t **ret) {
@@ -374,9 +375,9 @@ int interpret_versions(struct store *s, int64_t study, json_t **ret) {
   while (err == 0 && rows_next(&r)) {
     json_t *x = version_json(&r, &all);
     json_object_set_new(x, "withdrawn",
-                        rows_is_null(&r, 10) ? json_null()
-                                             : json_pack("{s:o, s:s}", "at", json_time(rows_int(&r, 10)), "reason",
-                                                         rows_text(&r, 11)));
+                        rows_is_null(&r, 10)
+                            ? json_null()
+                            : json_pack("{s:o, s:s}", "at", json_time(rows_int(&r, 10)), "reason", rows_text(&r, 11)));
     err = json_array_append_new(list, x) < 0 ? -ENOMEM : 0;
   }
   int query_err = rows_finish(&r);
@@ -446,17 +447,17 @@ static int proof_versions(struct store *s, int64_t study, json_t *list) {
                               "i", study);
   int err = 0;
   while (err == 0 && rows_next(&r)) {
-    json_t *x = json_pack("{s:o, s:o, s:o, s:o, s:o, s:s, s:I, s:o}", "aids", parsed(&r, 3), "findings", parsed(&r, 2),
-                          "public_key", hex(&r, 6), "signature", hex(&r, 5), "statement", parsed(&r, 4), "text",
-                          rows_text(&r, 1), "version", (json_int_t)rows_int(&r, 0), "withdrawn",
-                          json_time(rows_int(&r, 7)));
+    json_t *x =
+        json_pack("{s:o, s:o, s:o, s:o, s:o, s:s, s:I, s:o}", "aids", parsed(&r, 3), "findings", parsed(&r, 2),
+                  "public_key", hex(&r, 6), "signature", hex(&r, 5), "statement", parsed(&r, 4), "text",
+                  rows_text(&r, 1), "version", (json_int_t)rows_int(&r, 0), "withdrawn", json_time(rows_int(&r, 7)));
     err = json_array_append_new(list, x) < 0 ? -ENOMEM : 0;
   }
   int query_err = rows_finish(&r);
   return err < 0 ? err : query_err;
 }
 
-static int proof_keys(struct store *s, const struct site_key *key, int64_t study, json_t *list) {
+static int proof_keys(struct store *s, int64_t study, json_t *list) {
   struct rows r = store_query(s,
                               "SELECT public, rpps, at FROM signing_key WHERE public IN (SELECT key FROM interpretation"
                               " WHERE study = ?) ORDER BY public",
@@ -465,7 +466,8 @@ static int proof_keys(struct store *s, const struct site_key *key, int64_t study
   while (err == 0 && rows_next(&r)) {
     size_t n;
     const void *public = rows_blob(&r, 0, &n);
-    json_t *x = n == SIGNATURE_PUBLIC ? proof_key(key->secret, public, rows_text(&r, 1), rows_int(&r, 2)) : NULL;
+    json_t *x =
+        n == SIGNATURE_PUBLIC ? proof_key(store_site_key(s)->secret, public, rows_text(&r, 1), rows_int(&r, 2)) : NULL;
     err = json_array_append_new(list, x) < 0 ? -ENOMEM : 0;
   }
   int query_err = rows_finish(&r);
@@ -474,11 +476,12 @@ static int proof_keys(struct store *s, const struct site_key *key, int64_t study
 
 /* The records that the statements name, whatever became of them since. */
 static int proof_records(struct store *s, struct artefacts *a, int64_t study, json_t *list) {
-  struct rows r = store_query(s,
-                              "SELECT r.id, r.sha256, q.capture FROM record r JOIN acquisition q ON q.id = r.acquisition"
-                              " WHERE r.study = ?1 AND EXISTS(SELECT 1 FROM interpretation i, json_each(i.statement,"
-                              " '$.records') e WHERE i.study = ?1 AND e.value = r.sha256) ORDER BY r.id",
-                              "i", study);
+  struct rows r =
+      store_query(s,
+                  "SELECT r.id, r.sha256, q.capture FROM record r JOIN acquisition q ON q.id = r.acquisition"
+                  " WHERE r.study = ?1 AND EXISTS(SELECT 1 FROM interpretation i, json_each(i.statement,"
+                  " '$.records') e WHERE i.study = ?1 AND e.value = r.sha256) ORDER BY r.id",
+                  "i", study);
   int err = 0;
   while (err == 0 && rows_next(&r)) {
     char ref[STR_REF_MAX];
@@ -495,20 +498,19 @@ static int proof_records(struct store *s, struct artefacts *a, int64_t study, js
   return err < 0 ? err : query_err;
 }
 
-enum problem interpret_proof(struct store *s, struct artefacts *a, const struct site_key *key, const struct study *study,
-                             json_t **ret) {
+enum problem interpret_proof(struct store *s, struct artefacts *a, const struct study *study, json_t **ret) {
   char ref[STR_REF_MAX];
   json_t *versions = json_array(), *keys = json_array(), *records = json_array();
   int err = proof_versions(s, study->id, versions);
   if (err >= 0)
-    err = proof_keys(s, key, study->id, keys);
+    err = proof_keys(s, study->id, keys);
   if (err >= 0)
     err = proof_records(s, a, study->id, records);
   str_ref('S', study->id, ref);
   json_t *proof = json_pack("{s:s, s:o, s:o, s:o, s:s}", "act", study->act, "interpretations", versions, "keys", keys,
                             "records", records, "study", ref);
   if (err >= 0)
-    err = proof ? proof_seal(proof, key->secret) : -ENOMEM;
+    err = proof ? proof_seal(proof, store_site_key(s)->secret) : -ENOMEM;
   if (err < 0) {
     json_decref(proof);
     return problem_of_errno(err);

@@ -6,26 +6,24 @@
 
 #include "artefact.h"
 #include "mask.h"
-#include "site_key.h"
 #include "worklist.h"
 
 #define REPORT_MAX 20000
 #define INTERPRET_REASON_MAX 500
 
 struct conclusion {
-  const char *conclusion;   /* findings.h */
-  const json_t *findings;   /* an object, or NULL = none */
+  const char *conclusion; /* findings.h */
+  const json_t *findings; /* an object, or NULL = none */
   const char *text;
 };
 
 /* P_invalid_field and *ret_field when findings_check() refuses it; P_professional_unknown when the account is no
  * registered professional's. aids: what the reader was shown beside the reading, canonical JSON or NULL. */
-enum problem interpret_sign(struct store *s, const struct site_key *key, const struct caller *c, struct study *study,
-                            const char *token, const struct conclusion *x, const char *aids, const char **ret_field);
+enum problem interpret_sign(struct store *s, const struct caller *c, struct study *study, const char *token,
+                            const struct conclusion *x, const char *aids, const char **ret_field);
 /* The version after `version`, which must be the newest (P_precondition_failed). */
-enum problem interpret_amend(struct store *s, const struct site_key *key, const struct caller *c, struct study *study,
-                             int64_t version, const char *reason, const struct conclusion *x, const char *aids,
-                             const char **ret_field);
+enum problem interpret_amend(struct store *s, const struct caller *c, struct study *study, int64_t version,
+                             const char *reason, const struct conclusion *x, const char *aids, const char **ret_field);
 /* The report as it would stand: {"body","covers"}. */
 enum problem interpret_preview(struct store *s, const struct study *study, const struct conclusion *x, const char *aids,
                                const char **ret_field, json_t **ret);
@@ -54,8 +52,7 @@ int interpret_json(struct store *s, int64_t study, const struct view *v, json_t 
 /* Every version, with why each was made and whether it was withdrawn. */
 int interpret_versions(struct store *s, int64_t study, json_t **ret);
 /* All that proof_verify() asks for. P_artefact_corrupt when a record that was signed is damaged. */
-enum problem interpret_proof(struct store *s, struct artefacts *a, const struct site_key *key, const struct study *study,
-                             json_t **ret);
+enum problem interpret_proof(struct store *s, struct artefacts *a, const struct study *study, json_t **ret);
 /* Where it was returned or referred: {"referrals":[..],"return":{..}|null}, texts only when the view gets them. */
 int interpret_course(struct store *s, int64_t study, const struct view *v, json_t **ret);
 

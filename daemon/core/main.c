@@ -371,13 +371,16 @@ static int open_parts(struct program *p) {
     r = hub_open(&a->hub);
   if (r >= 0)
     r = reading_aids_open(p->conf.reference_values, &a->aids);
+  if (r >= 0)
+    r = login_open(p->conf.idle_minutes, p->conf.login_hours, &a->logins);
+  if (r >= 0)
+    r = passwords_open(p->event, &a->passwords);
+  if (r >= 0)
+    r = reads_open(p->event, a->store, &a->reads);
   if (r < 0)
     return r;
   a->event = p->event;
-  a->rules = (struct worklist_rules){
-      .claim_minutes = p->conf.claim_minutes,
-      .due_hours = {[ACQ_ECG] = 24, [ACQ_SPIROMETRY] = 72, [ACQ_FUNDUS] = 72, [ACQ_MEASUREMENT] = 72},
-      .views = conf_views_default};
+  a->conf = &p->conf;
   struct dicom_parts export = {.event = p->event,
                                .store = a->store,
                                .artefacts = a->artefacts,
@@ -392,6 +395,7 @@ static int open_parts(struct program *p) {
                                  .devices = a->devices,
                                  .hub = a->hub,
                                  .dicom = a->dicom,
+                                 .conf = &p->conf,
                                  .driver_program = p->conf.driver_program};
   r = sessions_open(&parts, &a->sessions);
   if (r >= 0)
@@ -435,6 +439,9 @@ static void close_parts(struct program *p) {
   intake_close(a->intake);
   dicom_close(a->dicom);
   hub_close(a->hub);
+  reads_close(a->reads);
+  passwords_close(a->passwords);
+  login_close(a->logins);
   reading_aids_close(a->aids);
   devices_close(a->devices);
   artefacts_close(a->artefacts);

@@ -49,8 +49,7 @@ enum problem notice_returned(struct store *s, const struct caller *c, const stru
   return problem_of_errno(notice_add(s, "returned", study->id, 0, nurse, text, caller_person(c), wall_now().us));
 }
 
-#define NOTICE_MINE                                                                                                \
-  "(n.recipient = ?1 OR (n.recipient IS NULL AND ?2 = 'gp')) AND ?1 <> ''"
+#define NOTICE_MINE "(n.recipient = ?1 OR (n.recipient IS NULL AND ?2 = 'gp')) AND ?1 <> ''"
 
 enum problem notice_acknowledge(struct store *s, const struct caller *c, int64_t id) {
   char ref[STR_REF_MAX];
@@ -90,10 +89,10 @@ int notice_list(struct store *s, const struct caller *c, int limit, json_t **ret
     json_t *heard = rows_is_null(&r, 7)
                         ? json_null()
                         : json_pack("{s:o, s:s}", "at", json_time(rows_int(&r, 7)), "by", rows_text(&r, 8));
-    json_t *item = json_pack("{s:o, s:s, s:s?, s:o, s:s, s:s, s:s?, s:s?}", "at", json_time(rows_int(&r, 5)), "by",
-                             rows_text(&r, 6), "delegation", rows_is_null(&r, 3) ? NULL : delegation, "heard", heard,
-                             "id", ref, "kind", rows_text(&r, 1), "study", rows_is_null(&r, 2) ? NULL : study, "text",
-                             rows_text(&r, 4));
+    json_t *item =
+        json_pack("{s:o, s:s, s:s?, s:o, s:s, s:s, s:s?, s:s?}", "at", json_time(rows_int(&r, 5)), "by",
+                  rows_text(&r, 6), "delegation", rows_is_null(&r, 3) ? NULL : delegation, "heard", heard, "id", ref,
+                  "kind", rows_text(&r, 1), "study", rows_is_null(&r, 2) ? NULL : study, "text", rows_text(&r, 4));
     err = json_array_append_new(items, item) < 0 ? -ENOMEM : 0;
   }
   int query_err = rows_finish(&r);
@@ -172,14 +171,15 @@ static int pages_due(struct due *d, const struct conf *conf) {
 /* Each once for each time that the study was accepted. */
 static int studies_due(struct due *d, const char *kind, int64_t ahead) {
   struct wanted list[ROWS_MAX];
-  int n = gather(store_query(d->store,
-                             "SELECT y.id, y.due - ?1, t.gp FROM study y JOIN orders o ON o.id = y.orders LEFT JOIN"
-                             " followup_team t ON t.id = (SELECT max(id) FROM followup_team WHERE followup = o.followup)"
-                             " WHERE y.state IN ('to_interpret', 'interpreting') AND y.urgent IS NULL AND NOT EXISTS("
-                             "SELECT 1 FROM notice n WHERE n.study = y.id AND n.kind = ?2 AND n.at >= y.accepted)"
-                             " ORDER BY y.due LIMIT 64",
-                             "it", ahead, kind),
-                 list);
+  int n =
+      gather(store_query(d->store,
+                         "SELECT y.id, y.due - ?1, t.gp FROM study y JOIN orders o ON o.id = y.orders LEFT JOIN"
+                         " followup_team t ON t.id = (SELECT max(id) FROM followup_team WHERE followup = o.followup)"
+                         " WHERE y.state IN ('to_interpret', 'interpreting') AND y.urgent IS NULL AND NOT EXISTS("
+                         "SELECT 1 FROM notice n WHERE n.study = y.id AND n.kind = ?2 AND n.at >= y.accepted)"
+                         " ORDER BY y.due LIMIT 64",
+                         "it", ahead, kind),
+             list);
   int r = n < 0 ? n : 0;
   for (int i = 0; i < n && r == 0; i++)
     if (has_come(d, list[i].at)) {

@@ -11,11 +11,12 @@ bool patient_id_ok(const char *id) {
 }
 
 enum problem patient_find(struct store *s, const char *id, struct patient *ret) {
-  struct rows r = store_query(s,
-                              "SELECT p.id, v.family, v.given, v.birth_date, v.sex, v.version, v.at, coalesce(v.ins, ''),"
-                              " coalesce(v.ins_oid, ''), coalesce(v.ins_status, '') FROM patient p"
-                              " JOIN patient_version v ON v.patient = p.id AND v.version = p.version WHERE p.id = ?",
-                              "t", id);
+  struct rows r =
+      store_query(s,
+                  "SELECT p.id, v.family, v.given, v.birth_date, v.sex, v.version, v.at, coalesce(v.ins, ''),"
+                  " coalesce(v.ins_oid, ''), coalesce(v.ins_status, '') FROM patient p"
+                  " JOIN patient_version v ON v.patient = p.id AND v.version = p.version WHERE p.id = ?",
+                  "t", id);
   enum problem p = P_not_found;
   if (rows_next(&r)) {
     *ret = (struct patient){.version = rows_int(&r, 5), .updated = rows_int(&r, 6)};
@@ -56,8 +57,7 @@ enum problem patient_put(struct store *s, const struct actor *by, struct patient
   }
   p->version = *ret_new ? 1 : known.version + 1;
   p->updated = wall_now().us;
-  int r = store_run(s,
-                    "INSERT INTO patient_version VALUES(?,?,?,?,?,?,?,nullif(?, ''),nullif(?, ''),nullif(?, ''))",
+  int r = store_run(s, "INSERT INTO patient_version VALUES(?,?,?,?,?,?,?,nullif(?, ''),nullif(?, ''),nullif(?, ''))",
                     "tittttittt", p->id, p->version, p->family, p->given, p->birth_date, p->sex, p->updated, p->ins,
                     p->ins_oid, p->ins_status);
   if (r >= 0)
@@ -70,7 +70,6 @@ enum problem patient_put(struct store *s, const struct actor *by, struct patient
     r = change_add(s, "patient", p->id, NULL);
   return problem_of_errno(r);
 }
-
 
 enum problem patient_by_ins(struct store *s, const char *ins, char ret_id[static PATIENT_ID_MAX + 1]) {
   struct rows r = store_query(s,

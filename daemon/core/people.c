@@ -9,7 +9,12 @@
 static const struct {
   enum role role;
   const char *name;
-} roles[] = {{ROLE_NURSE, "nurse"}, {ROLE_GP, "gp"}, {ROLE_ADMIN, "admin"}, {ROLE_LGC, "lgc"}, {ROLE_OPHTHALMOLOGIST, "ophthalmologist"}, {ROLE_AUDITOR, "auditor"}};
+} roles[] = {{ROLE_NURSE, "nurse"},
+             {ROLE_GP, "gp"},
+             {ROLE_ADMIN, "admin"},
+             {ROLE_LGC, "lgc"},
+             {ROLE_OPHTHALMOLOGIST, "ophthalmologist"},
+             {ROLE_AUDITOR, "auditor"}};
 
 const char *role_name(enum role r) {
   for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
@@ -145,11 +150,12 @@ enum problem people_link(struct store *s, const struct actor *by, const char *na
 }
 
 enum problem people_grant(struct store *s, const struct actor *by, const char *lgc, const char *person, bool may) {
-  int r = may ? store_run(s,
-                          "INSERT OR IGNORE INTO acting SELECT l.name, p.name, ?3, ?4 FROM user l, user p WHERE l.name ="
-                          " ?1 AND l.role = 'lgc' AND p.name = ?2 AND p.role IN ('nurse','gp','ophthalmologist')",
-                          "ttit", lgc, person, wall_now().us, by->name)
-              : store_run(s, "DELETE FROM acting WHERE lgc = ? AND person = ?", "tt", lgc, person);
+  int r =
+      may ? store_run(s,
+                      "INSERT OR IGNORE INTO acting SELECT l.name, p.name, ?3, ?4 FROM user l, user p WHERE l.name ="
+                      " ?1 AND l.role = 'lgc' AND p.name = ?2 AND p.role IN ('nurse','gp','ophthalmologist')",
+                      "ttit", lgc, person, wall_now().us, by->name)
+          : store_run(s, "DELETE FROM acting WHERE lgc = ? AND person = ?", "tt", lgc, person);
   if (r > 0)
     r = audit_add(s, by, may ? "user.grant" : "user.revoke", lgc, json_pack("{s:s}", "person", person));
   else if (r == 0) { /* known already, or one of them is not */
@@ -165,8 +171,8 @@ enum problem people_grant(struct store *s, const struct actor *by, const char *l
 enum problem people_password(struct store *s, const char *name, char ret[static ACCOUNT_PASSWORD_MAX],
                              bool *ret_must_change) {
   enum problem p = P_unauthenticated;
-  struct rows r =
-      store_query(s, "SELECT password, must_change FROM user WHERE name = ? AND NOT disabled AND role <> 'lgc'", "t", name);
+  struct rows r = store_query(
+      s, "SELECT password, must_change FROM user WHERE name = ? AND NOT disabled AND role <> 'lgc'", "t", name);
   if (rows_next(&r) && str_copy(ret, ACCOUNT_PASSWORD_MAX, rows_is_null(&r, 0) ? "" : rows_text(&r, 0))) {
     *ret_must_change = rows_int(&r, 1);
     p = P_OK;
@@ -177,8 +183,9 @@ enum problem people_password(struct store *s, const char *name, char ret[static 
 
 enum problem people_set_password(struct store *s, const struct actor *by, const char *name, const char *encoded,
                                  bool must_change) {
-  int r = store_run(s, "UPDATE user SET password = ?, must_change = ? WHERE name = ? AND NOT disabled AND role <> 'lgc'",
-                    "tit", encoded, (int64_t)must_change, name);
+  int r =
+      store_run(s, "UPDATE user SET password = ?, must_change = ? WHERE name = ? AND NOT disabled AND role <> 'lgc'",
+                "tit", encoded, (int64_t)must_change, name);
   return user_act(s, by, "user.password", name, r);
 }
 
@@ -189,9 +196,9 @@ int people_list(struct store *s, json_t **ret) {
   while (err == 0 && rows_next(&r)) {
     char created[WALL_TEXT_MAX];
     wall_format(wall_local(rows_int(&r, 4)), created);
-    json_t *item = json_pack("{s:s, s:b, s:s, s:s, s:s, s:s?}", "created", created, "disabled", (int)rows_int(&r, 3),
-                             "display", rows_text(&r, 2), "name", rows_text(&r, 0), "role", rows_text(&r, 1), "rpps",
-                             rows_text(&r, 5));
+    json_t *item =
+        json_pack("{s:s, s:b, s:s, s:s, s:s, s:s?}", "created", created, "disabled", (int)rows_int(&r, 3), "display",
+                  rows_text(&r, 2), "name", rows_text(&r, 0), "role", rows_text(&r, 1), "rpps", rows_text(&r, 5));
     err = item && json_array_append_new(items, item) == 0 ? 0 : -ENOMEM;
   }
   int query_err = rows_finish(&r);

@@ -156,7 +156,8 @@ static bool reads_same(struct reads *a, const struct caller *c, const char *subj
   return false;
 }
 
-int reads_note(struct reads *a, const struct caller *c, const char *route, const char *subject, const json_t *patients) {
+int reads_note(struct reads *a, const struct caller *c, const char *route, const char *subject,
+               const json_t *patients) {
   _json_cleanup_ json_t *detail = json_pack("{s:O, s:s}", "patients", patients, "route", route);
   if (!detail)
     return -ENOMEM;

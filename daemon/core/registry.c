@@ -61,9 +61,9 @@ int registry_professionals(struct store *s, json_t **ret) {
                               "");
   int err = items ? 0 : -ENOMEM;
   while (err == 0 && rows_next(&r)) {
-    json_t *item = json_pack("{s:s?, s:s, s:s, s:s, s:s, s:s}", "account", rows_text(&r, 5), "family", rows_text(&r, 1),
-                             "finess", rows_text(&r, 4), "given", rows_text(&r, 2), "role", rows_text(&r, 3), "rpps",
-                             rows_text(&r, 0));
+    json_t *item =
+        json_pack("{s:s?, s:s, s:s, s:s, s:s, s:s}", "account", rows_text(&r, 5), "family", rows_text(&r, 1), "finess",
+                  rows_text(&r, 4), "given", rows_text(&r, 2), "role", rows_text(&r, 3), "rpps", rows_text(&r, 0));
     err = json_array_append_new(items, item) < 0 ? -ENOMEM : 0;
   }
   int query_err = rows_finish(&r);
@@ -109,10 +109,11 @@ enum problem registry_delegate(struct store *s, const struct actor *by, const st
   enum problem p = delegation_check(s, d, ret_field);
   if (p != P_OK)
     return p;
-  struct rows rows = store_query(s,
-                                 "SELECT 1 FROM delegation WHERE nurse = ? AND gp = ? AND protocol = ? AND valid_from <="
-                                 " ? AND valid_until >= ? AND id NOT IN (SELECT delegation FROM delegation_end) LIMIT 1",
-                                 "ttttt", d->nurse, d->gp, d->protocol, d->until, d->from);
+  struct rows rows =
+      store_query(s,
+                  "SELECT 1 FROM delegation WHERE nurse = ? AND gp = ? AND protocol = ? AND valid_from <="
+                  " ? AND valid_until >= ? AND id NOT IN (SELECT delegation FROM delegation_end) LIMIT 1",
+                  "ttttt", d->nurse, d->gp, d->protocol, d->until, d->from);
   bool overlaps = rows_next(&rows);
   int r = rows_finish(&rows);
   if (r == 0 && overlaps)
@@ -146,7 +147,7 @@ enum problem registry_delegation_end(struct store *s, const struct actor *by, in
   return problem_of_errno(r);
 }
 
-#define DELEGATION_STATE                                                                                      \
+#define DELEGATION_STATE                                                                                          \
   "CASE WHEN e.delegation IS NOT NULL THEN 'ended' WHEN ?1 > d.valid_until THEN 'expired' WHEN ?1 < d.valid_from" \
   " THEN 'future' WHEN julianday(d.valid_until) - julianday(?1) <= ?2 THEN 'expiring' ELSE 'valid' END"
 
@@ -166,10 +167,10 @@ int registry_delegations(struct store *s, const char *rpps, json_t **ret) {
     char ref[STR_REF_MAX];
     str_ref('D', rows_int(&r, 0), ref);
     json_t *item = json_pack(
-        "{s:s, s:s, s:I, s:s?, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "authorisation", rows_text(&r, 4), "authorised",
-        rows_text(&r, 5), "days_left", (json_int_t)rows_int(&r, 12), "end_reason", rows_text(&r, 11), "from",
-        rows_text(&r, 6), "gp", rows_text(&r, 2), "gp_adhesion", rows_text(&r, 9), "id", ref, "nurse", rows_text(&r, 1),
-        "nurse_adhesion", rows_text(&r, 8), "protocol", rows_text(&r, 3), "state", rows_text(&r, 10));
+        "{s:s, s:s, s:I, s:s?, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "authorisation", rows_text(&r, 4),
+        "authorised", rows_text(&r, 5), "days_left", (json_int_t)rows_int(&r, 12), "end_reason", rows_text(&r, 11),
+        "from", rows_text(&r, 6), "gp", rows_text(&r, 2), "gp_adhesion", rows_text(&r, 9), "id", ref, "nurse",
+        rows_text(&r, 1), "nurse_adhesion", rows_text(&r, 8), "protocol", rows_text(&r, 3), "state", rows_text(&r, 10));
     if (item)
       json_object_set_new(item, "until", json_string(rows_text(&r, 7)));
     err = json_array_append_new(items, item) < 0 ? -ENOMEM : 0;
@@ -256,16 +257,18 @@ enum problem registry_absence_end(struct store *s, const struct actor *by, int64
 
 int registry_absences(struct store *s, json_t **ret) {
   _json_cleanup_ json_t *items = json_array();
-  struct rows r = store_query(s,
-                              "SELECT a.id, a.gp, a.deputy, a.first_day, a.last_day, e.absence IS NOT NULL FROM absence a"
-                              " LEFT JOIN absence_end e ON e.absence = a.id ORDER BY a.id DESC",
-                              "");
+  struct rows r =
+      store_query(s,
+                  "SELECT a.id, a.gp, a.deputy, a.first_day, a.last_day, e.absence IS NOT NULL FROM absence a"
+                  " LEFT JOIN absence_end e ON e.absence = a.id ORDER BY a.id DESC",
+                  "");
   int err = items ? 0 : -ENOMEM;
   while (err == 0 && rows_next(&r)) {
     char ref[STR_REF_MAX];
     str_ref('A', rows_int(&r, 0), ref);
-    json_t *item = json_pack("{s:s, s:b, s:s, s:s, s:s, s:s}", "deputy", rows_text(&r, 2), "ended", (int)rows_int(&r, 5),
-                             "first", rows_text(&r, 3), "gp", rows_text(&r, 1), "id", ref, "last", rows_text(&r, 4));
+    json_t *item =
+        json_pack("{s:s, s:b, s:s, s:s, s:s, s:s}", "deputy", rows_text(&r, 2), "ended", (int)rows_int(&r, 5), "first",
+                  rows_text(&r, 3), "gp", rows_text(&r, 1), "id", ref, "last", rows_text(&r, 4));
     err = json_array_append_new(items, item) < 0 ? -ENOMEM : 0;
   }
   int query_err = rows_finish(&r);

@@ -15,7 +15,7 @@
 struct professional {
   char rpps[RPPS_MAX];
   char family[PROFESSIONAL_NAME_MAX], given[PROFESSIONAL_NAME_MAX];
-  enum role role; /* nurse, gp or ophthalmologist */
+  enum role role;          /* nurse, gp or ophthalmologist */
   char finess[FINESS_MAX]; /* of the structure */
   int64_t version;
 };
@@ -48,8 +48,8 @@ int registry_delegations(struct store *s, const char *rpps, json_t **ret);
 enum problem registry_may(struct store *s, const char *nurse, const char *gp, const char *protocol, int64_t *ret);
 
 /* SQL: there is a delegation in force. Parameters by the caller: day, nurse; columns of its own for gp and protocol. */
-#define REGISTRY_IN_FORCE(day, nurse_, gp_, protocol_)                                                             \
-  "EXISTS(SELECT 1 FROM delegation d WHERE d.nurse = " nurse_ " AND d.gp = " gp_ " AND d.protocol = " protocol_    \
+#define REGISTRY_IN_FORCE(day, nurse_, gp_, protocol_)                                                          \
+  "EXISTS(SELECT 1 FROM delegation d WHERE d.nurse = " nurse_ " AND d.gp = " gp_ " AND d.protocol = " protocol_ \
   " AND " day " BETWEEN d.valid_from AND d.valid_until AND d.id NOT IN (SELECT delegation FROM delegation_end))"
 
 /* P_invalid_field and *ret_field; P_already_exists when one of his days is covered already. */

@@ -483,6 +483,9 @@ enum problem session_start(struct sessions *s, const struct caller *c, struct st
   if (p == P_OK && device_is_busy(s->parts.devices, device))
     p = P_device_busy;
   struct wall now = wall_now();
+  int64_t delegation = 0;
+  if (p == P_OK)
+    p = study_may_acquire(s->parts.store, s->parts.conf, c, study, &delegation);
   struct calibration calibration = {.state = CALIBRATION_UNUSED};
   if (p == P_OK && modality == ACQ_SPIROMETRY)
     p = problem_of_errno(calibration_find(s->parts.store, &device->conf, now.us, &calibration));
@@ -508,13 +511,14 @@ enum problem session_start(struct sessions *s, const struct caller *c, struct st
   struct actor by = caller_actor(c);
   int r = store_run(s->parts.store,
                     "INSERT INTO acquisition(study, device, driver, driver_version, program, node, seconds, started,"
-                    " offset_minutes, phase, pictures, calibration, calibration_state, by, patient_version)"
-                    " SELECT ?,?,?,?,?,?,?,?,?,?,nullif(?, 0),nullif(?, 0),?,?, version FROM patient WHERE id = ?",
-                    "itttttiiitiittt", study->id, device_id, driver->name, driver->version, PROGRAM, device->node,
+                    " offset_minutes, phase, pictures, calibration, calibration_state, by, delegation,"
+                    " patient_version) SELECT ?,?,?,?,?,?,?,?,?,?,nullif(?, 0),nullif(?, 0),?,?,nullif(?, 0), version"
+                    " FROM patient WHERE id = ?",
+                    "itttttiiitiittit", study->id, device_id, driver->name, driver->version, PROGRAM, device->node,
                     (int64_t)x->order.order.seconds, now.us, (int64_t)now.offset_minutes,
                     acq_phase_name(x->order.order.phase), (int64_t)pictures, calibration.id,
                     modality == ACQ_SPIROMETRY ? calibration_state_name(calibration.state) : NULL, caller_person(c),
-                    study->patient);
+                    delegation, study->patient);
   x->id = r < 0 ? 0 : store_last_id(s->parts.store);
   p = r < 0 ? problem_of_errno(r)
             : study_move(s->parts.store, &by, c->role, study, EV_START,

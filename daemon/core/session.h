@@ -20,6 +20,7 @@ struct sessions_parts {
   struct devices *devices;
   struct hub *hub;
   struct dicom *dicom; /* learns of new records */
+  const struct conf *conf;
   const char *driver_program;
 };
 int sessions_open(const struct sessions_parts *parts, struct sessions **ret);

@@ -7,29 +7,38 @@
  * SQL is written where its noun lives; store.c alone talks to SQLite. A statement is prepared once, keyed by the
  * address of its text: pass string constants. Values are always bound, never printed into SQL.
  *
+ * Every row of every table is under the seal: one sum a table, which each change of a row moves in the transaction that
+ * changes the row, and one over all of them, the schema's version included; nobody makes them without the site's key.
+ * A change that came another way stays visible as the difference between the rows and their sum, whatever is written
+ * later; store_verify() looks.
+ *
  * Errors: -ENOSPC full, -EROFS read only, -EIO, -EUCLEAN damaged, -EEXIST a unique row is there already, -EPERM an
- * append-only or check rule refuses, -ENOMEM, -EBUSY another process holds the store.
+ * append-only or check rule refuses or the write is outside an act, -ENOMEM, -EBUSY another process holds the store.
  */
 #ifndef ASALEED_STORE_H
 #define ASALEED_STORE_H
 
+#include "site_key.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct store;
 
-/* Opens or creates <dir>/asaleed.db and brings its schema up to date. */
+/* Opens or creates <dir>/asaleed.db and the site's key, and brings the schema up to date. -ENOKEY, -EKEYREJECTED: the
+ * key under which the tables are sealed is gone, or is another. -EUCLEAN too when a store of an older version is not as
+ * it was sealed: it is kept as it is. */
 int store_open(const char *dir, struct store **ret);
 void store_close(struct store *s);
+const struct site_key *store_site_key(const struct store *s);
 
 /* `types` has one letter a parameter: i int64_t, t const char * (NULL = NULL), b const void * then size_t.
  * store_run() returns how many rows changed. */
 int store_run(struct store *s, const char *sql, const char *types, ...);
 int64_t store_last_id(const struct store *s);
 
-/* A query's rows: for (rows r = ...; rows_next(&r);) ...; then rows_finish(), which returns 0 or the error met.
- * Texts and blobs are valid until the next call on the same rows. */
+/* A query's rows (it changes nothing): for (rows r = ...; rows_next(&r);) ...; then rows_finish(), which returns 0 or
+ * the error met. Texts and blobs are valid until the next call on the same rows. */
 struct rows {
   struct store *store;
   void *statement;
@@ -54,5 +63,18 @@ void store_on_commit(struct store *s, void (*done)(void *arg, int result), void 
 
 /* 0, or why nothing can be written: set by the last failed commit, cleared by the next that works. */
 int store_health(const struct store *s);
+
+struct store_check {
+  bool ok;
+  int64_t rows; /* that were looked at */
+  char
+      table[64]; /* the first that is not as it was sealed, "sqlite_schema", "sqlite_sequence" or "seal"; "" for none */
+  bool consistent; /* the database's pages and indexes are sound, and every row refers to rows that are there */
+};
+
+/* Reads every row of every table, what is not committed yet too, and compares. Reads the whole database twice: takes
+ * seconds where there are millions of rows. An error (no memory, a disk that cannot be read) leaves the question open.
+ */
+int store_verify(struct store *s, struct store_check *ret);
 
 #endif

@@ -11,9 +11,9 @@
 
 static const char *const state_names[STATES] = {"ordered",      "acquiring",   "acquired", "to_interpret",
                                                 "interpreting", "interpreted", "returned", "cancelled"};
-static const char *const event_names[EVENTS] = {"start",  "record", "fail",     "fail_again",   "repeat",
-                                                "accept", "claim",  "release",  "expire",       "sign",
-                                                "cancel", "attach", "reassign", "reassign_part", "return", "refer", "amend"};
+static const char *const event_names[EVENTS] = {"start",    "record",        "fail",   "fail_again", "repeat", "accept",
+                                                "claim",    "release",       "expire", "sign",       "cancel", "attach",
+                                                "reassign", "reassign_part", "return", "refer",      "amend"};
 
 /* What may happen to a study, and to whom it is left. Nothing else may. */
 static const struct {
@@ -234,8 +234,8 @@ enum problem study_move(struct store *s, const struct actor *by, enum role role,
   return r < 0 ? problem_of_errno(r) : study_find(s, study->id, study);
 }
 
-enum problem study_accept(struct store *s, const struct caller *c, const struct conf *conf,
-                          struct study *study, bool confirmed, const char *comment) {
+enum problem study_accept(struct store *s, const struct caller *c, const struct conf *conf, struct study *study,
+                          bool confirmed, const char *comment) {
   enum study_state to;
   const struct conf_act *act = study_act(conf, study);
   enum problem p = study_next(study->state, EV_ACCEPT, c->role, &to);
@@ -294,8 +294,8 @@ enum problem study_height(struct store *s, const struct caller *c, const struct 
 
 /* ---- the queue ---- */
 
-enum problem study_claim(struct store *s, const struct caller *c, const struct conf *conf,
-                         struct study *study, char ret_token[static CLAIM_DIGITS + 1]) {
+enum problem study_claim(struct store *s, const struct caller *c, const struct conf *conf, struct study *study,
+                         char ret_token[static CLAIM_DIGITS + 1]) {
   uint8_t raw[CLAIM_DIGITS / 2], hash[HASH_BYTES];
   int64_t now = wall_now().us;
   enum problem mine = study_is_mine(c, study);
@@ -433,9 +433,9 @@ enum problem worklist_queue(struct store *s, const struct caller *c, const struc
   char day[WALL_DATE_MAX];
   wall_date(now, day);
   int n = 0, err = items ? 0 : -ENOMEM;
-  struct rows r = store_query(s, all, "tiiittttt", state_names[page->state], (int64_t)due, (int64_t)id,
-                              (int64_t)page->limit + 1, page->act, page->mine ? c->rpps : "", day, role_name(c->role),
-                              access_rpps(c));
+  struct rows r =
+      store_query(s, all, "tiiittttt", state_names[page->state], (int64_t)due, (int64_t)id, (int64_t)page->limit + 1,
+                  page->act, page->mine ? c->rpps : "", day, role_name(c->role), access_rpps(c));
   while (err == 0 && n < page->limit && rows_next(&r)) {
     char due_text[WALL_TEXT_MAX], accepted[WALL_TEXT_MAX], expires[WALL_TEXT_MAX], ref[STR_REF_MAX],
         followup[STR_REF_MAX];

@@ -64,8 +64,8 @@ struct study {
   int64_t height_mm; /* 0 = not measured */
   int64_t followup;  /* 0: ordered before there were follow-ups */
   char protocol[PROTOCOL_ID_MAX], gp[RPPS_MAX];
-  enum role reader;         /* who is to read it: gp or ophthalmologist */
-  int64_t urgent, repeats;  /* when the nurse called the GP; the study that it repeats; 0 = none */
+  enum role reader;        /* who is to read it: gp or ophthalmologist */
+  int64_t urgent, repeats; /* when the nurse called the GP; the study that it repeats; 0 = none */
 };
 
 /* What the study's protocol says of its act; the strictest there is for a study without one, or whose protocol is no
@@ -75,7 +75,8 @@ const struct conf_act *study_act(const struct conf *conf, const struct study *st
 /* What an act is made with: "ecg", "spirometry", "fundus", "measurement"; 0 for an act that is not known. */
 enum acq_modality act_modality(const char *act);
 
-/* Under the patient's follow-up that opens the act (followup.h: `followup` 0 = the only one), by who may prescribe it. */
+/* Under the patient's follow-up that opens the act (followup.h: `followup` 0 = the only one), by who may prescribe it.
+ */
 enum problem worklist_order(struct store *s, const struct conf *conf, const struct caller *c, const char *patient,
                             const char *act, int64_t followup, int64_t *ret_order, int64_t *ret_study);
 /* Whether the caller may acquire it today, under which delegation (0 for who needs none). */
@@ -87,15 +88,15 @@ enum problem study_find(struct store *s, int64_t id, struct study *ret);
 enum problem study_move(struct store *s, const struct actor *by, enum role role, struct study *study,
                         enum study_event event, json_t *detail);
 
-enum problem study_accept(struct store *s, const struct caller *c, const struct conf *conf,
-                          struct study *study, bool confirmed, const char *comment);
+enum problem study_accept(struct store *s, const struct caller *c, const struct conf *conf, struct study *study,
+                          bool confirmed, const char *comment);
 enum problem study_repeat(struct store *s, const struct caller *c, struct study *study, const char *reason);
 enum problem study_cancel(struct store *s, const struct caller *c, struct study *study, const char *reason);
 
 /* A claim is a lock: whoever holds its token, and nobody else, may sign or release until it expires. */
 #define CLAIM_DIGITS 64
-enum problem study_claim(struct store *s, const struct caller *c, const struct conf *conf,
-                         struct study *study, char ret_token[static CLAIM_DIGITS + 1]);
+enum problem study_claim(struct store *s, const struct caller *c, const struct conf *conf, struct study *study,
+                         char ret_token[static CLAIM_DIGITS + 1]);
 enum problem study_release(struct store *s, const struct caller *c, struct study *study, const char *token);
 /* Ends a claim by signing, returning or referring: the token, its owner and its time are right, else P_stale_token.
  * Steals detail. */

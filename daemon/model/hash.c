@@ -49,6 +49,30 @@ bool hash_is_text(const char *text) {
   return strspn(text, "0123456789abcdef") == HASH_TEXT - 1 && !text[HASH_TEXT - 1];
 }
 
+static_assert(sizeof(crypto_generichash_state) <= sizeof(struct hash_keyed) &&
+                  _Alignof(struct hash_keyed) % _Alignof(crypto_generichash_state) == 0,
+              "the library's state fits");
+
+void hash_keyed_start(struct hash_keyed *h, const uint8_t key[static HASH_BYTES]) {
+  crypto_generichash_init((crypto_generichash_state *)(void *)h, key, HASH_BYTES, HASH_BYTES);
+}
+
+void hash_keyed_add(struct hash_keyed *h, const void *bytes, size_t n) {
+  crypto_generichash_update((crypto_generichash_state *)(void *)h, bytes, n);
+}
+
+void hash_keyed_end(struct hash_keyed *h, uint8_t ret[static HASH_BYTES]) {
+  crypto_generichash_final((crypto_generichash_state *)(void *)h, ret, HASH_BYTES);
+}
+
+void hash_keyed(const uint8_t key[static HASH_BYTES], const void *bytes, size_t n, uint8_t ret[static HASH_BYTES]) {
+  crypto_generichash(ret, HASH_BYTES, bytes, n, key, HASH_BYTES);
+}
+
+void hash_derive(const uint8_t key[static HASH_BYTES], const char *context, uint8_t ret[static HASH_BYTES]) {
+  hash_keyed(key, context, strlen(context), ret);
+}
+
 void random_bytes(void *bytes, size_t n) {
   randombytes_buf(bytes, n);
 }
