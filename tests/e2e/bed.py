@@ -199,6 +199,78 @@ def check_problem(a, status, code=None, field=None):
     return p
 
 
+def luhn(digits):
+    """The number with its check digit."""
+    total = 0
+    for i, c in enumerate(reversed(digits)):
+        d = int(c) * (2 if i % 2 == 0 else 1)
+        total += d - 9 if d > 9 else d
+    return digits + str(-total % 10)
+
+
+class Practice:
+    """The people of a practice, registered and with accounts: a nurse who holds both GPs' delegations for every
+    protocol, two GPs, an ophthalmologist, an administrator, an auditor, and a practice software that acts for the
+    first four. follow() opens a follow-up."""
+    PEOPLE = (("ines", "nurse"), ("martin", "gp"), ("durand", "gp"), ("olga", "ophthalmologist"), ("adele", "admin"),
+              ("aude", "auditor"), ("logiciel", "lgc"))
+    FINESS = luhn("75000001")
+
+    def __init__(self, daemon, display=None, mark=""):
+        self.where = daemon.socket
+        self.root = Api(daemon.socket)
+        self.token, self.rpps, self.delegation = {}, {}, {}
+        for i, (name, role) in enumerate(self.PEOPLE):
+            self.token[name] = self.root.post("/v1/users", {"name": name, "role": role, "display": display or name})["token"]
+            if role in ("nurse", "gp", "ophthalmologist"):
+                self.rpps[name] = luhn(f"101000000{i + 1}")
+                self.root.ok("PUT", "/v1/professionals/" + self.rpps[name],
+                             {"family": mark + name.capitalize(), "given": "Claude", "role": role, "finess": self.FINESS})
+                self.root.post(f"/v1/users/{name}/professional", {"rpps": self.rpps[name]})
+        for name in self.rpps:
+            self.root.post("/v1/users/logiciel/grant", {"person": name})
+        for gp in ("martin", "durand"):
+            for protocol in self.root.get("/v1/protocols")["items"]:
+                self.delegate("ines", gp, protocol["id"])
+        self.nurse, self.gp, self.gp2, self.oph, self.admin, self.auditor, self.lgc = (
+            Api(daemon.socket, self.token[name]) for name, _ in self.PEOPLE)
+        self.lgc_nurse = Api(daemon.socket, self.token["logiciel"], "ines")
+        self.lgc_gp = Api(daemon.socket, self.token["logiciel"], "martin")
+
+    def delegate(self, nurse, gp, protocol, first="2020-01-01", last="2099-12-31"):
+        self.delegation[nurse, gp, protocol] = self.root.post("/v1/delegations", {
+            "nurse": self.rpps[nurse], "gp": self.rpps[gp], "protocol": protocol, "authorisation": "Arrêté ARS 2012/000623",
+            "authorised": "2012-06-18", "from": first, "until": last, "nurse_adhesion": "2019-10-01",
+            "gp_adhesion": "2019-09-01"})["id"]
+
+    def follow(self, patient, protocol="tous", gp="martin"):
+        """Opens a follow-up of a patient who is known."""
+        return self.nurse.post("/v1/followups", {"patient": patient, "protocol": protocol, "gp": self.rpps[gp]})["id"]
+
+
+# A protocol that opens every act, for tests of other things; those of the practice are config/protocols.d.
+EVERY_ACT = """[protocol tous]
+label = Tous les actes
+[act ecg]
+prescribe = yes
+perform = yes
+delay-hours = 24
+[act spirometry]
+prescribe = yes
+perform = yes
+delay-hours = 72
+[act fundus]
+prescribe = yes
+perform = yes
+delay-hours = 72
+authorisation = Protocole de test
+[act measurement]
+prescribe = yes
+perform = yes
+delay-hours = 72
+"""
+
+
 def can_simulate(build):
     return os.path.exists(os.path.join(build, "tests/sim")) and shutil.which("umockdev-wrapper") is not None
 
@@ -235,7 +307,8 @@ def command_of(pid):
 class Asaleed:
     """The daemon on <work>/store. simulate: on a machine with an EMI12; wrap: the words of a command that starts it."""
 
-    def __init__(self, build, work=None, simulate=False, extra=(), env=None, wait=True, wrap=()):
+    def __init__(self, build, work=None, simulate=False, extra=(), env=None, wait=True, wrap=(),
+                 protocols=EVERY_ACT):
         self.build = os.path.abspath(build)
         self.own = work is None
         self.work = work or tempfile.mkdtemp(prefix="asaleed-e2e-")
@@ -248,6 +321,10 @@ class Asaleed:
         with open(os.path.join(self.work, "devices.d/ecg.conf"), "w") as f:
             f.write(f"[device ecg1]\ndriver = corscience_emi12\nlabel = ECG\nusb-serial = {SERIAL}\n"
                     "[device absent]\ndriver = corscience_emi12\nusb-serial = NONE\n")
+        os.makedirs(os.path.join(self.work, "protocols.d"), exist_ok=True)
+        if protocols is not None:
+            with open(os.path.join(self.work, "protocols.d/every_act.conf"), "w") as f:
+                f.write(protocols)
         open(os.path.join(self.work, "asaleed.conf"), "a").close()
         self.process = None
         self.start(env, wait)
@@ -255,6 +332,7 @@ class Asaleed:
     def start(self, env=None, wait=True):
         command = [os.path.join(self.build, "asaleed"), "--store", self.store, "--socket", self.socket,
                    "--devices", os.path.join(self.work, "devices.d"), "--messages", MESSAGES,
+                   "--protocols", os.path.join(self.work, "protocols.d"),
                    "--driver-program", os.path.join(self.build, "asaleed-driver"),
                    "--export-program", os.path.join(self.build, "asaleed-export"),
                    "--config", os.path.join(self.work, "asaleed.conf"), *self.extra]
