@@ -463,6 +463,8 @@ static const char *misfit(const char *value, enum ctl_kind kind, const struct ct
     return is_picture(value) ? NULL : "une image s'écrit R-12/1";
   case KIND_CLAIM:
     return hash_is_text(value) ? NULL : "un jeton de lecture a 64 chiffres hexadécimaux";
+  case KIND_KEY:
+    return hash_is_text(value) ? NULL : "une clé publique a 64 chiffres hexadécimaux, en minuscules";
   default:
     return NULL;
   }

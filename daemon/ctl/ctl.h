@@ -46,6 +46,7 @@ enum ctl_kind {
   KIND_IMPORT,  /* F-<n> */
   KIND_PICTURE, /* R-<n>/<n> */
   KIND_CLAIM,   /* 64 hexadecimal digits */
+  KIND_KEY,     /* the same, of a public key */
   KIND_WORDS,   /* any number of words: the last argument only */
   KIND_FILES,   /* one or more files: the last argument only */
 };
@@ -203,6 +204,7 @@ int cmd_show(struct ctl *c);
 int cmd_claim(struct ctl *c);
 int cmd_release(struct ctl *c);
 int cmd_sign(struct ctl *c);
+int cmd_verify(struct ctl *c);
 int cmd_redecode(struct ctl *c);
 int cmd_changes(struct ctl *c);
 int cmd_audit_list(struct ctl *c);

@@ -16,8 +16,8 @@
  *    "seal", "site_public_key"}
  *   A version from before signatures has null for findings, public_key, signature and statement: no proof holds then.
  *   The certificate is the site's signature over the key's other members; the seal is that over the proof's. What the
- *   signers do not cover (ids, captures, withdrawals, and that no version came after) stands on the seal alone. Who does
- *   not have the site's key from elsewhere knows only that one hand made it all. */
+ *   signers do not cover (ids, captures, withdrawals, and that no version came after) stands on the seal alone. Who
+ * does not have the site's key from elsewhere knows only that one hand made it all. */
 #ifndef ASALEED_PROOF_H
 #define ASALEED_PROOF_H
 

@@ -10,6 +10,7 @@
 #include "ctl.h"
 #include "hash.h"
 #include "live.h"
+#include "proof_make.h"
 #include "str.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -540,6 +541,13 @@ static void test_usage(void **state) {
       {{"sign", "S-1", "--claim", CLAIM, "--conclusion", "fine", "--text", "x"}, "normal|abnormal"},
       {{"sign", "S-1", "--claim", CLAIM, "--conclusion", "normal", "--text-file", "/dev/null"}, "vide"},
       {{"audit", "archive", "--before", "yesterday"}, "AAAA-MM-JJ"},
+      {{"verify"}, "--file"},
+      {{"verify", "R-1"}, "S-12"},
+      {{"verify", "S-12", "S-13"}, "argument en trop"},
+      {{"verify", "S-12", "--save", "/dev/null"}, "existe déjà"},
+      {{"verify", "--file", "x", "--save", "y"}, "ne vont pas ensemble"},
+      {{"verify", "--file", "/nonexistent"}, "lecture impossible"},
+      {{"verify", "S-12", "--site-key", "0123"}, "clé publique"},
       {{"acquire", "S-1", "--device", "d", "--pictures", "33"}, "de 1 à 32"},
       {{"label", "S-1"}, "il manque PICTURE"},
       {{"label", "S-1", "R-3"}, "R-12/1"},
@@ -963,6 +971,148 @@ static void test_show(void **state) {
   has(out_text, "  à vérifier : Recoller.\n");
   has(out_text, "  PAC\n");
   free(played(pid));
+}
+
+/* ---- proofs ------------------------------------------------------------------------------------------------- */
+
+#define VERIFY_HEAD "Examen           : S-12\nClé du site      : "
+#define VERIFY_TABLE(first, second, third)                                         \
+  "Version  Signée par            RPPS         Le                Vérification\n" \
+  "1        DUPONT Anne           10001234567  29/03/2026 03:00  " first "\n"      \
+  "2        MARTIN Hugo, par lgc  10003456782  29/03/2026 03:00  " second "\n"     \
+  "3        DUPONT Anne           10001234567  29/03/2026 03:00  " third "\n"
+
+static char *proof_text(json_t *proof) {
+  uint8_t site[SIGNATURE_SECRET];
+  proof_make_secret(0, site);
+  assert_int_equal(proof_seal(proof, site), 0);
+  char *text = json_canonical(proof, NULL);
+  json_decref(proof);
+  return text;
+}
+
+static void test_verify(void **state) {
+  (void)state;
+  char saved[128], key[2 * SIGNATURE_PUBLIC + 1], *whole = proof_text(proof_make_open(3)), *text;
+  uint8_t site[SIGNATURE_SECRET];
+  proof_make_secret(0, site);
+  str_hex(site + SIGNATURE_SEED, SIGNATURE_PUBLIC, key);
+  snprintf(saved, sizeof saved, "%s/proof", directory);
+  pid_t pid = SCRIPT({.expect = "GET /v1/studies/S-12/proof ", .status = 200, .body = whole},
+                     {.expect = "GET /v1/studies/S-12/proof ", .status = 200, .body = whole},
+                     {.expect = "GET /v1/studies/S-12/proof ", .status = 200, .body = whole},
+                     {.expect = "GET /v1/studies/S-13/proof ", .status = 200, .body = whole},
+                     {.expect = "GET /v1/studies/S-12/proof ", .status = 403, .body = PROBLEM("forbidden", "Non.")},
+                     {.expect = "GET /v1/studies/S-12/proof ", .status = 200, .body = "{\"a\":1.5}"},
+                     {.expect = "GET /v1/studies/S-12/proof ", .status = 200, .body = "x", .type = "text/plain"});
+  assert_int_equal(RUN("verify", "S-12", "--save", saved), CTL_OK);
+  has(out_text, VERIFY_HEAD);
+  has(out_text, key);
+  has(out_text, VERIFY_TABLE("valide", "valide, retirée le 29/03/2026 03:00", "valide"));
+  has(out_text, "Tout est valide.\n");
+  has(out_text, "--site-key"); /* nobody vouched for the site */
+  assert_string_equal(err_text, "");
+  text = read_file(saved);
+  assert_string_equal(text, whole);
+  free(text);
+  assert_int_equal(RUN("verify", "S-12", "--save", "-"), CTL_OK);
+  assert_string_equal(out_text, whole);
+  assert_int_equal(RUN("verify", "S-12", "--json", "--site-key", key), CTL_OK);
+  assert_string_equal(out_text, "{\"fault\":\"holds\",\"site_key_given\":true,\"study\":\"S-12\",\"version\":null,"
+                                "\"versions\":[{\"fault\":\"holds\",\"version\":1},{\"fault\":\"holds\",\"version\":2},"
+                                "{\"fault\":\"holds\",\"version\":3}]}\n");
+  assert_int_equal(RUN("verify", "S-13"), CTL_REFUSED); /* a whole proof, of another study */
+  has(err_text, "preuve refusée : elle a été signée pour un autre examen (study)");
+  has_not(out_text, "Tout est valide");
+  assert_int_equal(RUN("verify", "S-12"), CTL_REFUSED);
+  has(err_text, "(forbidden)");
+  assert_int_equal(RUN("verify", "S-12"), CTL_REFUSED);
+  has(err_text, "ce n'est pas une preuve lisible");
+  assert_int_equal(RUN("verify", "S-12"), CTL_UNREACHED);
+  free(played(pid));
+
+  unlink(socket_path); /* nobody is asked any more */
+  assert_int_equal(RUN("verify", "--file", saved, "--site-key", key), CTL_OK);
+  has(out_text, "Tout est valide.\n");
+  has_not(out_text, "--site-key");
+  assert_int_equal(RUN("verify", "S-12", "--file", saved), CTL_OK);
+  assert_int_equal(RUN("verify", "S-1", "--file", saved), CTL_REFUSED);
+  has(err_text, "(study)");
+  assert_int_equal(RUN("verify", "--file", saved, "--site-key", CLAIM), CTL_REFUSED);
+  has(err_text, "preuve refusée : elle ne vient pas du site dont la clé est donnée (site_key)");
+  assert_string_equal(out_text, "");
+  assert_int_equal(RUN("verify", "--file", saved, "--site-key", CLAIM, "--json"), CTL_REFUSED);
+  has(out_text, "{\"fault\":\"site_key\",\"site_key_given\":true,\"study\":\"S-12\",\"version\":null,\"versions\":[]}");
+  unlink(saved);
+  free(whole);
+}
+
+/* What does not hold is named; and whatever stands in a file, it is no more than that. */
+static void test_verify_refused(void **state) {
+  (void)state;
+  char saved[128], *text;
+  snprintf(saved, sizeof saved, "%s/proof", directory);
+  json_t *proof = proof_make_open(3);
+  json_t *xs = json_object_get(proof, "interpretations");
+  json_object_set_new(json_array_get(xs, 1), "text", json_string("Bloc de branche gauche."));
+  write_file(saved, text = proof_text(proof));
+  free(text);
+  assert_int_equal(RUN("verify", "--file", saved), CTL_REFUSED);
+  has(out_text,
+      VERIFY_TABLE("valide", "le texte n'est pas celui qui a été signé, retirée le 29/03/2026 03:00", "valide"));
+  has_not(out_text, "Tout est valide");
+  has(err_text, "asaleectl: version 2 refusée : le texte n'est pas celui qui a été signé (text)\n");
+
+  proof = proof_make(3); /* as the site never gave it */
+  json_object_set_new(json_array_get(json_object_get(proof, "records"), 0), "id", json_string("R-1"));
+  text = json_canonical(proof, NULL);
+  json_decref(proof);
+  write_file(saved, text);
+  free(text);
+  assert_int_equal(RUN("verify", "--file", saved), CTL_REFUSED);
+  has(err_text, "preuve refusée : elle n'est pas telle que le site l'a remise (seal)");
+  has_not(out_text, "Tout est valide");
+
+  proof = proof_make_open(1); /* texts of the file reach no terminal as they are */
+  json_object_set_new(json_array_get(json_object_get(proof, "interpretations"), 0), "statement",
+                      json_pack("{s:{s:s, s:i}, s:s}", "signer", "family",
+                                "A\xe2\x80\xae"
+                                "B",
+                                "rpps", 7, "signed", "hier"));
+  write_file(saved, text = proof_text(proof));
+  free(text);
+  assert_int_equal(RUN("verify", "--file", saved), CTL_REFUSED);
+  has(out_text, "1        AB          —     hier  elle n'a pas la forme attendue\n");
+  has(err_text, "version 1 refusée : elle n'a pas la forme attendue (form)");
+
+  static const char *const rows[] = {"", "{}", "[]", "{", "{\"study\":\"S-12\"}", "{\"a\":1,\"a\":2}", "\xff"};
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    write_file(saved, rows[i]);
+    assert_int_equal(RUN("verify", "--file", saved), CTL_REFUSED);
+    has(err_text, "(form)");
+    assert_string_equal(out_text, "");
+  }
+  unlink(saved);
+}
+
+/* Each byte of a proof that the site sealed, dropped: never a crash, never valid. */
+static void test_verify_cut(void **state) {
+  (void)state;
+  char saved[128], *text = proof_text(proof_make_open(1));
+  const size_t n = strlen(text);
+  snprintf(saved, sizeof saved, "%s/proof", directory);
+  for (size_t at = 0; at < n; at += 7) {
+    char *cut = strdup(text);
+    memmove(cut + at, cut + at + 1, n - at);
+    write_file(saved, cut);
+    assert_int_equal(RUN("verify", "--file", saved), CTL_REFUSED);
+    cut[at] = 0;
+    write_file(saved, cut);
+    assert_int_equal(RUN("verify", "--file", saved), CTL_REFUSED);
+    free(cut);
+  }
+  unlink(saved);
+  free(text);
 }
 
 /* The study's newest record in force, its samples compared with their own header and with the record's hash. */
@@ -1831,6 +1981,9 @@ int main(void) {
       cmocka_unit_test(test_users),
       cmocka_unit_test(test_claim_and_sign),
       cmocka_unit_test(test_show),
+      cmocka_unit_test(test_verify),
+      cmocka_unit_test(test_verify_refused),
+      cmocka_unit_test(test_verify_cut),
       cmocka_unit_test(test_dicom),
       cmocka_unit_test(test_channels),
       cmocka_unit_test(test_fundus),
