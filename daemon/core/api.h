@@ -192,6 +192,10 @@ enum problem api_followup_close(struct api_call *call);
 enum problem api_notices(struct api_call *call);
 enum problem api_notice_acknowledge(struct api_call *call);
 enum problem api_study_page(struct api_call *call);
+/* api_retention.c */
+enum problem api_retention(struct api_call *call);
+enum problem api_patient_archive(struct api_call *call);
+enum problem api_patient_erase(struct api_call *call);
 /* api_record.c */
 enum problem api_record_get(struct api_call *call);
 enum problem api_record_channels(struct api_call *call);

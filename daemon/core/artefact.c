@@ -441,3 +441,16 @@ int artefact_open(struct artefacts *a, const char *sha256) {
   int fd = folder < 0 ? folder : openat(folder, sha256, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
   return folder < 0 ? folder : fd < 0 ? -errno : fd;
 }
+
+int artefact_erase(struct artefacts *a, const char *sha256) {
+  char shelf[3];
+  if (!hash_is_text(sha256))
+    return -EINVAL;
+  snprintf(shelf, sizeof shelf, "%.2s", sha256);
+  _fd_cleanup_ int folder = folder_open(a->dir, shelf);
+  if (folder < 0)
+    return folder == -ENOENT ? 0 : folder;
+  if (unlinkat(folder, sha256, 0) < 0)
+    return errno == ENOENT ? 0 : -errno;
+  return fsync(folder) < 0 ? -errno : 0;
+}

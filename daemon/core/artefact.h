@@ -63,4 +63,7 @@ int artefact_open(struct artefacts *a, const char *sha256);
  * among them anything that is no file or is larger than max; -ENOENT when it is gone. */
 int artefact_get(struct artefacts *a, const char *sha256, size_t max, uint8_t **ret, size_t *ret_n);
 
+/* Removes the file of an artefact whose row is gone, for good; one that is gone already is no error. */
+int artefact_erase(struct artefacts *a, const char *sha256);
+
 #endif

@@ -1,5 +1,6 @@
 /* The store's schema, one text a version. Migration n brings version n to n + 1; one that has been released is never
- * edited. */
+ * edited. A column that is added has no default but NULL: of a row that is older than the column SQLite tells the seal
+ * (store.c) NULL, whatever the default. */
 #include "schema.h"
 
 #include <stddef.h>
@@ -248,6 +249,12 @@ const char *const schema_migrations[] = {
     "  END;"
     "CREATE TRIGGER erasure_stays BEFORE DELETE ON erasure BEGIN SELECT RAISE(ABORT, 'append only'); END;"
 
+    "CREATE TABLE patient_archive(id INTEGER PRIMARY KEY AUTOINCREMENT, patient TEXT NOT NULL REFERENCES patient(id), "
+    "  sha256 TEXT NOT NULL, bytes INTEGER NOT NULL, at INTEGER NOT NULL, by TEXT NOT NULL) STRICT;"
+    APPEND_ONLY("patient_archive")
+    /* What an erasure is about, while it runs: found before the rows that say so go. */
+    "CREATE TABLE erasing(kind TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY(kind, id)) STRICT, WITHOUT ROWID;"
+
     "CREATE TABLE professional(rpps TEXT NOT NULL, version INTEGER NOT NULL, family TEXT NOT NULL, given TEXT NOT NULL, "
     "  role TEXT NOT NULL CHECK(role IN ('nurse','gp','ophthalmologist')), finess TEXT NOT NULL, at INTEGER NOT NULL, by "
     "  TEXT NOT NULL, PRIMARY KEY(rpps, version)) STRICT, WITHOUT ROWID;"
@@ -365,6 +372,17 @@ const char *const schema_migrations[] = {
     "  followup(id), minute TEXT NOT NULL, PRIMARY KEY(meeting, followup)) STRICT, WITHOUT ROWID;"
     ERASABLE("meeting_followup")
 
+    /* An archive whose time is over leaves its anchor, and no artefact to refer to. */
+    "DROP TRIGGER audit_stays;"
+    "CREATE TABLE audit_anchor_5(seq INTEGER PRIMARY KEY, hash BLOB NOT NULL, at INTEGER NOT NULL, artefact TEXT NOT "
+    "  NULL) STRICT;"
+    "INSERT INTO audit_anchor_5 SELECT seq, hash, at, artefact FROM audit_anchor;"
+    "DROP TABLE audit_anchor;"
+    "ALTER TABLE audit_anchor_5 RENAME TO audit_anchor;"
+    APPEND_ONLY("audit_anchor")
+    "CREATE TRIGGER audit_stays BEFORE DELETE ON audit WHEN OLD.seq > coalesce((SELECT max(seq) FROM "
+    "  audit_anchor), 0) BEGIN SELECT RAISE(ABORT, 'append only'); END;"
+
     "CREATE TABLE audit_patient(patient TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY(patient, seq)) STRICT, WITHOUT "
     "  ROWID;"
     "CREATE TABLE audit_head(seq INTEGER PRIMARY KEY, hash BLOB NOT NULL, at INTEGER NOT NULL, key BLOB NOT NULL, "
@@ -377,7 +395,10 @@ const char *const schema_migrations[] = {
     AGAIN_ERASABLE("picture") AGAIN_ERASABLE("picture_label") AGAIN_ERASABLE("pupil") AGAIN_ERASABLE("dicom")
     AGAIN_ERASABLE("unmatched") AGAIN_ERASABLE("unmatched_end") AGAIN_ERASABLE("reassignment")
     AGAIN_ERASABLE("withdrawal") AGAIN_ERASABLE("file") AGAIN_ERASABLE("artefact")
-    ERASABLE_STAYS("study"),
+    ERASABLE_STAYS("study")
+    "DROP TRIGGER acquisition_keeps;"
+    "CREATE TRIGGER acquisition_keeps BEFORE UPDATE ON acquisition WHEN OLD.ended IS NOT NULL AND NOT EXISTS(SELECT 1 "
+    "  FROM erasure WHERE NOT done) BEGIN SELECT RAISE(ABORT, 'append only'); END;",
 
     NULL,
 };

@@ -232,6 +232,27 @@ bool rows_is_null(const struct rows *r, int column) {
   return sqlite3_column_type(r->statement, column) == SQLITE_NULL;
 }
 
+int rows_columns(const struct rows *r) {
+  return sqlite3_column_count(r->statement);
+}
+
+const char *rows_name(const struct rows *r, int column) {
+  return sqlite3_column_name(r->statement, column);
+}
+
+enum rows_type rows_type(const struct rows *r, int column) {
+  switch (sqlite3_column_type(r->statement, column)) {
+  case SQLITE_INTEGER:
+    return ROWS_INT;
+  case SQLITE_TEXT:
+    return ROWS_TEXT;
+  case SQLITE_BLOB:
+    return ROWS_BLOB;
+  default:
+    return ROWS_NULL;
+  }
+}
+
 int rows_finish(struct rows *r) {
   if (r->statement)
     store_reset(r->statement);
@@ -340,6 +361,10 @@ static size_t seal_find(const struct seal *seal, const char *table) {
   return seal->n;
 }
 
+static bool is_own(const char *table) {
+  return !strncmp(table, "sqlite_", 7);
+}
+
 /* Called by SQLite before it changes a row of any table but its own, whatever the statement or trigger. */
 static void on_row(void *arg, sqlite3 *db, int op, const char *schema, const char *table, sqlite3_int64 was,
                    sqlite3_int64 becomes) {
@@ -349,7 +374,7 @@ static void on_row(void *arg, sqlite3 *db, int op, const char *schema, const cha
   struct store *s = arg;
   struct seal *seal = &s->seal;
   struct sum row;
-  if (seal->err || strcmp(schema, "main") || !strcmp(table, "seal") || !strncmp(table, "sqlite_", 7))
+  if (seal->err || strcmp(schema, "main") || !strcmp(table, "seal") || is_own(table))
     return;
   const size_t at = seal_find(seal, table);
   int r = at < seal->n ? 0 : -EUCLEAN; /* a table that came since the store was opened */
@@ -486,6 +511,8 @@ static int seal_commit(struct store *s) {
 /* What the commit wrote is what the table `seal` has; what it did not is forgotten. */
 static void seal_settle(struct store *s, bool committed) {
   struct seal *seal = &s->seal;
+  if (!seal->n) /* a version from before there was one */
+    return;
   if (committed && memcmp(seal->now, seal->kept, seal_bytes(seal)))
     seal->counted = seal->counts;
   memcpy(committed ? seal->kept : seal->now, committed ? seal->now : seal->kept, seal_bytes(seal));
@@ -623,6 +650,7 @@ static int seal_make(struct store *s) {
     return r;
   for (size_t i = 0; i < seal.n && r == 0; i++)
     r = sum_table(s, seal.names[i], &seal.now[i], &rows);
+  seal.counts = seal.now[seal.sequence];
   seal_free(&s->seal);
   s->seal = seal;
   if (r == 0)
@@ -680,8 +708,10 @@ int store_verify(struct store *s, struct store_check *ret) {
     if (r == -ENOMEM)
       return r;
     c.rows += rows;
-    if ((r < 0 || memcmp(&sum, &said, sizeof sum)) && !c.table[0])
-      str_copy(c.table, sizeof c.table, strlen(seal->names[i]) < sizeof c.table ? seal->names[i] : "?");
+    /* SQLite's own tables after the others, whose changes they may follow. */
+    const bool differs = r < 0 || memcmp(&sum, &said, sizeof sum);
+    if (differs && (!c.table[0] || (is_own(c.table) && !is_own(seal->names[i]))))
+      snprintf(c.table, sizeof c.table, "%s", seal->names[i]);
   }
   r = store_is_sound(s, &c.consistent);
   if (r < 0)
@@ -832,6 +862,7 @@ static int store_migrate(struct store *s) {
     if (r < 0)
       store_exec(s, "ROLLBACK");
     s->in_transaction = false;
+    seal_settle(s, r == 0);
   }
   return version < 0 ? version : r;
 }
@@ -873,8 +904,10 @@ int store_open(const char *dir, struct store **ret) {
     r = store_unlock(s, dir, seal_is_there(s));
   if (r == 0)
     r = store_migrate(s);
-  if (r == 0)
-    r = seal_load(s);
+  if (r == 0 && !s->seal.n) {
+    log_error("store: its seal is gone");
+    r = -EUCLEAN;
+  }
   if (r == 0)
     r = store_exec(s, "PRAGMA foreign_keys = ON");
   if (r < 0) {

@@ -50,6 +50,11 @@ int64_t rows_int(const struct rows *r, int column);
 const char *rows_text(const struct rows *r, int column); /* NULL for NULL */
 const void *rows_blob(const struct rows *r, int column, size_t *ret_n);
 bool rows_is_null(const struct rows *r, int column);
+/* For whoever does not know the columns. */
+enum rows_type { ROWS_NULL, ROWS_INT, ROWS_TEXT, ROWS_BLOB };
+int rows_columns(const struct rows *r);
+const char *rows_name(const struct rows *r, int column);
+enum rows_type rows_type(const struct rows *r, int column);
 int rows_finish(struct rows *r);
 
 int store_begin(struct store *s);

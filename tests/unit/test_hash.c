@@ -113,10 +113,57 @@ TEST(secrets) {
   assert_true(equal_secret(a, b, 0));
 }
 
+/* By another implementation (Python's hashlib): the bytes 7 i + n, the key 0, 1, 2, and so on. */
+TEST(keyed) {
+  static const struct {
+    size_t n;
+    const char *hash;
+  } rows[] = {
+      {0, "4e51e7a913fc80137da52880fecca175bf81e117d5c68126dc2774033517ea0d"},
+      {1, "dace1c2bbe1660f898884720cb73d4dad6e7d360260c749cee92d58f4aa0f23a"},
+      {127, "87e99f233b1f93ed73d3af91ddf19ec2ad193314e5e38079f854426547131cd9"},
+      {128, "6d0cb999bc6fba3546a19e2246ea3cf1944066d9d5179e18c0a485d9c73f05ac"},
+      {129, "a5f9bbc60ee5cc0c727d5547c31712e8b5f547a2fc44652ce357126a5aeb4680"},
+      {255, "687ca7613d2027f7e04c46e2754d36e545859e1c5ca7dd49950fcf8f5f1e8c86"},
+      {256, "d5cac66043954f7785946e87338cbc7b43d2aa0c2070deb906df66cf99d5a3fa"},
+      {257, "4cb052fb54d4e1b6370c682687f7b99cb102c6b95ff34b3975a1aab271d6ddec"},
+      {1000, "4632effb15757daefae83e96daabb0644ffb4cfeb60deefec7a77b46bea86680"},
+  };
+  uint8_t key[HASH_BYTES], other[HASH_BYTES], bytes[1000], got[HASH_BYTES], want[HASH_BYTES];
+  for (size_t i = 0; i < sizeof key; i++)
+    key[i] = (uint8_t)i;
+  for (size_t i = 0; i < COUNT(rows); i++) {
+    for (size_t k = 0; k < rows[i].n; k++)
+      bytes[k] = (uint8_t)(k * 7 + rows[i].n);
+    assert_true(str_unhex(rows[i].hash, want, sizeof want));
+    hash_keyed(key, bytes, rows[i].n, got);
+    assert_memory_equal(got, want, sizeof want);
+    for (size_t part = 1; part < 300; part += 61) { /* in parts */
+      struct hash_keyed h;
+      hash_keyed_start(&h, key);
+      for (size_t at = 0; at < rows[i].n; at += part)
+        hash_keyed_add(&h, bytes + at, rows[i].n - at < part ? rows[i].n - at : part);
+      hash_keyed_end(&h, got);
+      assert_memory_equal(got, want, sizeof want);
+    }
+    for (size_t bit = 0; bit < 8 * sizeof key; bit++) {
+      memcpy(other, key, sizeof key);
+      other[bit / 8] ^= (uint8_t)(1u << bit % 8);
+      hash_keyed(other, bytes, rows[i].n, got);
+      assert_memory_not_equal(got, want, sizeof want);
+    }
+  }
+  hash_derive(key, "one purpose", got);
+  hash_keyed(key, "one purpose", 11, want);
+  assert_memory_equal(got, want, sizeof want);
+  hash_derive(key, "one purposf", want);
+  assert_memory_not_equal(got, want, sizeof want);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(sha256),      cmocka_unit_test(is_text), cmocka_unit_test(random_texts),
-      cmocka_unit_test(random_bits), cmocka_unit_test(secrets),
+      cmocka_unit_test(random_bits), cmocka_unit_test(secrets), cmocka_unit_test(keyed),
   };
   if (hash_open() || hash_open()) /* twice is once */
     return 1;
