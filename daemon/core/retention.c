@@ -1,6 +1,6 @@
 #include "retention.h"
 
-#include "log.h"
+#include "buf.h"
 #include "str.h"
 #include "wall.h"
 #include <errno.h>
