@@ -56,10 +56,11 @@ static const struct route {
     {"GET", "/v1/orders/{}", api_order_get, NURSE | GP | OPH | LGC, READ, NULL, "An order."},
     {"GET", "/v1/studies/{}", api_study_get, NURSE | GP | OPH | ADMIN | LGC, READ, NULL,
      "A study and where it stands."},
-    {"POST", "/v1/studies/{}/acquire", api_study_acquire, NURSE | GP, WRITE, "device seconds phase height_cm pictures",
+    {"POST", "/v1/studies/{}/acquire", api_study_acquire, NURSE | GP, WRITE,
+     "device seconds phase height_cm pictures datamatrix",
      "Starts an acquisition; follow it on the study's events. Of a spirometry: phase is baseline, pre or post, and"
      " height_cm a text as \"168.5\". Of a retinography: pictures is how many (1 to 32), else those of the views that"
-     " are missing."},
+     " are missing. datamatrix is the patient's INS sheet as scanned at the instrument: another patient's is refused."},
     {"POST", "/v1/studies/{}/finish", api_study_finish, NURSE | GP, WRITE, "",
      "Of a retinography that is acquiring: no more pictures will come, those there are make the record."},
     {"PUT", "/v1/studies/{}/pictures", api_study_pictures, NURSE | GP, WRITE, "pictures",
@@ -164,15 +165,17 @@ static const struct route {
      "Its samples, as those of a record."},
     {"GET", "/v1/unmatched/{}/preview", api_unmatched_preview, NURSE | GP | ADMIN, READ, NULL,
      "Its picture ?n= (1), smaller and made anew from its pixels: JPEG."},
-    {"POST", "/v1/unmatched/{}/attach", api_unmatched_attach, NURSE | GP, WRITE, "order birth_date confirm reason",
-     "Attaches it to an order's study. birth_date is that of the order's patient, as the caller knows it. Where the"
+    {"POST", "/v1/unmatched/{}/attach", api_unmatched_attach, NURSE | GP, WRITE,
+     "order birth_date datamatrix confirm reason",
+     "Attaches it to an order's study. birth_date is that of the order's patient, as the caller knows it, or"
+     " datamatrix the patient's INS sheet as scanned. Where the"
      " file says another patient it takes confirm and reason."},
     {"POST", "/v1/unmatched/{}/discard", api_unmatched_discard, NURSE | GP, WRITE, "reason",
      "Sets it aside for good; nothing is deleted."},
     {"POST", "/v1/unmatched/{}/redecode", api_unmatched_redecode, GP | ADMIN, WRITE, "",
      "Has its file decoded again by the installed drivers, into a new row of the tray."},
     {"POST", "/v1/studies/{}/reassign", api_study_reassign, GP | ADMIN, WRITE,
-     "order birth_date records confirm reason",
+     "order birth_date datamatrix records confirm reason",
      "Moves records (a list, \"R-3\") that were another patient's to that patient's order. What was interpreted of them"
      " is withdrawn; both studies show it."},
     {"POST", "/v1/files", api_file_add, NURSE | GP | ADMIN | LGC, UPLOAD, NULL,

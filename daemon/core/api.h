@@ -7,6 +7,7 @@
 #include "dicom.h"
 #include "events.h"
 #include "http.h"
+#include "identifier.h"
 #include "intake.h"
 #include "interpret.h"
 #include "login.h"
@@ -84,6 +85,8 @@ enum problem api_items(struct api_call *call, const char *name, size_t min, size
 enum problem api_item(struct api_call *call, const char *name, size_t i, const char *fields);
 /* Query parameters of lists. */
 enum problem api_limit(struct api_call *call, int *ret);
+/* A member "datamatrix": the text of a patient's INS sheet, if there is one. P_ins_unreadable, P_ins_fictitious. */
+enum problem api_sheet(struct api_call *call, struct ins_datamatrix *ret, bool *ret_there);
 /* "S-12" with its letter checked. */
 bool api_id(const char *text, char letter, int64_t *ret);
 json_t *api_list(json_t *items, const char *next);

@@ -116,17 +116,26 @@ enum problem api_patient_get(struct api_call *call) {
   return call->answer ? P_OK : P_overloaded;
 }
 
+enum problem api_sheet(struct api_call *call, struct ins_datamatrix *ret, bool *ret_there) {
+  const char *text, *what;
+  enum problem p = api_text(call, "datamatrix", 400, false, &text);
+  *ret_there = p == P_OK && text;
+  if (!*ret_there)
+    return p;
+  if (ins_datamatrix_parse(text, strlen(text), ret, &what) < 0)
+    return P_ins_unreadable;
+  return call->api->conf->production && ins_is_fictitious(ret->ins.authority) ? P_ins_fictitious : P_OK;
+}
+
 /* The patient whose sheet was scanned: by the INS, and each trait beside what is known. */
 enum problem api_patient_lookup(struct api_call *call) {
   struct ins_datamatrix sheet;
   struct patient patient;
-  const char *text, *what;
   char id[PATIENT_ID_MAX + 1];
-  enum problem p = api_text(call, "datamatrix", 400, true, &text);
-  if (p == P_OK && ins_datamatrix_parse(text, strlen(text), &sheet, &what) < 0)
-    p = P_ins_unreadable;
-  if (p == P_OK && call->api->conf->production && ins_is_fictitious(sheet.ins.authority))
-    p = P_ins_fictitious;
+  bool there;
+  enum problem p = api_sheet(call, &sheet, &there);
+  if (p == P_OK && !there)
+    p = P_missing_field;
   if (p == P_OK)
     p = patient_by_ins(call->api->store, sheet.ins.matricule, id);
   if (p == P_OK)
@@ -513,6 +522,21 @@ static enum problem take_pictures(struct api_call *call, const struct study *y, 
            : problem_of_errno(fundus_wanted(call->api->store, y->id, &study_act(call->api->conf, y)->views, ret));
 }
 
+/* A sheet that is scanned at the instrument must be this study's patient's. */
+static enum problem take_sheet(struct api_call *call, const struct study *y) {
+  struct ins_datamatrix sheet;
+  struct patient patient;
+  bool there;
+  enum problem p = api_sheet(call, &sheet, &there);
+  if (p != P_OK || !there)
+    return p;
+  p = patient_find(call->api->store, y->patient, &patient);
+  if (p == P_OK &&
+      (strcmp(patient.birth_date, sheet.birth_date) || (patient.ins[0] && strcmp(patient.ins, sheet.ins.matricule))))
+    p = P_identity_mismatch;
+  return p;
+}
+
 enum problem api_study_acquire(struct api_call *call) {
   struct study y;
   const char *device, *phase_text;
@@ -528,6 +552,8 @@ enum problem api_study_acquire(struct api_call *call) {
     p = api_text(call, "phase", 16, false, &phase_text);
   if (p == P_OK && phase_text && (act_modality(y.act) != ACQ_SPIROMETRY || !(phase = acq_phase_find(phase_text))))
     p = P_invalid_field;
+  if (p == P_OK)
+    p = take_sheet(call, &y);
   if (p == P_OK)
     p = take_pictures(call, &y, &pictures);
   if (p == P_OK)

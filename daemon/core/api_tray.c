@@ -5,6 +5,7 @@
 #include "str.h"
 #include "unmatched.h"
 #include <errno.h>
+#include <string.h>
 
 #define RECORDS_MAX 64 /* named in one reassignment */
 
@@ -36,6 +37,12 @@ static enum problem find_row(struct api_call *call, json_t **ret_item, json_t **
   if (!api_id(call->id, 'U', &id))
     return P_not_found;
   enum problem p = unmatched_find(call->api->store, id, mask_shows(&call->view, PART_IDENTITY), ret_item, sha256);
+  /* Once it was attached it is somebody's. */
+  const json_t *record = json_object_get(json_object_get(*ret_item, "end"), "record");
+  if (p == P_OK && json_is_string(record))
+    p = api_id(json_string_value(record), 'R', &id) ? api_enter_record(call, id) : P_internal;
+  if (p == P_OK && !mask_shows(&call->view, PART_ACQUIRED))
+    sha256[0] = 0;
   return p == P_OK && sha256[0] ? problem_of_errno(reading_load(call->api->artefacts, sha256, ret_record)) : p;
 }
 
@@ -76,14 +83,23 @@ enum problem api_unmatched_get(struct api_call *call) {
 }
 
 /* Who attaches what to which order, as the body says. */
-static enum problem read_attach(struct api_call *call, bool reason, struct attach *ret) {
+static enum problem read_attach(struct api_call *call, bool reason, struct ins_datamatrix *sheet, struct attach *ret) {
   const char *order;
   struct attach at = {.caller = &call->caller};
+  bool scanned;
   enum problem p = api_text(call, "order", STR_REF_MAX, true, &order);
   if (p == P_OK && !api_id(order, 'O', &at.order))
     p = P_invalid_field;
   if (p == P_OK)
-    p = api_text(call, "birth_date", 10, true, &at.birth_date);
+    p = api_sheet(call, sheet, &scanned);
+  if (p == P_OK)
+    p = api_text(call, "birth_date", 10, !scanned, &at.birth_date);
+  if (p == P_OK && scanned) {
+    if (at.birth_date && strcmp(at.birth_date, sheet->birth_date))
+      p = P_identity_mismatch;
+    at.birth_date = sheet->birth_date;
+    at.ins = sheet->ins.matricule;
+  }
   if (p == P_OK)
     p = api_text(call, "reason", ATTACH_REASON_MAX, reason, &at.reason);
   if (p == P_OK)
@@ -99,11 +115,12 @@ static enum problem find_tray(struct api_call *call, int64_t *ret) {
 
 enum problem api_unmatched_attach(struct api_call *call) {
   struct attach at;
+  struct ins_datamatrix sheet;
   struct study study;
   int64_t id;
   enum problem p = find_tray(call, &id);
   if (p == P_OK)
-    p = read_attach(call, false, &at);
+    p = read_attach(call, false, &sheet, &at);
   call->field = "order";
   if (p == P_OK)
     p = unmatched_attach(call->api->store, call->api->artefacts, id, &at, &study);
@@ -151,10 +168,11 @@ enum problem api_study_reassign(struct api_call *call) {
   int64_t records[RECORDS_MAX];
   size_t n;
   struct attach at;
+  struct ins_datamatrix sheet;
   struct study from, to;
   enum problem p = api_study_find(call, &from);
   if (p == P_OK)
-    p = read_attach(call, true, &at);
+    p = read_attach(call, true, &sheet, &at);
   if (p == P_OK)
     p = read_records(call, records, &n);
   call->field = p == P_OK ? "records" : call->field;

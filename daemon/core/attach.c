@@ -26,7 +26,8 @@ enum problem attach_check(struct store *s, const struct attach *at, const json_t
     p = study_next(ret->study.state, EV_ATTACH, at->caller->role, &to);
   if (p == P_OK)
     p = patient_find(s, ret->study.patient, &ret->patient);
-  if (p == P_OK && strcmp(ret->patient.birth_date, at->birth_date))
+  if (p == P_OK && (strcmp(ret->patient.birth_date, at->birth_date) ||
+                    (at->ins && ret->patient.ins[0] && strcmp(ret->patient.ins, at->ins))))
     p = P_identity_mismatch;
   if (p == P_OK && act_modality(ret->study.act) != acq_modality_find(json_text(record, "modality")))
     p = P_wrong_act;

@@ -12,6 +12,7 @@ struct attach {
   const struct caller *caller;
   int64_t order;
   const char *birth_date; /* of the order's patient, as whoever attaches knows it: the second factor */
+  const char *ins;        /* the matricule that was scanned with it, or NULL */
   const char *reason;     /* NULL where none was given */
   bool confirm;
 };
