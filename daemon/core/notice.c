@@ -25,7 +25,7 @@ enum problem notice_page(struct store *s, const struct caller *c, struct study *
   if (study->state >= INTERPRETED)
     return P_wrong_state;
   int r = registry_stands_in(s, study->gp, reader);
-  /* What is urgent is due since it was said; in the queue that puts it before all that is not. */
+  /* What is urgent is due since it was said. */
   if (r >= 0)
     r = store_run(s,
                   "UPDATE study SET urgent = coalesce(urgent, ?1), due = iif(due IS NULL, NULL, coalesce(urgent, ?1)),"

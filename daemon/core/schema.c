@@ -330,7 +330,7 @@ const char *const schema_migrations[] = {
     "ALTER TABLE study_5 RENAME TO study;"
     "CREATE TRIGGER study_keeps_order BEFORE UPDATE OF orders, repeats ON study BEGIN SELECT RAISE(ABORT, 'append only'); "
     "  END;"
-    "CREATE INDEX study_queue ON study(state, due, id);"
+    "CREATE INDEX study_queue ON study(state, due + (urgent IS NULL) * 288230376151711744, id);"
     "CREATE INDEX study_of_order ON study(orders);"
     "CREATE INDEX study_claims ON study(claim_expires) WHERE claim_expires IS NOT NULL;"
 

@@ -400,8 +400,10 @@ int64_t worklist_expire(struct store *s, int64_t now, void (*expired)(void *, in
   }
 }
 
-/* A cursor is "<due>.<id>" of the last row seen: a page is one seek in the index (state, due, id) however long the
- * queue is. What is urgent is due since the nurse called. */
+/* What is urgent is due since the nurse called, and stands before all that is not, however long that is overdue. */
+#define QUEUE_RANK "(y.due + (y.urgent IS NULL) * 288230376151711744)" /* 2^58: later than any time (WALL_MAX) */
+/* A cursor is "<rank>.<id>" of the last row seen: a page is one seek in the index study_queue (state, rank, id) however
+ * long the queue is. (Of an expression SQLite seeks to one value, not to a pair: the first is said on its own.) */
 #define QUEUE_MINE                                                                                                  \
   "(?6 = '' OR (y.reader = ?8 AND (y.reader <> 'gp' OR t.gp IS NULL OR t.gp = ?6 OR EXISTS(SELECT 1 FROM absence a" \
   " WHERE a.gp = t.gp AND a.deputy = ?6 AND ?7 BETWEEN a.first_day AND a.last_day AND a.id NOT IN (SELECT absence"  \
@@ -409,39 +411,41 @@ int64_t worklist_expire(struct store *s, int64_t now, void (*expired)(void *, in
 
 enum problem worklist_queue(struct store *s, const struct caller *c, const struct queue_page *page, json_t **ret) {
   static const char all[] = "SELECT y.id, y.due, y.accepted, y.clean, y.claim_by, y.claim_expires, o.act, o.patient,"
-                            " v.family, v.given, v.birth_date, v.sex, y.urgent, y.reader, o.followup, f.protocol, t.gp"
-                            " FROM study y JOIN orders o ON o.id = y.orders"
+                            " v.family, v.given, v.birth_date, v.sex, y.urgent, y.reader, o.followup, f.protocol, t.gp,"
+                            " " QUEUE_RANK " FROM study y JOIN orders o ON o.id = y.orders"
                             " JOIN patient p ON p.id = o.patient"
                             " JOIN patient_version v ON v.patient = p.id AND v.version = p.version"
                             " LEFT JOIN followup f ON f.id = o.followup"
                             " LEFT JOIN followup_team t ON t.id = (SELECT max(id) FROM followup_team WHERE followup ="
                             " o.followup)"
-                            " WHERE y.state = ?1 AND (y.due, y.id) > (?2, ?3) AND (?5 IS NULL OR o.act = ?5)"
+                            " WHERE y.state = ?1 AND " QUEUE_RANK " >= ?2 AND (" QUEUE_RANK ", y.id) > (?2, ?3)"
+                            " AND (?5 IS NULL OR o.act = ?5)"
                             " AND " QUEUE_MINE " AND (?8 <> 'ophthalmologist' OR y.reader = ?8)"
-                            " AND " ACCESS_NURSE("?9", "?7", "o.patient") " ORDER BY y.due, y.id LIMIT ?4";
-  uint64_t due = 0, id = 0;
+                            " AND " ACCESS_NURSE("?9", "?7", "o.patient") " ORDER BY " QUEUE_RANK ", y.id LIMIT ?4";
+  uint64_t rank = 0, id = 0;
   if (*page->cursor) {
     char text[64], *dot;
     if (!str_copy(text, sizeof text, page->cursor) || !(dot = strchr(text, '.')))
       return P_invalid_field;
     *dot = 0;
-    if (str_to_u64(text, 0, INT64_MAX, &due) < 0 || str_to_u64(dot + 1, 0, INT64_MAX, &id) < 0)
+    if (str_to_u64(text, 0, INT64_MAX, &rank) < 0 || str_to_u64(dot + 1, 0, INT64_MAX, &id) < 0)
       return P_invalid_field;
   }
   _json_cleanup_ json_t *items = json_array();
-  int64_t now = wall_now().us, last_due = 0, last_id = 0;
+  int64_t now = wall_now().us, due, last_rank = 0, last_id = 0;
   char day[WALL_DATE_MAX];
   wall_date(now, day);
   int n = 0, err = items ? 0 : -ENOMEM;
   struct rows r =
-      store_query(s, all, "tiiittttt", state_names[page->state], (int64_t)due, (int64_t)id, (int64_t)page->limit + 1,
+      store_query(s, all, "tiiittttt", state_names[page->state], (int64_t)rank, (int64_t)id, (int64_t)page->limit + 1,
                   page->act, page->mine ? c->rpps : "", day, role_name(c->role), access_rpps(c));
   while (err == 0 && n < page->limit && rows_next(&r)) {
     char due_text[WALL_TEXT_MAX], accepted[WALL_TEXT_MAX], expires[WALL_TEXT_MAX], ref[STR_REF_MAX],
         followup[STR_REF_MAX];
     last_id = rows_int(&r, 0);
-    last_due = rows_int(&r, 1);
-    wall_format(wall_local(last_due), due_text);
+    last_rank = rows_int(&r, 17);
+    due = rows_int(&r, 1);
+    wall_format(wall_local(due), due_text);
     wall_format(wall_local(rows_int(&r, 2)), accepted);
     str_ref('S', last_id, ref);
     str_ref('W', rows_int(&r, 14), followup);
@@ -455,10 +459,9 @@ enum problem worklist_queue(struct store *s, const struct caller *c, const struc
         "{s:s, s:s, s:I, s:o, s:b, s:s, s:s?, s:s?, s:b, s:{s:s, s:s, s:s, s:s, s:s}, s:s?, s:s, s:s, s:s, s:b}",
         "accepted", accepted, "act", rows_text(&r, 6), "age_seconds", (json_int_t)(age < 0 ? 0 : age), "claim", claim,
         "clean", (int)rows_int(&r, 3), "due", due_text, "followup", rows_is_null(&r, 14) ? NULL : followup, "gp",
-        rows_text(&r, 16), "overdue", last_due < now, "patient", "birth_date", rows_text(&r, 10), "family",
-        rows_text(&r, 8), "given", rows_text(&r, 9), "id", rows_text(&r, 7), "sex", rows_text(&r, 11), "protocol",
-        rows_text(&r, 15), "reader", rows_text(&r, 13), "state", state_names[page->state], "study", ref, "urgent",
-        !rows_is_null(&r, 12));
+        rows_text(&r, 16), "overdue", due < now, "patient", "birth_date", rows_text(&r, 10), "family", rows_text(&r, 8),
+        "given", rows_text(&r, 9), "id", rows_text(&r, 7), "sex", rows_text(&r, 11), "protocol", rows_text(&r, 15),
+        "reader", rows_text(&r, 13), "state", state_names[page->state], "study", ref, "urgent", !rows_is_null(&r, 12));
     err = item && json_array_append_new(items, item) == 0 ? 0 : -ENOMEM;
     n++;
   }
@@ -467,7 +470,7 @@ enum problem worklist_queue(struct store *s, const struct caller *c, const struc
   if (err == 0)
     err = query_err;
   char next[64];
-  snprintf(next, sizeof next, "%lld.%lld", (long long)last_due, (long long)last_id);
+  snprintf(next, sizeof next, "%lld.%lld", (long long)last_rank, (long long)last_id);
   if (err == 0 && !(*ret = json_pack("{s:O, s:s?}", "items", items, "next", more ? next : NULL)))
     err = -ENOMEM;
   return problem_of_errno(err);

@@ -368,7 +368,8 @@ def bench_queue(work):
             items, cursor, pages = items + len(page["items"]), page["next"], pages + 1
         if items != min(n, 150):
             raise RuntimeError(f"the queue of {n} shows {items}")
-        o.middle = sqlite(o.daemon.store, "SELECT due || '.' || id FROM study WHERE state = 'to_interpret' "
+        o.middle = sqlite(o.daemon.store, "SELECT (due + (urgent IS NULL) * 288230376151711744) || '.' || id "
+                          "FROM study WHERE state = 'to_interpret' "
                           f"ORDER BY due, id LIMIT 1 OFFSET {n // 2}", readonly=True).strip()
     ours = {n: ([], []) for n in (*sizes, "middle")}
 

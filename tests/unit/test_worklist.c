@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "notice.h"
 #include "practice_bed.h"
 
 /* ---- the table ---- */
@@ -502,11 +503,42 @@ static void test_queue_of(void **state) {
   assert_string_equal(listed(b, &olga, true, NULL), "S-3 ");
 }
 
+/* What the nurse calls the GP for comes first, however long the others are overdue; the older call first. */
+static void test_urgent_first(void **state) {
+  struct store_bed *b = *state;
+  int64_t notice;
+  char cursor[64] = "", seen[64] = "";
+  practice_admit(b, "P1");
+  clock_set("2026-03-02T12:00:00Z");
+  for (int i = 0; i < 4; i++)
+    practice_queued(b, "P1");
+  clock_set("2026-03-10T12:00:00Z");
+  practice_queued(b, "P1");
+  for (int64_t id = 3; id >= 2; id--) {
+    struct study y = study(b, id);
+    clock_forward(60);
+    assert_int_equal(ACT(b, notice_page(b->store, &ines, &y, NULL, &notice)), P_OK);
+  }
+  struct study y = study(b, 5);
+  assert_int_equal(ACT(b, notice_page(b->store, &ines, &y, NULL, &notice)), P_OK);
+  assert_string_equal(listed(b, &martin, false, NULL), "S-3 S-2 S-5 S-1 S-4 ");
+  for (int n = 0; n < 5; n++) { /* the same in pages of one */
+    json_t *page;
+    assert_int_equal(queue(b, &martin, TO_INTERPRET, NULL, 1, cursor, &page), P_OK);
+    const json_t *item = json_array_get(json_object_get(page, "items"), 0);
+    strncat(seen, json_text(item, "study"), 8);
+    assert_int_equal(json_is_true(json_object_get(item, "urgent")), n < 3);
+    str_copy(cursor, sizeof cursor, n < 4 ? json_text(page, "next") : "");
+    json_decref(page);
+  }
+  assert_string_equal(seen, "S-3S-2S-5S-1S-4");
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, practice_setup, bed_teardown)
   const struct CMUnitTest tests[] = {
-      TEST(table),  TEST(names),      TEST(life),   TEST(claim_race), TEST(tokens),
-      TEST(expiry), TEST(clock_back), TEST(cancel), TEST(queue),      TEST(queue_of),
+      TEST(table),      TEST(names),  TEST(life),  TEST(claim_race), TEST(tokens),       TEST(expiry),
+      TEST(clock_back), TEST(cancel), TEST(queue), TEST(queue_of),   TEST(urgent_first),
   };
   return cmocka_run_group_tests_name("worklist", tests, NULL, NULL);
 }
