@@ -6,33 +6,22 @@
 
 #include <cmocka.h>
 
-#include "../e2e/store_bed.h"
+#include "practice_bed.h"
+
 #include "assessment.h"
 #include "mask.h"
 #include "reading_aids.h"
-#include "str.h"
 
-static const struct caller nurse = {.name = "ines", .role = ROLE_NURSE};
-static const struct caller admin = {.name = "root", .role = ROLE_ADMIN};
-static const struct actor machine = {.name = "asaleed"};
 #define TEST_DAY INT64_C(1767607200000000) /* 2026-01-05 10:00 UTC */
 
 static struct study order(struct store_bed *b, const char *act, const char *sex) {
-  struct patient p = {.id = "P1", .family = "F", .given = "G", .birth_date = "1981-01-05"};
-  bool created;
-  int64_t o, y;
-  struct study study;
-  str_copy(p.sex, sizeof p.sex, sex);
-  bed_begin(b);
-  assert_int_equal(patient_put(b->store, &machine, &p, 0, &created), P_OK);
-  assert_int_equal(worklist_order(b->store, &nurse, "P1", act, &o, &y), P_OK);
-  bed_keep(b);
-  assert_int_equal(study_find(b->store, y, &study), P_OK);
-  return study;
+  practice_patient(b, "P1", "1981-01-05", sex);
+  practice_follow(b, "P1", "tous");
+  return study(b, practice_order(b, "P1", act));
 }
 
 /* A record of values as an instrument without curves sends them; returns its id. */
-static int64_t record(struct store_bed *b, int64_t study, const char *phase, const char *fev1, const char *fvc) {
+static int64_t record(struct store_bed *b, int64_t of, const char *phase, const char *fev1, const char *fvc) {
   char sha[HASH_TEXT];
   json_t *json =
       json_pack("{s:{s:[], s:[{s:s, s:[], s:i, s:s, s:s}, {s:s, s:[], s:i, s:s, s:s}], s:[{s:n, s:i, s:s, s:n}]}, s:s}",
@@ -47,30 +36,30 @@ static int64_t record(struct store_bed *b, int64_t study, const char *phase, con
   assert_int_equal(store_run(b->store,
                              "INSERT INTO acquisition(study, device, driver, driver_version, program, node, seconds,"
                              " started, offset_minutes, by, ended) VALUES(?,'d','d','1','1','n',1,?,60,'u',2)",
-                             "ii", study, TEST_DAY),
+                             "ii", of, TEST_DAY),
                    1);
   assert_int_equal(store_run(b->store,
                              "INSERT INTO record(study, acquisition, sha256, driver, driver_version, program, complete,"
                              " clean, at) VALUES(?,?,?,'d','1','1',1,1,1)",
-                             "iit", study, store_last_id(b->store), sha),
+                             "iit", of, store_last_id(b->store), sha),
                    1);
   return store_last_id(b->store);
 }
 
-static json_t *assessed(struct store_bed *b, const struct study *study) {
+static json_t *assessed(struct store_bed *b, const struct study *y) {
   json_t *json;
-  assert_int_equal(assessment_make(b->store, b->artefacts, study, 1), 0);
+  assert_int_equal(assessment_make(b->store, b->artefacts, y, 1), 0);
   bed_keep(b);
-  assert_int_equal(assessment_find(b->store, study->id, &json), 0);
+  assert_int_equal(assessment_find(b->store, y->id, &json), 0);
   return json;
 }
 
 static void test_kept(void **state) {
   struct store_bed *b = *state;
-  struct study study = order(b, "spirometry", "M");
+  struct study y = order(b, "spirometry", "M");
   bed_begin(b);
-  record(b, study.id, "baseline", "3.50", "4.40");
-  json_t *json = assessed(b, &study);
+  record(b, y.id, "baseline", "3.50", "4.40");
+  json_t *json = assessed(b, &y);
   assert_non_null(json);
   assert_string_equal(json_text(json, "edition"), "ATS/ERS 2019");
   const json_t *phase = json_array_get(json_object_get(json, "phases"), 0);
@@ -81,16 +70,16 @@ static void test_kept(void **state) {
   /* Each stays; what was set aside no longer shows. */
   bed_begin(b);
   assert_int_equal(store_run(b->store, "INSERT INTO supersession VALUES(1, 1, 'u', 'x')", ""), 1);
-  json = assessed(b, &study);
+  json = assessed(b, &y);
   assert_null(json);
   assert_int_equal(bed_int(b, "SELECT count(*) FROM assessment"), 2);
 }
 
 static void test_others(void **state) {
   struct store_bed *b = *state;
-  struct study study = order(b, "ecg", "M");
+  struct study y = order(b, "ecg", "M");
   bed_begin(b);
-  assert_int_equal(assessment_make(b->store, b->artefacts, &study, 1), 0);
+  assert_int_equal(assessment_make(b->store, b->artefacts, &y, 1), 0);
   bed_keep(b);
   assert_int_equal(bed_int(b, "SELECT count(*) FROM assessment"), 0);
 }
@@ -98,40 +87,52 @@ static void test_others(void **state) {
 /* A damaged artefact costs the judgement, never the reading. */
 static void test_damaged(void **state) {
   struct store_bed *b = *state;
-  struct study study = order(b, "spirometry", "M");
+  struct study y = order(b, "spirometry", "M");
   bed_begin(b);
-  record(b, study.id, "baseline", "3.50", "4.40");
+  record(b, y.id, "baseline", "3.50", "4.40");
   assert_int_equal(store_run(b->store,
                              "INSERT INTO acquisition(study, device, driver, driver_version, program, node, seconds,"
                              " started, offset_minutes, by, ended) VALUES(?,'d','d','1','1','n',1,1,0,'u',2)",
-                             "i", study.id),
+                             "i", y.id),
                    1);
   char sha[HASH_TEXT];
   assert_int_equal(artefact_put(b->artefacts, b->store, "record", "nonsense", 8, 1, sha), 0);
   assert_int_equal(store_run(b->store,
                              "INSERT INTO record(study, acquisition, sha256, driver, driver_version, program, complete,"
                              " clean, at) VALUES(?,?,?,'d','1','1',1,1,1)",
-                             "iit", study.id, store_last_id(b->store), sha),
+                             "iit", y.id, store_last_id(b->store), sha),
                    1);
-  assert_null(assessed(b, &study));
+  assert_null(assessed(b, &y));
 }
 
+/* What each gets of it: the values with what the instrument acquired, and what helps to read them is the readers'. */
 static void test_mask(void **state) {
   struct store_bed *b = *state;
-  struct study study = order(b, "spirometry", "M");
+  struct study y = order(b, "spirometry", "M");
+  static const struct {
+    struct view view;
+    bool values, reader;
+  } of[] = {
+      {{ROLE_NURSE, CONF_SEES_QUALITY, CONF_SEES_REPORT, true}, false, false},
+      {{ROLE_NURSE, CONF_SEES_ACQUIRED, CONF_SEES_REPORT, true}, true, false},
+      {{ROLE_GP, CONF_SEES_QUALITY, CONF_SEES_NOTHING, false}, true, true},
+      {{ROLE_OPHTHALMOLOGIST, CONF_SEES_QUALITY, CONF_SEES_NOTHING, false}, true, true},
+      {{ROLE_ADMIN, CONF_SEES_ACQUIRED, CONF_SEES_REPORT, true}, true, false},
+      {{ROLE_LGC, CONF_SEES_ACQUIRED, CONF_SEES_REPORT, true}, true, false},
+      {{ROLE_AUDITOR, CONF_SEES_ACQUIRED, CONF_SEES_REPORT, true}, false, false},
+      {{ROLE_SYSTEM, CONF_SEES_ACQUIRED, CONF_SEES_REPORT, true}, false, false},
+  };
   bed_begin(b);
-  record(b, study.id, "pre", "3.50", "4.40");
-  json_t *json = assessed(b, &study), *nurses = mask_assessment(json, ROLE_NURSE),
-         *readers = mask_assessment(json, ROLE_GP), *nobodys = mask_assessment(json, ROLE_SYSTEM);
-  const json_t *shown = json_array_get(json_object_get(nurses, "phases"), 0);
-  assert_non_null(json_object_get(shown, "fev1"));
-  assert_null(json_object_get(shown, "reader"));
-  assert_non_null(json_object_get(json_array_get(json_object_get(readers, "phases"), 0), "reader"));
-  assert_true(json_is_null(nobodys));
-  json_decref(json);
-  json_decref(nurses);
-  json_decref(readers);
-  json_decref(nobodys);
+  record(b, y.id, "pre", "3.50", "4.40");
+  _json_cleanup_ json_t *json = assessed(b, &y);
+  for (size_t i = 0; i < COUNT(of); i++) {
+    _json_cleanup_ json_t *shown = mask_assessment(json, &of[i].view);
+    const json_t *phase = json_array_get(json_object_get(shown, "phases"), 0);
+    assert_int_equal(json_is_null(shown), !of[i].values);
+    assert_int_equal(json_object_get(phase, "fev1") != NULL, of[i].values);
+    assert_int_equal(json_object_get(phase, "reader") != NULL, of[i].reader);
+  }
+  assert_non_null(json_object_get(json_array_get(json_object_get(json, "phases"), 0), "reader")); /* it is whole */
 }
 
 /* The sample table's text; NULL where there is none. */
@@ -152,20 +153,20 @@ static char *table_text(void) {
 static void test_aids(void **state) {
   struct store_bed *b = *state;
   struct reading_aids *aids, *off;
-  struct study study = order(b, "spirometry", "M");
+  struct study y = order(b, "spirometry", "M");
   json_t *json = NULL;
   assert_int_equal(reading_aids_open(true, &aids), 0);
   assert_int_equal(reading_aids_open(false, &off), 0);
-  assert_int_equal(reading_aids_make(aids, b->store, &study, &json), P_OK);
+  assert_int_equal(reading_aids_make(aids, b->store, &y, &json), P_OK);
   assert_null(json); /* nothing was acquired */
   bed_begin(b);
-  record(b, study.id, "baseline", "2.50", "4.40");
-  json_decref(assessed(b, &study));
+  record(b, y.id, "baseline", "2.50", "4.40");
+  json_decref(assessed(b, &y));
   bed_begin(b);
-  assert_int_equal(study_height(b->store, &nurse, &study, "175"), P_OK);
+  assert_int_equal(study_height(b->store, &ines, &y, "175"), P_OK);
   bed_keep(b);
   /* Without a table: the values, and a sentence. */
-  assert_int_equal(reading_aids_make(aids, b->store, &study, &json), P_OK);
+  assert_int_equal(reading_aids_make(aids, b->store, &y, &json), P_OK);
   assert_true(json_is_null(json_object_get(json, "reference")));
   assert_non_null(strstr(json_text(json, "why"), "table"));
   assert_int_equal(json_array_size(json_object_get(json, "results")), 3);
@@ -174,9 +175,9 @@ static void test_aids(void **state) {
   char *text = table_text();
   if (text) {
     bed_begin(b);
-    assert_int_equal(reading_aids_install(b->store, &admin, "sample", text), P_OK);
+    assert_int_equal(reading_aids_install(b->store, &adele, "sample", text), P_OK);
     bed_keep(b);
-    assert_int_equal(reading_aids_make(aids, b->store, &study, &json), P_OK);
+    assert_int_equal(reading_aids_make(aids, b->store, &y, &json), P_OK);
     const json_t *fev1 = json_array_get(json_object_get(json, "results"), 1);
     assert_string_equal(json_text(fev1, "code"), "fev1");
     assert_string_equal(json_text(fev1, "z"), "-2.2141"); /* 45 years to the day, 175 cm */
@@ -185,10 +186,10 @@ static void test_aids(void **state) {
   } else {
     print_message("# skipped: no sample table\n");
   }
-  assert_int_equal(reading_aids_make(off, b->store, &study, &json), P_OK);
+  assert_int_equal(reading_aids_make(off, b->store, &y, &json), P_OK);
   assert_null(json); /* switched off */
   bed_begin(b);
-  assert_int_equal(reading_aids_install(b->store, &admin, "x", "sex,index\n"), P_invalid_field);
+  assert_int_equal(reading_aids_install(b->store, &adele, "x", "sex,index\n"), P_invalid_field);
   store_undo(b->store);
   free(text);
   reading_aids_close(aids);
@@ -197,24 +198,24 @@ static void test_aids(void **state) {
 
 static void test_height(void **state) {
   struct store_bed *b = *state;
-  struct study study = order(b, "spirometry", "M");
+  struct study y = order(b, "spirometry", "M");
   static const char *const good[] = {"50", "250", "168.5", "50.0"}, *const bad[] = {"49.9", "250.1", "1.75",   "168,5",
                                                                                     "-170", "",      "168.55", "1e2"};
   for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
     bed_begin(b);
-    assert_int_equal(study_height(b->store, &nurse, &study, good[i]), P_OK);
+    assert_int_equal(study_height(b->store, &ines, &y, good[i]), P_OK);
     bed_keep(b);
   }
   assert_int_equal(bed_int(b, "SELECT height_mm FROM study"), 500);
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     bed_begin(b);
-    assert_int_equal(study_height(b->store, &nurse, &study, bad[i]), P_invalid_field);
+    assert_int_equal(study_height(b->store, &ines, &y, bad[i]), P_invalid_field);
     store_undo(b->store);
   }
 }
 
 int main(void) {
-#define TEST(name) cmocka_unit_test_setup_teardown(test_##name, bed_setup, bed_teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(test_##name, practice_setup, bed_teardown)
   const struct CMUnitTest tests[] = {TEST(kept), TEST(others), TEST(damaged), TEST(mask), TEST(aids), TEST(height)};
   return cmocka_run_group_tests_name("assessment", tests, NULL, NULL);
 }

@@ -10,7 +10,7 @@
 #include "../e2e/store_bed.h"
 #include "dicom.h"
 #include "json.h"
-#include "people.h"
+#include "patient.h"
 #include "str.h"
 #include "wall.h"
 #include <asalee/export.h>

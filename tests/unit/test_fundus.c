@@ -6,49 +6,23 @@
 
 #include <cmocka.h>
 
-#include "../e2e/store_bed.h"
+#include "practice_bed.h"
+
 #include "fundus.h"
-#include "str.h"
 
-static const struct worklist_rules rules = {
-    .claim_minutes = 30,
-    .due_hours = {[ACQ_ECG] = 24, [ACQ_FUNDUS] = 36},
-    .views = {{{"R", "macula"}, {"R", "disc"}, {"L", "macula"}, {"L", "disc"}}, 4}};
-static const struct caller nurse = {.name = "ines", .role = ROLE_NURSE}, gp = {.name = "martin", .role = ROLE_GP};
-static const struct caller admin = {.name = "root", .role = ROLE_ADMIN}, lgc = {.name = "lgc", .role = ROLE_LGC};
-static const struct actor machine = {.name = "asaleed"};
-
-/* Each step in an act, committed when it passes. */
-#define ACT(b, call)                                 \
-  ({                                                 \
-    bed_begin(b);                                    \
-    enum problem p_ = (call);                        \
-    if (p_ == P_OK)                                  \
-      bed_keep(b);                                   \
-    else {                                           \
-      store_undo((b)->store);                        \
-      assert_int_equal(store_commit((b)->store), 0); \
-    }                                                \
-    p_;                                              \
-  })
+static const struct conf_views *const views = &tous.acts[ACQ_FUNDUS].views;
 
 static struct study order(struct store_bed *b, const char *act) {
-  struct patient p = {.id = "P1", .family = "F", .given = "G", .birth_date = "1950-01-01", .sex = "F"};
-  struct study y;
-  bool created;
-  int64_t o, id;
-  bed_begin(b);
-  assert_int_equal(patient_put(b->store, &machine, &p, 0, &created), P_OK);
-  assert_int_equal(worklist_order(b->store, &nurse, "P1", act, &o, &id), P_OK);
-  bed_keep(b);
-  assert_int_equal(study_find(b->store, id, &y), P_OK);
-  return y;
+  struct followup f;
+  if (followup_find(b->store, 1, &f) == P_not_found)
+    practice_admit(b, "P1");
+  return study(b, practice_order(b, "P1", act));
 }
 
 static const char *eyes = ""; /* what the instrument says of the next pictures: a letter each */
 
 /* A record of an acquisition with these pictures, a letter each: the same letter, the same bytes. */
-static int64_t record(struct store_bed *b, int64_t study, int64_t acquisition, const char *pictures) {
+static int64_t record(struct store_bed *b, int64_t of, int64_t acquisition, const char *pictures) {
   char sha[HASH_TEXT];
   static unsigned serial;
   serial++;
@@ -56,7 +30,7 @@ static int64_t record(struct store_bed *b, int64_t study, int64_t acquisition, c
   assert_int_equal(store_run(b->store,
                              "INSERT INTO record(study, acquisition, sha256, driver, driver_version, program, complete,"
                              " clean, at) VALUES(?,?,?,'d','1','1',1,1,1)",
-                             "iit", study, acquisition, sha),
+                             "iit", of, acquisition, sha),
                    1);
   int64_t id = store_last_id(b->store);
   for (int64_t i = 0; pictures[i]; i++) {
@@ -70,7 +44,7 @@ static int64_t record(struct store_bed *b, int64_t study, int64_t acquisition, c
 }
 
 static int64_t acquire(struct store_bed *b, struct study *y, const char *pictures) {
-  struct actor by = caller_actor(&nurse);
+  struct actor by = caller_actor(&ines);
   bed_begin(b);
   assert_int_equal(study_move(b->store, &by, ROLE_NURSE, y, EV_START, NULL), P_OK);
   assert_int_equal(store_run(b->store,
@@ -90,7 +64,7 @@ static enum problem label(struct store_bed *b, struct study *y, int64_t record_i
   struct fundus_label l = {record_id, number, laterality, field, excluded};
   size_t at;
   const char *wrong;
-  return ACT(b, fundus_label(b->store, &nurse, y, &l, 1, &at, &wrong));
+  return ACT(b, fundus_label(b->store, &ines, y, &l, 1, &at, &wrong));
 }
 
 /* The four views of the protocol, of the first four pictures. */
@@ -102,13 +76,13 @@ static void label_all(struct store_bed *b, struct study *y, int64_t record_id) {
 static enum problem pupil(struct store_bed *b, struct study *y, bool dilated, const char *agent, const char *degree) {
   struct fundus_pupil p = {.dilated = dilated, .agents = {agent}, .n_agents = agent != NULL, .degree_mm = degree};
   const char *wrong;
-  return ACT(b, fundus_pupil(b->store, &nurse, y, &p, &wrong));
+  return ACT(b, fundus_pupil(b->store, &ines, y, &p, &wrong));
 }
 
 /* The study's JSON, compared as its canonical text. */
 static void shows(struct store_bed *b, const struct study *y, bool texts, const char *member, const char *expected) {
   json_t *json;
-  assert_int_equal(fundus_json(b->store, y->id, &rules.views, texts, &json), 0);
+  assert_int_equal(fundus_json(b->store, y->id, views, texts, &json), 0);
   char *text = json_dumps(json_object_get(json, member), JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
   assert_string_equal(text, expected);
   free(text);
@@ -117,7 +91,7 @@ static void shows(struct store_bed *b, const struct study *y, bool texts, const 
 
 static uint16_t wanted(struct store_bed *b, const struct study *y) {
   uint16_t n = 99;
-  assert_int_equal(fundus_wanted(b->store, y->id, &rules.views, &n), 0);
+  assert_int_equal(fundus_wanted(b->store, y->id, views, &n), 0);
   return n;
 }
 
@@ -172,7 +146,7 @@ static void test_label_refused(void **state) {
   struct store_bed *b = *state;
   struct study y = order(b, "fundus"), other = order(b, "fundus"), ecg = order(b, "ecg");
   int64_t old = acquire(b, &y, "ab"), foreign = acquire(b, &other, "c");
-  assert_int_equal(ACT(b, study_repeat(b->store, &nurse, &y, "again")), P_OK);
+  assert_int_equal(ACT(b, study_repeat(b->store, &ines, &y, "again")), P_OK);
   int64_t id = acquire(b, &y, "de");
   const struct {
     int64_t record, number;
@@ -185,19 +159,19 @@ static void test_label_refused(void **state) {
                                     {id, 2, "L", "disc", NULL}};
     size_t at = 99;
     const char *field = NULL;
-    assert_int_equal(ACT(b, fundus_label(b->store, &nurse, &y, labels, 3, &at, &field)), P_invalid_field);
+    assert_int_equal(ACT(b, fundus_label(b->store, &ines, &y, labels, 3, &at, &field)), P_invalid_field);
     assert_int_equal(at, 1);
     assert_string_equal(field, wrong[i].field);
   }
   struct fundus_label good = {id, 1, "R", "disc", NULL};
   size_t at;
   const char *field;
-  assert_int_equal(ACT(b, fundus_label(b->store, &admin, &y, &good, 1, &at, &field)), P_forbidden);
-  assert_int_equal(ACT(b, fundus_label(b->store, &lgc, &y, &good, 1, &at, &field)), P_forbidden);
+  assert_int_equal(ACT(b, fundus_label(b->store, &adele, &y, &good, 1, &at, &field)), P_forbidden);
+  assert_int_equal(ACT(b, fundus_label(b->store, &logiciel, &y, &good, 1, &at, &field)), P_forbidden);
   acquire(b, &ecg, "");
-  assert_int_equal(ACT(b, fundus_label(b->store, &nurse, &ecg, &good, 1, &at, &field)), P_wrong_state);
+  assert_int_equal(ACT(b, fundus_label(b->store, &ines, &ecg, &good, 1, &at, &field)), P_wrong_state);
   assert_int_equal(bed_int(b, "SELECT count(*) FROM picture_label"), 0); /* all of a request or nothing */
-  assert_int_equal(ACT(b, fundus_label(b->store, &gp, &y, &good, 1, &at, &field)), P_OK);
+  assert_int_equal(ACT(b, fundus_label(b->store, &martin, &y, &good, 1, &at, &field)), P_OK);
 }
 
 /* A redecode makes a new record of the same pictures: what was said of them still holds. Of other bytes it does not. */
@@ -296,7 +270,7 @@ static void test_views(void **state) {
 /* Other fields of an eye are many: a protocol may ask for several, and none of them is a repetition. */
 static void test_other_fields(void **state) {
   struct store_bed *b = *state;
-  static const struct conf_views views = {{{"R", "other"}, {"R", "disc"}, {"R", "other"}}, 3};
+  static const struct conf_views others = {{{"R", "other"}, {"R", "disc"}, {"R", "other"}}, 3};
   struct study y = order(b, "fundus");
   int64_t id = acquire(b, &y, "abc");
   uint16_t n;
@@ -305,18 +279,18 @@ static void test_other_fields(void **state) {
   for (int i = 1; i <= 3; i++)
     assert_int_equal(label(b, &y, id, i, "R", i == 2 ? "disc" : "other", NULL), P_OK);
   assert_int_equal(pupil(b, &y, false, NULL, NULL), P_OK);
-  assert_int_equal(fundus_check(b->store, y.id, &views, &whole), P_OK);
+  assert_int_equal(fundus_check(b->store, y.id, &others, &whole), P_OK);
   assert_true(whole);
-  assert_int_equal(fundus_json(b->store, y.id, &views, true, &json), 0);
+  assert_int_equal(fundus_json(b->store, y.id, &others, true, &json), 0);
   const json_t *list = json_object_get(json, "views");
   assert_string_equal(json_text(json_array_get(list, 0), "picture"), "R-1/3");
   assert_string_equal(json_text(json_array_get(list, 1), "picture"), "R-1/2");
   assert_string_equal(json_text(json_array_get(list, 2), "picture"), "R-1/1");
   json_decref(json);
   assert_int_equal(label(b, &y, id, 3, "L", "other", NULL), P_OK);
-  assert_int_equal(fundus_wanted(b->store, y.id, &views, &n), 0);
+  assert_int_equal(fundus_wanted(b->store, y.id, &others, &n), 0);
   assert_int_equal(n, 1);
-  assert_int_equal(fundus_check(b->store, y.id, &views, &whole), P_OK);
+  assert_int_equal(fundus_check(b->store, y.id, &others, &whole), P_OK);
   assert_false(whole);
 }
 
@@ -331,15 +305,15 @@ static void test_eye_of_the_instrument(void **state) {
   eyes = "";
   assert_int_equal(pupil(b, &y, false, NULL, NULL), P_OK);
   label_all(b, &y, id);
-  assert_int_equal(fundus_check(b->store, y.id, &rules.views, &whole), P_OK);
+  assert_int_equal(fundus_check(b->store, y.id, views, &whole), P_OK);
   assert_true(whole);
-  assert_int_equal(fundus_json(b->store, y.id, &rules.views, true, &json), 0);
+  assert_int_equal(fundus_json(b->store, y.id, views, true, &json), 0);
   assert_string_equal(json_text(json_array_get(json_object_get(json, "pictures"), 3), "instrument"), "L");
   assert_null(json_object_get(json_array_get(json_object_get(json, "pictures"), 4), "instrument"));
   json_decref(json);
   for (int i = 0; i < 4; i++) /* the eyes the other way round: all views are there */
     assert_int_equal(label(b, &y, id, i + 1, i < 2 ? "L" : "R", i % 2 ? "disc" : "macula", NULL), P_OK);
-  assert_int_equal(fundus_check(b->store, y.id, &rules.views, &whole), P_OK);
+  assert_int_equal(fundus_check(b->store, y.id, views, &whole), P_OK);
   assert_false(whole);
 }
 
@@ -356,7 +330,7 @@ static void test_pupil(void **state) {
       .dilated = true, .agents = {"tropicamide", "phenylephrine"}, .n_agents = 2, .degree_mm = "6.5"};
   const char *wrong;
   int64_t version = y.version;
-  assert_int_equal(ACT(b, fundus_pupil(b->store, &nurse, &y, &p, &wrong)), P_OK);
+  assert_int_equal(ACT(b, fundus_pupil(b->store, &ines, &y, &p, &wrong)), P_OK);
   assert_int_equal(y.version, version + 1);
   shows(b, &y, true, "pupil",
         "{\"agents\":[\"tropicamide\",\"phenylephrine\"],\"degree_mm\":\"6.5\",\"dilated\":true}");
@@ -381,13 +355,13 @@ static void test_pupil(void **state) {
       {{true, {"tropicamide", "phenylephrine", "cyclopentolate", "atropine"}, 4, "12.0"}, P_OK, NULL},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-    enum problem got = ACT(b, fundus_pupil(b->store, &nurse, &y, &cases[i].pupil, &wrong));
+    enum problem got = ACT(b, fundus_pupil(b->store, &ines, &y, &cases[i].pupil, &wrong));
     if (got != cases[i].problem)
       fail_msg("case %zu: %s", i, problem_code(got));
     if (cases[i].field)
       assert_string_equal(wrong, cases[i].field);
   }
-  assert_int_equal(ACT(b, fundus_pupil(b->store, &admin, &y, &p, &wrong)), P_forbidden);
+  assert_int_equal(ACT(b, fundus_pupil(b->store, &adele, &y, &p, &wrong)), P_forbidden);
 }
 
 /* ---- to the reader ---- */
@@ -398,19 +372,19 @@ static void test_pupil_repeated(void **state) {
   struct study y = order(b, "fundus");
   acquire(b, &y, "abcd");
   assert_int_equal(pupil(b, &y, false, NULL, NULL), P_OK);
-  assert_int_equal(ACT(b, study_repeat(b->store, &nurse, &y, "floues")), P_OK);
+  assert_int_equal(ACT(b, study_repeat(b->store, &ines, &y, "floues")), P_OK);
   label_all(b, &y, acquire(b, &y, "efgh"));
   shows(b, &y, true, "pupil", "null");
-  assert_int_equal(ACT(b, study_accept(b->store, &nurse, &rules, &y, true, NULL)), P_pupil_missing);
+  assert_int_equal(ACT(b, study_accept(b->store, &ines, &practice, &y, true, NULL)), P_pupil_missing);
   assert_int_equal(pupil(b, &y, true, "tropicamide", NULL), P_OK);
-  assert_int_equal(ACT(b, study_accept(b->store, &nurse, &rules, &y, true, NULL)), P_OK);
+  assert_int_equal(ACT(b, study_accept(b->store, &ines, &practice, &y, true, NULL)), P_OK);
 }
 
 static void test_accept(void **state) {
   struct store_bed *b = *state;
   struct study y = order(b, "fundus");
   acquire(b, &y, "");
-#define ACCEPT(confirmed) ACT(b, study_accept(b->store, &nurse, &rules, &y, confirmed, NULL))
+#define ACCEPT(confirmed) ACT(b, study_accept(b->store, &ines, &practice, &y, confirmed, NULL))
   assert_int_equal(ACCEPT(true), P_pictures_none);
   int64_t id = acquire(b, &y, "abcde");
   assert_int_equal(ACCEPT(true), P_pictures_unlabelled);
@@ -454,16 +428,21 @@ static void test_accept_confirmed(void **state) {
 
 /* ---- the signature ---- */
 
-static void signed_hash(struct store_bed *b, const struct study *study, char ret[static HASH_TEXT]) {
+/* The hash of what a signature covers of the pictures. */
+static void signed_hash(struct store_bed *b, const struct study *of, char ret[static HASH_TEXT]) {
   char token[CLAIM_DIGITS + 1];
-  struct study y = *study;
+  struct study y = *of;
+  const char *field = "";
+  _json_cleanup_ json_t *findings = json_pack("{s:s, s:s}", "left_retinopathy", "none", "right_retinopathy", "none");
+  const struct conclusion x = {.conclusion = "normal", .findings = findings, .text = "t"};
   bed_begin(b); /* undone: the same study is signed again and again */
-  assert_int_equal(study_accept(b->store, &nurse, &rules, &y, true, NULL), P_OK);
-  assert_int_equal(study_claim(b->store, &gp, &rules, &y, token), P_OK);
-  assert_int_equal(study_sign(b->store, &gp, &y, token, "normal", "t", NULL), P_OK);
-  struct rows r = store_query(b->store, "SELECT covers FROM interpretation", "");
+  assert_int_equal(study_accept(b->store, &ines, &practice, &y, true, NULL), P_OK);
+  assert_int_equal(study_claim(b->store, &martin, &practice, &y, token), P_OK);
+  if (interpret_sign(b->store, &martin, &y, token, &x, NULL, &field) != P_OK)
+    fail_msg("%s", field);
+  struct rows r = store_query(b->store, "SELECT json_extract(statement, '$.fundus') FROM interpretation", "");
   assert_true(rows_next(&r));
-  str_copy(ret, HASH_TEXT, rows_text(&r, 0));
+  hash_sha256_text(rows_text(&r, 0), strlen(rows_text(&r, 0)), ret);
   assert_int_equal(rows_finish(&r), 0);
   store_undo(b->store);
   assert_int_equal(store_commit(b->store), 0);
@@ -488,16 +467,13 @@ static void test_sign_binds(void **state) {
     str_copy(sha[i], HASH_TEXT, rows_text(&r, 0));
   }
   assert_int_equal(rows_finish(&r), 0);
-  size_t n = (size_t)snprintf(text, sizeof text, "{\"fundus\":{\"pictures\":[");
+  size_t n = (size_t)snprintf(text, sizeof text, "{\"pictures\":[");
   for (int i = 0; i < 4; i++)
     n += (size_t)snprintf(text + n, sizeof text - n,
                           "%s{\"excluded\":null,\"field\":\"%s\",\"laterality\":\"%s\",\"picture\":%d,"
                           "\"record\":\"R-1\",\"sha256\":\"%s\"}",
                           i ? "," : "", i % 2 ? "disc" : "macula", i < 2 ? "R" : "L", i + 1, sha[i + 1]);
-  n += (size_t)snprintf(text + n, sizeof text - n,
-                        "],\"pupil\":{\"agents\":[],\"degree_mm\":null,\"dilated\":false}},\"patient\":\"P1\","
-                        "\"patient_version\":1,\"records\":[\"%s\"]}",
-                        sha[0]);
+  n += (size_t)snprintf(text + n, sizeof text - n, "],\"pupil\":{\"agents\":[],\"degree_mm\":null,\"dilated\":false}}");
   hash_sha256_text(text, n, expected);
   assert_string_equal(hash[0], expected);
   /* Each thing that is said changes it. */
@@ -517,7 +493,7 @@ static void test_sign_binds(void **state) {
 }
 
 int main(void) {
-#define TEST(name) cmocka_unit_test_setup_teardown(test_##name, bed_setup, bed_teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(test_##name, practice_setup, bed_teardown)
   const struct CMUnitTest tests[] = {
       TEST(label),          TEST(reason_masked),         TEST(label_refused), TEST(redecode),
       TEST(views),          TEST(eye_of_the_instrument), TEST(keeps_labels),  TEST(pupil),

@@ -7,7 +7,8 @@
 #include <cmocka.h>
 
 #include "../e2e/store_bed.h"
-#include "people.h"
+#include "patient.h"
+#include "registry.h"
 #include "str.h"
 
 static const struct actor root = {.name = "root"};
@@ -20,12 +21,19 @@ static void add(struct store_bed *b, const char *name, enum role role, char toke
 
 static void test_roles(void **state) {
   (void)state;
-  static const char *const names[] = {"nurse", "gp", "admin", "lgc"};
+  static const struct {
+    const char *name;
+    enum role role;
+  } known[] = {{"nurse", ROLE_NURSE}, {"gp", ROLE_GP},           {"admin", ROLE_ADMIN},
+               {"lgc", ROLE_LGC},     {"auditor", ROLE_AUDITOR}, {"ophthalmologist", ROLE_OPHTHALMOLOGIST}};
   enum role role;
-  for (int i = 0; i < 4; i++) {
-    assert_true(role_find(names[i], &role));
-    assert_int_equal(role, 1 << i);
-    assert_string_equal(role_name(role), names[i]);
+  unsigned all = ROLE_SYSTEM;
+  for (int i = 0; i < 6; i++) {
+    assert_true(role_find(known[i].name, &role));
+    assert_int_equal(role, known[i].role);
+    assert_string_equal(role_name(role), known[i].name);
+    assert_int_equal(all & role, 0); /* a bit of its own */
+    all |= role;
   }
   assert_string_equal(role_name(ROLE_SYSTEM), "system");
   static const char *const none[] = {"", "system", "GP", "gp ", "root", "nurse,gp"};
@@ -102,22 +110,37 @@ static void test_only_hashes(void **state) {
   bed_up(b);
 }
 
+static enum problem grant(struct store_bed *b, const char *lgc, const char *person, bool may) {
+  bed_begin(b);
+  enum problem p = people_grant(b->store, &root, lgc, person, may);
+  if (p == P_OK)
+    bed_keep(b);
+  else
+    store_undo(b->store);
+  assert_int_equal(store_commit(b->store), 0);
+  return p;
+}
+
 static void test_acting_for(void **state) {
   struct store_bed *b = *state;
   char token[TOKEN_DIGITS + 1];
   static const struct {
     const char *name;
     enum role role;
-  } people[] = {
-      {"ines", ROLE_NURSE}, {"martin", ROLE_GP}, {"adele", ROLE_ADMIN}, {"lgc1", ROLE_LGC}, {"lgc2", ROLE_LGC}};
-  for (size_t i = 0; i < 5; i++)
+  } people[] = {{"ines", ROLE_NURSE},  {"martin", ROLE_GP},    {"olga", ROLE_OPHTHALMOLOGIST},
+                {"adele", ROLE_ADMIN}, {"aude", ROLE_AUDITOR}, {"lgc1", ROLE_LGC},
+                {"lgc2", ROLE_LGC}};
+  enum { PEOPLE = sizeof people / sizeof *people };
+  for (size_t i = 0; i < PEOPLE; i++)
     add(b, people[i].name, people[i].role, token);
-  /* Who may act for whom: the practice software for a nurse or a GP, and nobody else for anybody. */
-  for (size_t who = 0; who < 5; who++)
-    for (size_t whom = 0; whom < 5; whom++) {
+  /* To whom it is granted, and for whom: the practice software for a carer, and nobody else for anybody. */
+  for (size_t who = 0; who < PEOPLE; who++)
+    for (size_t whom = 0; whom < PEOPLE; whom++) {
       struct caller c = {.role = people[who].role};
       str_copy(c.name, sizeof c.name, people[who].name);
-      bool may = people[who].role == ROLE_LGC && (people[whom].role & (ROLE_NURSE | ROLE_GP));
+      const bool may = people[who].role == ROLE_LGC && (people[whom].role & ROLE_CARERS);
+      assert_int_equal(people_act_for(b->store, &c, people[whom].name), P_forbidden);
+      assert_int_equal(grant(b, people[who].name, people[whom].name, true), may ? P_OK : P_not_found);
       assert_int_equal(people_act_for(b->store, &c, people[whom].name), may ? P_OK : P_forbidden);
       assert_int_equal(c.role, may ? people[whom].role : people[who].role);
       assert_string_equal(c.acting_for, may ? people[whom].name : "");
@@ -133,12 +156,62 @@ static void test_acting_for(void **state) {
     struct caller c = {.name = "lgc1", .role = ROLE_LGC};
     assert_int_equal(people_act_for(b->store, &c, nobody[i]), P_forbidden);
     assert_int_equal(c.role, ROLE_LGC);
+    assert_int_equal(grant(b, "lgc1", nobody[i], true), P_not_found);
   }
+  /* Given twice is given once; taken away from one it stays with the other. */
+  struct caller one = {.name = "lgc1", .role = ROLE_LGC}, two = {.name = "lgc2", .role = ROLE_LGC};
+  assert_int_equal(grant(b, "lgc1", "ines", true), P_OK);
+  assert_int_equal(bed_int(b, "SELECT count(*) FROM audit WHERE action = 'user.grant'"), 6);
+  assert_int_equal(grant(b, "lgc1", "ines", false), P_OK);
+  assert_int_equal(grant(b, "lgc1", "ines", false), P_OK);
+  assert_int_equal(bed_int(b, "SELECT count(*) FROM audit WHERE action = 'user.revoke'"), 1);
+  assert_int_equal(people_act_for(b->store, &one, "ines"), P_forbidden);
+  assert_int_equal(people_act_for(b->store, &two, "ines"), P_OK);
   bed_begin(b);
   assert_int_equal(people_disable(b->store, &root, "martin"), P_OK);
   bed_keep(b);
-  struct caller c = {.name = "lgc1", .role = ROLE_LGC};
-  assert_int_equal(people_act_for(b->store, &c, "martin"), P_forbidden);
+  assert_int_equal(people_act_for(b->store, &one, "martin"), P_forbidden);
+}
+
+/* An account is that of a registered professional of its role; the number goes with the caller, and with whom the
+ * practice software acts for. */
+static void test_link(void **state) {
+  struct store_bed *b = *state;
+  char token[TOKEN_DIGITS + 1], unused[TOKEN_DIGITS + 1];
+  struct professional p = {.rpps = "10100000032", .family = "Martin", .given = "A", .role = ROLE_GP, .finess = ""};
+  struct caller c, lgc = {.name = "lgc1", .role = ROLE_LGC};
+  bool created;
+  add(b, "martin", ROLE_GP, token);
+  add(b, "martin2", ROLE_GP, unused);
+  add(b, "ines", ROLE_NURSE, unused);
+  add(b, "lgc1", ROLE_LGC, unused);
+  bed_begin(b);
+  assert_int_equal(registry_professional_put(b->store, &root, &p, &created), P_OK);
+  assert_int_equal(people_link(b->store, &root, "martin", "10100000099"), P_professional_unknown);
+  assert_int_equal(people_link(b->store, &root, "ines", p.rpps), P_professional_unknown); /* a nurse is no GP */
+  assert_int_equal(people_link(b->store, &root, "lgc1", p.rpps), P_professional_unknown);
+  assert_int_equal(people_link(b->store, &root, "nobody", p.rpps), P_professional_unknown);
+  assert_int_equal(people_by_name(b->store, "martin", &c), P_OK);
+  assert_string_equal(c.rpps, "");
+  assert_int_equal(people_link(b->store, &root, "martin", p.rpps), P_OK);
+  bed_keep(b);
+  assert_int_equal(people_by_name(b->store, "martin", &c), P_OK);
+  assert_string_equal(c.rpps, p.rpps);
+  assert_int_equal(people_by_token(b->store, token, &c), P_OK);
+  assert_string_equal(c.rpps, p.rpps);
+  assert_int_equal(grant(b, "lgc1", "martin", true), P_OK);
+  assert_int_equal(people_act_for(b->store, &lgc, "martin"), P_OK);
+  assert_string_equal(lgc.rpps, p.rpps);
+  /* One open account a person. */
+  bed_begin(b);
+  assert_int_equal(people_link(b->store, &root, "martin2", p.rpps), P_already_exists);
+  store_undo(b->store);
+  bed_begin(b);
+  assert_int_equal(people_disable(b->store, &root, "martin"), P_OK);
+  assert_int_equal(people_link(b->store, &root, "martin2", p.rpps), P_OK);
+  assert_int_equal(people_link(b->store, &root, "martin", p.rpps), P_professional_unknown); /* closed */
+  bed_keep(b);
+  assert_int_equal(people_by_name(b->store, "martin", &c), P_unauthenticated);
 }
 
 static void test_accounts(void **state) {
@@ -166,7 +239,7 @@ static void test_accounts(void **state) {
   json_t *value;
   json_object_foreach(json_array_get(list, 0), key, value) {
     assert_true(!strcmp(key, "created") || !strcmp(key, "disabled") || !strcmp(key, "display") ||
-                !strcmp(key, "name") || !strcmp(key, "role")); /* no token, no hash */
+                !strcmp(key, "name") || !strcmp(key, "role") || !strcmp(key, "rpps")); /* no token, no hash */
   }
   assert_string_equal(json_text(json_array_get(list, 0), "name"), "a.b_c-9");
   assert_string_equal(json_text(json_array_get(list, 1), "display"), "Dr É");
@@ -230,6 +303,48 @@ static void test_patients(void **state) {
   assert_int_equal(bed_int(b, "SELECT count(*) FROM audit WHERE detail LIKE '%Given%' OR detail LIKE '%1950%'"), 0);
 }
 
+static void set_ins(struct store_bed *b, const char *id, const char *ins, const char *status) {
+  struct patient p;
+  bool created;
+  assert_int_equal(patient_find(b->store, id, &p), P_OK);
+  str_copy(p.ins, sizeof p.ins, ins);
+  str_copy(p.ins_oid, sizeof p.ins_oid, *ins ? "1.2.250.1.213.1.4.8" : "");
+  str_copy(p.ins_status, sizeof p.ins_status, status);
+  bed_begin(b);
+  assert_int_equal(patient_put(b->store, &root, &p, -1, &created), P_OK);
+  bed_keep(b);
+}
+
+/* The national identity is a trait like the others: a new version each, and it finds one patient or says that it
+ * cannot. */
+static void test_ins(void **state) {
+  struct store_bed *b = *state;
+  bool created;
+  int64_t v;
+  char id[PATIENT_ID_MAX + 1] = "unset";
+  struct patient p;
+  assert_int_equal(put(b, "P1", "A", 0, &created, &v), P_OK);
+  assert_int_equal(put(b, "P2", "B", 0, &created, &v), P_OK);
+  assert_int_equal(patient_by_ins(b->store, "150022A00301234", id), P_not_found);
+  assert_string_equal(id, "unset");
+  set_ins(b, "P1", "150022A00301234", "retrieved");
+  set_ins(b, "P1", "150022A00301234", "retrieved"); /* the same again */
+  set_ins(b, "P1", "150022A00301234", "qualified");
+  assert_int_equal(patient_find(b->store, "P1", &p), P_OK);
+  assert_int_equal(p.version, 3);
+  assert_string_equal(p.ins, "150022A00301234");
+  assert_string_equal(p.ins_oid, "1.2.250.1.213.1.4.8");
+  assert_string_equal(p.ins_status, "qualified");
+  assert_int_equal(patient_by_ins(b->store, "150022A00301234", id), P_OK);
+  assert_string_equal(id, "P1");
+  set_ins(b, "P2", "150022A00301234", "provisional");
+  assert_int_equal(patient_by_ins(b->store, "150022A00301234", id), P_ins_ambiguous);
+  set_ins(b, "P1", "", ""); /* what an older version had does not count */
+  assert_int_equal(patient_by_ins(b->store, "150022A00301234", id), P_OK);
+  assert_string_equal(id, "P2");
+  assert_int_equal(bed_int(b, "SELECT count(*) FROM audit WHERE detail LIKE '%150022A00301234%'"), 0);
+}
+
 static void test_patient_ids(void **state) {
   (void)state;
   static const char *const good[] = {"1", "a.b_c-9", "..", "AZaz09"};
@@ -249,7 +364,8 @@ static void test_patient_ids(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, bed_setup, bed_teardown)
   const struct CMUnitTest tests[] = {
-      TEST(roles), TEST(tokens), TEST(only_hashes), TEST(acting_for), TEST(accounts), TEST(patients), TEST(patient_ids),
+      TEST(roles),    TEST(tokens),   TEST(only_hashes), TEST(acting_for),  TEST(link),
+      TEST(accounts), TEST(patients), TEST(ins),         TEST(patient_ids),
   };
   return cmocka_run_group_tests_name("people", tests, NULL, NULL);
 }

@@ -7,30 +7,18 @@
 
 #include <cmocka.h>
 
-#include "../e2e/store_bed.h"
+#include "practice_bed.h"
+
 #include "buf.h"
 #include "file.h"
-#include "str.h"
 #include "unmatched.h"
-
-#define COUNT(a) (sizeof a / sizeof *a)
-
-static const struct caller nurse = {.name = "ines", .role = ROLE_NURSE}, gp = {.name = "martin", .role = ROLE_GP};
-static const struct actor machine = {.name = "asaleed"};
 
 /* ---- pieces ---- */
 
 static int64_t order(struct store_bed *b, const char *patient, const char *birth_date, const char *act) {
-  struct patient p = {.family = "F", .given = "G", .sex = "F"};
-  bool created;
-  int64_t o, id;
-  str_copy(p.id, sizeof p.id, patient);
-  str_copy(p.birth_date, sizeof p.birth_date, birth_date);
-  bed_begin(b);
-  assert_int_equal(patient_put(b->store, &machine, &p, 0, &created), P_OK);
-  assert_int_equal(worklist_order(b->store, &nurse, patient, act, &o, &id), P_OK);
-  bed_keep(b);
-  return o;
+  practice_patient(b, patient, birth_date, "F");
+  practice_follow(b, patient, "tous");
+  return study(b, practice_order(b, patient, act)).order;
 }
 
 static struct study study_of(struct store_bed *b, int64_t order_id) {
@@ -134,23 +122,21 @@ static char *dump(struct store_bed *b) {
 static void fails_whole(struct store_bed *b, unsigned least, enum problem (*act)(struct store_bed *b, void *arg),
                         void *arg) {
   static const char *const kinds[] = {"INSERT", "UPDATE"};
-  static char make[COUNT(tables)][2][160], drop[COUNT(tables)][2][80];
+  static char refuse[COUNT(tables)][2][160];
   unsigned met = 0;
   for (size_t t = 0; t < COUNT(tables); t++)
     for (int k = 0; k < 2; k++) {
       if (!is_table(b, tables[t]))
         continue;
-      snprintf(make[t][k], sizeof make[t][k],
+      snprintf(refuse[t][k], sizeof refuse[t][k],
                "CREATE TEMP TRIGGER refuse_%s_%d BEFORE %s ON main.\"%s\" BEGIN SELECT RAISE(ABORT, 'refused'); END",
                tables[t], k, kinds[k], tables[t]);
-      snprintf(drop[t][k], sizeof drop[t][k], "DROP TRIGGER refuse_%s_%d", tables[t], k);
       _free_cleanup_ char *before = dump(b);
-      assert_true(store_run(b->store, make[t][k], "") >= 0);
-      bed_begin(b);
+      bed_begin(b); /* which the trigger ends with */
+      assert_true(store_run(b->store, refuse[t][k], "") >= 0);
       enum problem p = act(b, arg);
       store_undo(b->store);
       assert_int_equal(store_commit(b->store), 0);
-      assert_true(store_run(b->store, drop[t][k], "") >= 0);
       _free_cleanup_ char *after = dump(b);
       assert_string_equal(before, after);
       met += p != P_OK;
@@ -170,22 +156,22 @@ struct job {
 static enum problem act_attach(struct store_bed *b, void *arg) {
   const struct job *j = arg;
   struct study y;
-  const struct attach at = attach_to(&nurse, j->order, j->birth_date);
+  const struct attach at = attach_to(&ines, j->order, j->birth_date);
   return unmatched_attach(b->store, b->artefacts, j->id, &at, &y);
 }
 
 static enum problem act_discard(struct store_bed *b, void *arg) {
-  return unmatched_discard(b->store, &nurse, ((struct job *)arg)->id, "essai");
+  return unmatched_discard(b->store, &ines, ((struct job *)arg)->id, "essai");
 }
 
 static enum problem act_again(struct store_bed *b, void *arg) {
-  return unmatched_decode_again(b->store, &gp, ((struct job *)arg)->id);
+  return unmatched_decode_again(b->store, &martin, ((struct job *)arg)->id);
 }
 
 static enum problem act_reassign(struct store_bed *b, void *arg) {
   const struct job *j = arg;
   struct study from, to;
-  const struct attach at = attach_to(&gp, j->order, j->birth_date);
+  const struct attach at = attach_to(&martin, j->order, j->birth_date);
   int64_t record = bed_int(b, "SELECT max(id) FROM record WHERE id NOT IN (SELECT record FROM supersession)");
   assert_int_equal(study_find(b->store, j->id, &from), P_OK);
   return attach_reassign(b->store, b->artefacts, &from, &record, 1, &at, &to);
@@ -232,7 +218,7 @@ static void test_calibration_goes_along(void **state) {
     assert_int_equal(study_of(b, first).clean, steps[i].clean);
   }
   struct study from = study_of(b, first), to;
-  const struct attach at = attach_to(&gp, second, "1960-02-02");
+  const struct attach at = attach_to(&martin, second, "1960-02-02");
   const int64_t unverified = 2;
   bed_begin(b);
   assert_int_equal(attach_reassign(b->store, b->artefacts, &from, &unverified, 1, &at, &to), P_OK);
@@ -241,7 +227,7 @@ static void test_calibration_goes_along(void **state) {
   assert_int_equal(study_of(b, second).clean, 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(test_##name, bed_setup, bed_teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(test_##name, practice_setup, bed_teardown)
 
 int main(void) {
   const struct CMUnitTest tests[] = {TEST(store_fails), TEST(calibration_goes_along)};
