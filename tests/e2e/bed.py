@@ -1,4 +1,4 @@
-"""What the end-to-end tests of the API and of crashes share: asaleed in a folder of its own, raw HTTP, TAP lines."""
+"""What the end-to-end tests share: asaleed in a folder of its own, the people of a practice, raw HTTP, TAP lines."""
 import collections
 import itertools
 import json
@@ -208,44 +208,94 @@ def luhn(digits):
     return digits + str(-total % 10)
 
 
+PEOPLE = (("ines", "nurse"), ("martin", "gp"), ("durand", "gp"), ("olga", "ophthalmologist"), ("adele", "admin"),
+          ("aude", "auditor"), ("logiciel", "lgc"))
+RPPS = {name: luhn(f"101000000{i}") for i, name in enumerate(("ines", "martin", "durand", "olga"), 1)}
+FINESS = luhn("75000001")
+# What a reader says at the least of an act where nothing is wrong.
+FINDINGS = {"ecg": {"rhythm": "sinus"}, "spirometry": {"pattern": "normal"},
+            "fundus": {"right_retinopathy": "none", "left_retinopathy": "none"}, "measurement": {}}
+
+
+def delegation(nurse, gp, protocol, first="2020-01-01", last="2099-12-31"):
+    return {"nurse": RPPS[nurse], "gp": RPPS[gp], "protocol": protocol, "authorisation": "Arrêté ARS 2012/000623",
+            "authorised": "2012-06-18", "from": first, "until": last, "nurse_adhesion": "2019-10-01",
+            "gp_adhesion": "2019-09-01"}
+
+
+def enrolment(people, protocols=("tous",), mark=""):
+    """What the administrator asks for, as (method, path, body), once these people have accounts: professionals, whose
+    account is whose, each GP's delegation to each nurse, and for whom the practice software may act."""
+    of = lambda role: [name for name, r in people if r == role]  # noqa: E731
+    for name, role in people:
+        if name in RPPS:
+            yield "PUT", "/v1/professionals/" + RPPS[name], {"family": mark + name.capitalize(), "given": "Claude",
+                                                             "role": role, "finess": FINESS}
+            yield "POST", f"/v1/users/{name}/professional", {"rpps": RPPS[name]}
+    for nurse in of("nurse"):
+        for gp in of("gp"):
+            for protocol in protocols:
+                yield "POST", "/v1/delegations", delegation(nurse, gp, protocol)
+    for lgc in of("lgc"):
+        for name, _ in people:
+            if name in RPPS:
+                yield "POST", f"/v1/users/{lgc}/grant", {"person": name}
+
+
+def signature(token, text, act="ecg", conclusion="normal"):
+    """What a reader signs."""
+    return {"token": token, "conclusion": conclusion, "findings": FINDINGS[act], "text": text}
+
+
 class Practice:
     """The people of a practice, registered and with accounts: a nurse who holds both GPs' delegations for every
     protocol, two GPs, an ophthalmologist, an administrator, an auditor, and a practice software that acts for the
-    first four. follow() opens a follow-up."""
-    PEOPLE = (("ines", "nurse"), ("martin", "gp"), ("durand", "gp"), ("olga", "ophthalmologist"), ("adele", "admin"),
-              ("aude", "auditor"), ("logiciel", "lgc"))
-    FINESS = luhn("75000001")
+    first four. `caller` is Api or one like it; `mark` begins every name."""
 
-    def __init__(self, daemon, display=None, mark=""):
-        self.where = daemon.socket
-        self.root = Api(daemon.socket)
-        self.token, self.rpps, self.delegation = {}, {}, {}
-        for i, (name, role) in enumerate(self.PEOPLE):
-            self.token[name] = self.root.post("/v1/users", {"name": name, "role": role, "display": display or name})["token"]
-            if role in ("nurse", "gp", "ophthalmologist"):
-                self.rpps[name] = luhn(f"101000000{i + 1}")
-                self.root.ok("PUT", "/v1/professionals/" + self.rpps[name],
-                             {"family": mark + name.capitalize(), "given": "Claude", "role": role, "finess": self.FINESS})
-                self.root.post(f"/v1/users/{name}/professional", {"rpps": self.rpps[name]})
-        for name in self.rpps:
-            self.root.post("/v1/users/logiciel/grant", {"person": name})
-        for gp in ("martin", "durand"):
-            for protocol in self.root.get("/v1/protocols")["items"]:
-                self.delegate("ines", gp, protocol["id"])
+    def __init__(self, daemon, display=None, mark="", caller=Api):
+        self.where, self.caller = daemon.socket, caller
+        self.root = caller(self.where)
+        self.rpps = RPPS
+        self.token = {name: self.root.post("/v1/users", {"name": name, "role": role, "display": display or name})["token"]
+                      for name, role in PEOPLE}
+        self.delegation = {}
+        for method, path, body in enrolment(PEOPLE, [p["id"] for p in self.root.get("/v1/protocols")["items"]], mark):
+            made = self.root.ok(method, path, body)
+            if path == "/v1/delegations":
+                whose = {rpps: name for name, rpps in RPPS.items()}
+                self.delegation[whose[body["nurse"]], whose[body["gp"]], body["protocol"]] = made["id"]
         self.nurse, self.gp, self.gp2, self.oph, self.admin, self.auditor, self.lgc = (
-            Api(daemon.socket, self.token[name]) for name, _ in self.PEOPLE)
-        self.lgc_nurse = Api(daemon.socket, self.token["logiciel"], "ines")
-        self.lgc_gp = Api(daemon.socket, self.token["logiciel"], "martin")
+            self.of(name) for name, _ in PEOPLE)
+        self.lgc_nurse, self.lgc_gp = self.of("logiciel", "ines"), self.of("logiciel", "martin")
+        # Everybody, and the role that counts.
+        self.callers = [(self.of(name), role) for name, role in PEOPLE] + [
+            (self.root, "admin"), (self.lgc_nurse, "nurse"), (self.lgc_gp, "gp")]
+
+    def of(self, name, acting_for=None):
+        return self.caller(self.where, self.token[name], acting_for)
 
     def delegate(self, nurse, gp, protocol, first="2020-01-01", last="2099-12-31"):
-        self.delegation[nurse, gp, protocol] = self.root.post("/v1/delegations", {
-            "nurse": self.rpps[nurse], "gp": self.rpps[gp], "protocol": protocol, "authorisation": "Arrêté ARS 2012/000623",
-            "authorised": "2012-06-18", "from": first, "until": last, "nurse_adhesion": "2019-10-01",
-            "gp_adhesion": "2019-09-01"})["id"]
+        self.delegation[nurse, gp, protocol] = self.root.post(
+            "/v1/delegations", delegation(nurse, gp, protocol, first, last))["id"]
 
     def follow(self, patient, protocol="tous", gp="martin"):
         """Opens a follow-up of a patient who is known."""
-        return self.nurse.post("/v1/followups", {"patient": patient, "protocol": protocol, "gp": self.rpps[gp]})["id"]
+        return self.nurse.post("/v1/followups", {"patient": patient, "protocol": protocol, "gp": RPPS[gp]})["id"]
+
+    def admit(self, patient, family="Essai", given="Camille", birth_date="1958-04-12", sex="F"):
+        """Writes a patient down and opens the follow-up."""
+        self.nurse.ok("PUT", "/v1/patients/" + patient,
+                      {"family": family, "given": given, "birth_date": birth_date, "sex": sex})
+        return self.follow(patient)
+
+    def order(self, patient, act="ecg"):
+        """The id of the study to acquire."""
+        return self.nurse.post("/v1/orders", {"patient": patient, "act": act})["study"]["id"]
+
+    def sign(self, study, text, act="ecg", conclusion="normal"):
+        """Claims and signs; the study as it is then."""
+        token = self.gp.post(f"/v1/studies/{study}/claim")["token"]
+        return self.gp.post(f"/v1/studies/{study}/sign", signature(token, text, act, conclusion))
 
 
 # A protocol that opens every act, for tests of other things; those of the practice are config/protocols.d.
@@ -392,3 +442,11 @@ class Asaleed:
             self.stop()
         if self.own:
             shutil.rmtree(self.work, ignore_errors=True)
+
+
+if __name__ == "__main__":  # bed.py SOCKET FOLDER PATIENT: for scripts; the folder gets a file a person, with the token
+    made = Practice(collections.namedtuple("Daemon", "socket")(sys.argv[1]))
+    for person, secret in made.token.items():
+        with open(os.path.join(sys.argv[2], person), "w", opener=lambda p, f: os.open(p, f, 0o600)) as out:
+            out.write(secret)
+    made.admit(sys.argv[3])

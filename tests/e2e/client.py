@@ -4,14 +4,15 @@ import http.client
 import itertools
 import json
 import os
-import shutil
 import socket
 import subprocess
+import sys
 import time
+
+from bed import EVERY_ACT, ROOT, Practice, can_simulate  # noqa: F401
 
 EMI12 = "emi12,serial=EMI12SIM"  # the simulated ECG that "ecg1" is bound to
 alive = []  # what has been started and not ended: for whoever must end early
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 class Connection(http.client.HTTPConnection):
@@ -38,14 +39,16 @@ class Client:
 
     keys = itertools.count()
 
-    def __init__(self, path, token=None):
-        self.connection, self.token = Connection(path), token
+    def __init__(self, path, token=None, acting_for=None):
+        self.connection, self.token, self.acting_for = Connection(path), token, acting_for
         self.headers = {}
 
     def call(self, method, path, body=None, key=None, headers=None):
         h = dict(headers or {})
         if self.token:
             h["Authorization"] = "Bearer " + self.token
+        if self.acting_for:
+            h["Asaleed-Acting-For"] = self.acting_for
         if method == "POST":
             h["Idempotency-Key"] = key or f"key-{os.getpid()}-{next(self.keys):08d}-{time.monotonic_ns()}"
         data = None if body is None else json.dumps(body).encode()
@@ -61,6 +64,9 @@ class Client:
             raise Refused(answer.status, content)
         return content
 
+    def ok(self, method, path, body=None):
+        return self.call(method, path, body)
+
     def get(self, path):
         return self.call("GET", path)
 
@@ -75,8 +81,7 @@ class Daemon:
     """asaleed on a store, with everything else it needs in `work`; with instruments (as "sim --instrument" takes
     them) on a machine that has these."""
 
-    def __init__(self, build, work, store, instruments=(), simulator_options=(), settings="", env=None,
-                 preload=None):
+    def __init__(self, build, work, store, instruments=(), simulator_options=(), env=None, preload=None):
         self.build, self.work, self.store = build, work, store
         self.socket = os.path.join(work, "api.sock")
         devices = os.path.join(work, "devices.d")
@@ -84,10 +89,13 @@ class Daemon:
         if not os.listdir(devices):
             with open(os.path.join(devices, "ecg1.conf"), "w") as f:
                 f.write("[device ecg1]\ndriver = corscience_emi12\nusb-serial = EMI12SIM\n")
-        with open(os.path.join(work, "asaleed.conf"), "w") as f:
-            f.write(settings)
+        os.makedirs(os.path.join(work, "protocols.d"), exist_ok=True)
+        with open(os.path.join(work, "protocols.d/every_act.conf"), "w") as f:
+            f.write(EVERY_ACT)
+        open(os.path.join(work, "asaleed.conf"), "w").close()
         command = [os.path.join(build, "asaleed"), "--store", store, "--socket", self.socket,
                    "--devices", devices, "--messages", os.path.join(ROOT, "config/messages.fr"),
+                   "--protocols", os.path.join(work, "protocols.d"),
                    "--driver-program", os.path.join(build, "asaleed-driver"),
                    "--export-program", os.path.join(build, "asaleed-export"),
                    "--config", os.path.join(work, "asaleed.conf")]
@@ -179,19 +187,8 @@ class Daemon:
         self.ended()
         return status
 
-    def accounts(self, *roles):
-        """Makes one account a role, named after it; returns a client for each."""
-        admin = Client(self.socket)
-        clients = []
-        for role in roles:
-            answer = admin.post("/v1/users", {"name": role, "role": role, "display": role.upper()})
-            clients.append(Client(self.socket, answer["token"]))
-        admin.close()
-        return clients
-
-
-def can_simulate(build):
-    return os.path.exists(os.path.join(build, "tests/sim")) and shutil.which("umockdev-wrapper") is not None
+    def practice(self):
+        return Practice(self, caller=Client)
 
 
 def acquire(client, study, seconds, poll=0.005, limit=60, started=lambda study: None, device="ecg1"):
@@ -214,3 +211,12 @@ def sha256_file(path):
         while block := f.read(1 << 20):
             h.update(block)
     return h.hexdigest()
+
+
+if __name__ == "__main__":  # client.py SOCKET TOKEN-FILE METHOD PATH [JSON]: for scripts; a token file "" is root
+    secret = open(sys.argv[2], encoding="ascii").read().strip() if sys.argv[2] else None
+    try:
+        said = Client(sys.argv[1], secret).call(*sys.argv[3:5], json.loads(sys.argv[5]) if sys.argv[5:] else None)
+    except Refused as e:
+        sys.exit(str(e))
+    print(json.dumps(said, ensure_ascii=False))

@@ -16,8 +16,8 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from bed import Tap, must  # noqa: E402
-from client import EMI12, ROOT, Client, Daemon, Refused, acquire, can_simulate  # noqa: E402
+from bed import PEOPLE, Tap, must  # noqa: E402
+from client import EMI12, ROOT, Daemon, Refused, acquire, can_simulate  # noqa: E402
 
 BUILD = os.path.abspath(sys.argv[1])
 PROGRAM = os.path.join(BUILD, "asaleed-export")
@@ -29,7 +29,7 @@ PATIENT = "Zqx-P1"
 
 
 class Bed:
-    """A daemon beside a simulated ECG, two spirometers and a camera, with an account a role."""
+    """A daemon beside a simulated ECG, two spirometers and a camera, and the people of a practice."""
 
     def __init__(self):
         self.work = tempfile.mkdtemp(prefix="asaleed-e2e-")
@@ -43,14 +43,10 @@ class Bed:
             with open(os.path.join(devices, f"{name}.conf"), "w") as f:
                 f.write(f"[device {name}]\ndriver = {driver}\nusb-serial = {serial}\nlabel = Salle 2, {name}\n"
                         + ("" if name == "ecg1" else "calibration = off\n"))
-        self.tokens = {}
         self.start()
-        root = Client(self.daemon.socket)
-        for role in ("nurse", "gp", "admin", "lgc"):
-            self.tokens[role] = root.post("/v1/users", {"name": role, "role": role, "display": role})["token"]
-        root.close()
+        self.practice = self.daemon.practice()
         self.nurse, self.gp = self.client("nurse"), self.client("gp")
-        self.nurse.call("PUT", f"/v1/patients/{PATIENT}", IDENTITY)
+        self.practice.admit(PATIENT, **IDENTITY)
 
     def start(self):
         self.daemon = Daemon(BUILD, self.work, self.store,
@@ -59,7 +55,7 @@ class Bed:
                                           "pef-best=888", "ptp,serial=CAMERA,auto=200,shots=4,size=1200x800"))
 
     def client(self, role):
-        return Client(self.daemon.socket, self.tokens[role])
+        return self.practice.of(next(name for name, r in PEOPLE if r == role))
 
     def restart(self):
         self.daemon.kill()
@@ -155,7 +151,9 @@ def roles(bed, act, device):
     path = f"/v1/records/{record}/dicom"
     for role in ("nurse", "gp", "lgc"):
         refused(bed.client(role), path, 409, "not_accepted")
-    refused(bed.client("admin"), path, 403, "forbidden")
+    refused(bed.client("ophthalmologist"), path, 404, "not_found")  # nobody has referred it
+    for role in ("admin", "auditor"):
+        refused(bed.client(role), path, 403, "forbidden")
     bed.accept(study)
     whole, part = fetch(bed.gp, record), fetch(bed.nurse, record)
     must(fetch(bed.client("lgc"), record) == part and whole != part)
@@ -236,7 +234,7 @@ def test_client(bed):
     """asaleectl writes the same bytes, once."""
     token, out = os.path.join(bed.work, "token"), os.path.join(bed.work, "R-1.dcm")
     with open(token, "w", opener=lambda p, f: os.open(p, f, 0o600)) as f:
-        f.write(bed.tokens["gp"])
+        f.write(bed.practice.token["martin"])
     command = [os.path.join(BUILD, "asaleectl"), "--socket", bed.daemon.socket, "--token-file", token, "dicom", "R-1",
                "--out", out]
     must(subprocess.run(command, capture_output=True, check=False).returncode == 0)
@@ -251,7 +249,8 @@ def test_check_config(bed):
     """A site whose objects can never be made is told so before it starts."""
     def check(program):
         return subprocess.run([os.path.join(BUILD, "asaleed"), "--check-config", "--config", "/dev/null", "--devices",
-                               os.path.join(bed.work, "devices.d"), "--messages",
+                               os.path.join(bed.work, "devices.d"), "--protocols",
+                               os.path.join(bed.work, "protocols.d"), "--messages",
                                os.path.join(ROOT, "config/messages.fr"), "--driver-program",
                                os.path.join(BUILD, "asaleed-driver"), "--export-program", program],
                               capture_output=True, text=True, check=False)

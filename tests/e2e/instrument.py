@@ -43,7 +43,7 @@ def skip(name, why):
 
 
 class Bed:
-    """A daemon beside a simulated EMI12 with these options, a nurse and a GP, and a patient."""
+    """A daemon beside a simulated EMI12 with these options, a practice, and a patient."""
 
     def __init__(self, *options):
         self.work = tempfile.mkdtemp(prefix="asaleed-e2e-")
@@ -56,9 +56,9 @@ class Bed:
         except RuntimeError:
             shutil.rmtree(self.work, ignore_errors=True)
             raise
-        self.nurse, self.gp = self.daemon.accounts("nurse", "gp")
-        self.nurse.call("PUT", "/v1/patients/P-1",
-                        {"family": "Essai", "given": "Camille", "birth_date": "1958-04-12", "sex": "F"})
+        self.practice = self.daemon.practice()
+        self.nurse = self.practice.nurse
+        self.practice.admit("P-1")
         self.control = socket.socket(socket.AF_UNIX)
         self.control.settimeout(10)
         self.control.connect(self.control_path)
@@ -82,7 +82,7 @@ class Bed:
         return answer
 
     def order(self):
-        return self.nurse.post("/v1/orders", {"patient": "P-1", "act": "ecg"})["study"]["id"]
+        return self.practice.order("P-1")
 
     def present(self, wanted, seconds=5):
         end = time.monotonic() + seconds

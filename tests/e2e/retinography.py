@@ -425,8 +425,7 @@ def labels():
         result(not f["missing"] and not f["repeated"], "the newest label counts: each view is there once", f)
         accepted = bed.nurse.post(s + "/accept", confirm)
         result(accepted["state"] == "to_interpret", "accepted with what was to be confirmed", accepted["state"])
-        token = bed.gp.post(s + "/claim")["token"]
-        signed = bed.gp.post(s + "/sign", {"token": token, "conclusion": "normal", "text": "ZqxSigned"})
+        signed = bed.practice.sign(study, "ZqxSigned", "fundus")
         result(signed["state"] == "interpreted" and len(signed["records"]) == 2, "claimed and signed", signed["state"])
 
         markers = ["Zqx", "Simulated Optics", "SO-45", "IMG_000", ".JPG", "RETINA", "100RETIN"]
@@ -435,7 +434,7 @@ def labels():
         result(all(m in own for m in ("ZqxName œil’€.jpg", "ZqxMakeOfCamera0", "ZqxModelOfCamera0", "Simulated Optics")),
                "the GP sees what the camera and the file say of themselves", own[:600])
         ids = {"studies": ["S-1", study], "records": ["R-1", "R-2", "R-3"], "orders": ["O-1", "O-2"],
-               "patients": ["P-1"], "devices": ["ptp"], "unmatched": ["U-1"], "users": ["nurse"]}
+               "patients": ["P-1"], "devices": ["ptp"], "unmatched": ["U-1"], "users": ["ines"]}
         texts = within_reach(bed, bed.nurse, ids)
         for r in ("R-1", "R-2", "R-3"):
             for n in range(1, 5):

@@ -45,7 +45,7 @@ class Bed:
     """A daemon beside simulated instruments: NAME -> the engine's keys. Each is the device of the same name. `conf` adds
     lines to its declaration."""
 
-    def __init__(self, instruments, conf=None, settings=""):
+    def __init__(self, instruments, conf=None):
         self.work = tempfile.mkdtemp(prefix="asaleed-e2e-")
         self.names = list(instruments)
         self.addresses = {}  # the simulator's own names
@@ -64,15 +64,14 @@ class Bed:
         os.mkdir(store, 0o700)
         self.control_path = os.path.join(self.work, "sim.sock")
         try:
-            self.daemon = Daemon(BUILD, self.work, store, instruments=specs, settings=settings,
+            self.daemon = Daemon(BUILD, self.work, store, instruments=specs,
                                  simulator_options=("--control", self.control_path))
         except RuntimeError:
             shutil.rmtree(self.work, ignore_errors=True)
             raise
-        self.nurse, self.gp = self.daemon.accounts("nurse", "gp")
-        self.admin = Client(self.daemon.socket)
-        self.nurse.call("PUT", "/v1/patients/P-1",
-                        {"family": "Essai", "given": "Camille", "birth_date": "1981-04-12", "sex": "F"})
+        self.practice = self.daemon.practice()
+        self.nurse, self.gp, self.admin = self.practice.nurse, self.practice.gp, self.practice.root
+        self.practice.admit("P-1", birth_date="1981-04-12")
         self.control = socket.socket(socket.AF_UNIX)
         self.control.settimeout(10)
         self.control.connect(self.control_path)
@@ -106,7 +105,7 @@ class Bed:
         return dict(p.split("=") for p in self.say("stats", name).split()[1:])
 
     def order(self, act):
-        return self.nurse.post("/v1/orders", {"patient": "P-1", "act": act})["study"]["id"]
+        return self.practice.order("P-1", act)
 
     def present(self, name, wanted, seconds=5):
         end = time.monotonic() + seconds

@@ -13,7 +13,7 @@ import sys
 import time
 
 sys.dont_write_bytecode = True
-from client import ROOT  # noqa: E402
+from bed import ROOT, signature  # noqa: E402
 from simulated import Bed, end, events_of, result, run_parts, skip, unplug, within_reach  # noqa: E402
 
 EVERY = "--every" in sys.argv
@@ -90,9 +90,8 @@ def next_patient():
     with Bed({"vitalograph": "model=b"}) as bed:
         bed.say("blow")
         time.sleep(8)
-        bed.nurse.call("PUT", "/v1/patients/P-2", {"family": "Autre", "given": "Dominique", "birth_date": "1970-01-01",
-                                                   "sex": "M"})
-        study = bed.nurse.post("/v1/orders", {"patient": "P-2", "act": "spirometry"})["study"]["id"]
+        bed.practice.admit("P-2", "Autre", "Dominique", "1970-01-01", "M")
+        study = bed.practice.order("P-2", "spirometry")
         code = bed.acquire(study, "vitalograph", seconds=10)
         tray = bed.nurse.get("/v1/unmatched")["items"]
         result(code == "reading_stray" and len(tray) == 1 and not bed.nurse.get(f"/v1/studies/{study}")["records"],
@@ -143,8 +142,7 @@ def leaks():
             claim = bed.gp.post(f"/v1/studies/{study}/claim")
             seen.append((study, take()))
             if device == "sp80b":
-                bed.gp.post(f"/v1/studies/{study}/sign",
-                            {"token": claim["token"], "conclusion": "normal", "text": "Zqxlu"})
+                bed.gp.post(f"/v1/studies/{study}/sign", signature(claim["token"], "Zqxlu", "spirometry"))
         aids = bed.gp.get(f"/v1/studies/{seen[0][0]}")["aids"]
         markers = {"7.77", "7,77", "888", "Zqxlu", "percent_predicted", "below_lln", "lln", "predicted", "z-score", "aids",
                    "ratio_permille", "GLI"}
@@ -154,7 +152,7 @@ def leaks():
                and all(r["z"] and r["lln"] for r in aids["results"]),
                "the reader has predicted values, limits and z-scores", json.dumps(aids)[:800])
         ids = {"studies": [s for s, _ in seen], "records": ["R-1", "R-2"], "orders": ["O-1", "O-2"],
-               "patients": ["P-1"], "devices": ["sp80b", "vitalograph"], "unmatched": ["U-1"], "users": ["nurse"]}
+               "patients": ["P-1"], "devices": ["sp80b", "vitalograph"], "unmatched": ["U-1"], "users": ["ines"]}
         texts = within_reach(bed, bed.nurse, ids)
         texts |= {f"events of {s}": e for s, e in seen}
         found = collections.Counter()
@@ -184,7 +182,7 @@ def calibration():
         provenance = bed.nurse.get(f"/v1/records/{bed.nurse.get(f'/v1/studies/{study}')['records'][-1]['id']}")[
             "provenance"]
         result(code == "ok" and provenance["calibration"] == "C-2" and provenance["calibration_state"] == "valid"
-               and provenance["operator"] == "nurse", "one that passes does, and the record names it",
+               and provenance["operator"] == "ines", "one that passes does, and the record names it",
                f"{code} {provenance}")
     with Bed({"vitalograph": "model=b,auto=1500"}, conf={"vitalograph": "calibration = warn\n"}) as bed:
         study = bed.order("spirometry")
