@@ -3,7 +3,7 @@
 
 crash.py BUILD [--sample] [--jobs N]
 
-The job is: two accounts, a patient, an order, an acquisition, its acceptance, the DICOM objects that are made of it in
+The job is: two accounts, of a nurse and a GP who delegates to her, a patient and the follow-up, an order, an acquisition, its acceptance, the DICOM objects that are made of it in
 the background, a claim, a signature. crash_point.so counts the calls by which asaleed changes files under its store. For
 each chosen call asaleed is killed there (before the call, and after the calls that make something durable), started
 again, compared with what it had acknowledged, and the job is taken to its end. The same with a disk that is full from
@@ -24,13 +24,15 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from bed import EMI12, Api, Asaleed, Tap, can_simulate, must, sanitizer  # noqa: E402
+from bed import (EMI12, PEOPLE, RPPS, Api, Asaleed, Tap, can_simulate, enrolment, must, sanitizer,  # noqa: E402
+                 signature)
 
 BUILD = os.path.abspath(sys.argv[1])
 PRELOAD = os.path.join(BUILD, "tests/crash_point.so")
 EXPORTS = os.path.exists(os.path.join(BUILD, "asaleed-export"))
 RANK = {"ordered": 0, "acquiring": 1, "acquired": 2, "to_interpret": 3, "interpreting": 4, "interpreted": 5}
 TEXT = "Rythme sinusal."
+STEPS = list(enrolment(PEOPLE[:2]))
 # The states a study may pass through, as the trail tells them.
 LEGAL = {("start", "ordered", "acquiring"), ("start", "acquired", "acquiring"), ("record", "acquiring", "acquired"),
          ("fail", "acquiring", "ordered"), ("fail_again", "acquiring", "acquired"),
@@ -52,6 +54,7 @@ class Job:
     def __init__(self, daemon):
         self.d = daemon
         self.tokens, self.users, self.patient, self.order, self.study = {}, set(), None, None, None
+        self.enrolled, self.followup, self.seen = 0, None, set()
         self.rank, self.records, self.refused, self.n = -1, {}, [], 0
         self.acquisitions, self.signed = 0, False
 
@@ -66,6 +69,8 @@ class Job:
             self.refused.append((path, a.json["code"]))
             raise Full(a.json["code"])
         must(a.status < 300, method, path, a.status, a.body[:300])
+        if method == "GET" and who and path.startswith("/v1/studies/"):
+            self.seen.add((who, path[12:]))
         return a.json
 
     def look(self):
@@ -80,16 +85,22 @@ class Job:
                 self.records[r["id"]] = r["sha256"]
 
     def prepare(self):
-        for name, role in (("ines", "nurse"), ("martin", "gp")):
+        for name, role in PEOPLE[:2]:
             if name not in self.users:
                 u = self.call("POST", "/v1/users", {"name": name, "role": role, "display": name}, key=f"user-{name}-1")
                 self.users.add(name)
                 self.tokens[name] = u["token"]
             if not self.tokens.get(name):
                 self.tokens[name] = self.call("POST", f"/v1/users/{name}/token", {})["token"]
+        for n, (method, path, body) in enumerate(STEPS[self.enrolled:], self.enrolled):
+            self.call(method, path, body, key=f"enrolment-{n}")
+            self.enrolled = n + 1
         if not self.patient:
             self.patient = self.call("PUT", "/v1/patients/P-1", {"family": "Essai", "given": "Camille", "sex": "F",
                                                                  "birth_date": "1958-04-12"}, "ines")["version"]
+        if not self.followup:
+            body = {"patient": "P-1", "protocol": "tous", "gp": RPPS["martin"]}
+            self.followup = self.call("POST", "/v1/followups", body, "ines", "followup-key-1")["id"]
         if not self.study:
             o = self.call("POST", "/v1/orders", {"patient": "P-1", "act": "ecg"}, "ines", "order-key-1")
             self.order, self.study = o["id"], o["study"]["id"]
@@ -109,7 +120,7 @@ class Job:
         else:
             token = self.call("POST", s + "/claim", {}, "martin")["token"]
             self.rank = RANK["interpreting"]
-            self.saw(self.call("POST", s + "/sign", {"token": token, "conclusion": "normal", "text": TEXT}, "martin"))
+            self.saw(self.call("POST", s + "/sign", signature(token, TEXT), "martin"))
             self.signed = True
 
     def objects(self):
@@ -131,6 +142,15 @@ class Job:
         must(self.users <= set(users) and len(users) == len(set(users)), "users", users, self.users)
         v = root.get("/v1/audit/verify")
         must(v["ok"], "audit", v)
+        trail = {(r["actor"], r["subject"]) for r in root.get("/v1/audit?limit=200")["items"] if r["action"] == "read"}
+        must(self.seen <= trail, "who was shown what is not in the trail", self.seen - trail)
+        people = root.get("/v1/professionals")["items"]
+        there = ["/v1/professionals/" + p["rpps"] for p in people] + [f"/v1/users/{p['account']}/professional" for p in people]
+        there += ["/v1/delegations" for _ in root.get("/v1/delegations")["items"]]
+        must(there.count("/v1/delegations") <= 1, "delegated twice")
+        must({path for _, path, _ in STEPS[:self.enrolled]} <= set(there), "enrolled", there, self.enrolled)
+        if self.followup:
+            must(self.call("GET", "/v1/followups", who="ines")["items"][0]["id"] == self.followup, "follow-up")
         orders = self.all_orders(root)
         must(len(orders) <= 1, "orders", orders)
         if self.order:
@@ -172,13 +192,17 @@ def check_files(store, whole):
     must(one("SELECT count(*) FROM record") == one("SELECT count(*) FROM audit WHERE action = 'study.record'"), "records")
     must(one("SELECT count(*) FROM interpretation") == one("SELECT count(*) FROM audit WHERE action = 'study.sign'"),
          "interpretations")
-    for table, action in (("user", "user.add"), ("patient", "patient.add"), ("orders", "order")):
+    for table, action in (("user", "user.add"), ("patient", "patient.add"), ("orders", "order"),
+                          ("professional", "professional.add"), ("delegation", "delegation.add"),
+                          ("followup", "followup.open"), ("followup_team", "followup.open"), ("signing_key", "key.made")):
         must(one(f"SELECT count(*) FROM {table}") == one(f"SELECT count(*) FROM audit WHERE action = '{action}'"), table)
     if whole:
         must(one("SELECT count(*) FROM acquisition WHERE ended IS NULL") == 0, "an acquisition that never ended")
         must(one("SELECT count(*) FROM interpretation") == 1, "not one interpretation")
         must(one("SELECT count(*) FROM record") == 1, "not one record")
         must(one("SELECT count(*) FROM orders") == 1 and one("SELECT count(*) FROM user") == 2, "somebody twice")
+        must(one("SELECT count(*) FROM interpretation JOIN signing_key ON public = key") == 1
+             == one("SELECT count(*) FROM signing_key"), "not one key that signed")
         must(one("SELECT count(*) FROM acquisition WHERE outcome = 'ok'") == 1, "outcomes")
         must(one("SELECT count(*) FROM dicom WHERE sha256 IS NOT NULL") == one("SELECT count(*) FROM dicom")
              == 2 * EXPORTS, "not each object once")

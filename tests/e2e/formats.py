@@ -19,7 +19,7 @@ import time
 from decimal import Decimal
 
 sys.dont_write_bytecode = True
-from bed import ROOT, Api, Asaleed, Tap, check_problem, must, request_bytes  # noqa: E402
+from bed import ROOT, RPPS, Asaleed, Practice, Tap, check_problem, must, request_bytes  # noqa: E402
 
 BUILD = os.path.abspath(sys.argv[1])
 SAMPLES = os.environ.get("ASALEED_SAMPLES", os.path.join(ROOT, "../shared/samples"))
@@ -27,7 +27,7 @@ SCP = os.path.join(SAMPLES, "scp_ecg/Example.scp")
 DCM = os.path.join(SAMPLES, "dicom_ecg/ECGToolkit_Example.dcm")
 BIRTH = "1950-04-12"
 WHO = ["--family", "DUPONT", "--given", "Zoé", "--id", "P1", "--birth-date", BIRTH, "--sex", "F"]
-ROLES = ("nurse", "gp", "admin", "lgc")
+ROLES = {"nurse": "ines", "gp": "martin", "ophthalmologist": "olga", "admin": "adele", "auditor": "aude", "lgc": "logiciel"}
 # Format, the names such files have, driver, act, what else file_maker is told; MARKER is where an instrument interprets.
 FORMATS = (
     ("scp", ("ECG1.SCP", "no-extension"), "file_scp_ecg", "ecg", [*WHO, "--marker", "MARKER", "--option", "alphabet=utf16"]),
@@ -55,15 +55,14 @@ def make(form, seed, options):
 
 
 class World:
-    """A daemon with an account a role and a patient."""
+    """A daemon, a practice and a patient."""
 
     def __init__(self):
         self.d = Asaleed(BUILD)
-        self.role = {r: Api(self.d.socket, self.d.api.post("/v1/users", {"name": r, "role": r, "display": r})["token"])
-                     for r in ROLES}
+        self.practice = Practice(self.d)
+        self.role = {role: self.practice.of(name, "ines" if role == "lgc" else None) for role, name in ROLES.items()}
         self.nurse, self.gp = self.role["nurse"], self.role["gp"]
-        self.role["lgc"].acting_for = "nurse"
-        self.nurse.ok("PUT", "/v1/patients/P1", {"family": "DUPONT", "given": "Zoé", "birth_date": BIRTH, "sex": "F"})
+        self.followup = self.practice.admit("P1", "DUPONT", "Zoé", BIRTH)
         self.events = []
 
     def settled(self, data, name):
@@ -137,7 +136,8 @@ def paths(w):
     files = [f["id"] for f in root.get("/v1/files?limit=200")["items"]]
     unmatched = [f["unmatched"] for f in (w.gp.get("/v1/files/" + i) for i in files) if f.get("unmatched")]
     ids = {"files": files, "unmatched": unmatched, "studies": w.studies, "records": w.records, "patients": ["P1"],
-           "orders": [o["id"] for o in w.nurse.get("/v1/orders?limit=200")["items"]], "devices": ["ecg1"], "media": ["sdb1"]}
+           "orders": [o["id"] for o in w.nurse.get("/v1/orders?limit=200")["items"]], "devices": ["ecg1"], "media": ["sdb1"],
+           "followups": [w.followup], "professionals": [RPPS["ines"]]}
     for route in routes():
         kind = route.split("/")[2]
         for i in ids[kind] if "{id}" in route else [""]:
@@ -162,7 +162,7 @@ def test_masked(w):
     must(n > 300, n)
     for role in ROLES:
         seen[role] += w.told(role)
-        must(b"event: " in seen[role] or role == "admin", "nothing was told to the", role)
+        must(b"event: " in seen[role] or role in ("admin", "auditor", "ophthalmologist"), "nothing was told to the", role)
     for marker, roles in w.markers.items():
         for form in (marker.encode(), marker.encode("utf-16-le"), marker.encode("utf-16-be")):
             for role in roles:
@@ -185,8 +185,9 @@ def test_format(w, seed, form, names, driver, act, options):
         must(w.gp.call("GET", f"/v1/files/{f['id']}/content").body == data, "another file")
     # What it says of itself is the administrator's too, who looks after it.
     if "MARKER" in "".join(options):
-        w.markers[marker] = ("nurse", "lgc", "admin") if "--marker" in options else ("nurse", "lgc")
-    w.markers[name_marker] = ("nurse", "lgc", "admin")
+        w.markers[marker] = ("nurse", "ophthalmologist", "lgc", "admin", "auditor") if "--marker" in options else\
+            ("nurse", "ophthalmologist", "lgc", "auditor")
+    w.markers[name_marker] = ("nurse", "ophthalmologist", "lgc", "admin", "auditor")
     study, record = w.accepted(u["id"], act)
     w.studies.append(study)
     w.records.append(record)

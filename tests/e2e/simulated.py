@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 
+from bed import RPPS
 from client import Client, Daemon, Refused
 
 BUILD = os.path.abspath(sys.argv[1])
@@ -167,11 +168,12 @@ def within_reach(bed, client, ids):
     """Each GET route's answer as a text, with the ids of each kind of thing ("studies"); and the journal."""
     reference = subprocess.run([os.path.join(BUILD, "asaleed"), "--api-reference"], capture_output=True, text=True,
                                check=True).stdout
+    ids = {"files": ["F-1"], "media": ["sdb1"], "followups": ["W-1"], "professionals": [RPPS["ines"]], **ids}
     paths = set()
     for path in re.findall(r"\| GET \| `(/v1/[^`]*)`", reference):
         if not path.endswith("/events"):
             noun = path.split("/")[2]
-            paths |= {re.sub(r"\{[^}]*\}", i, path) for i in ids.get(noun, [])} if "{" in path else {path}
+            paths |= {re.sub(r"\{[^}]*\}", i, path) for i in ids[noun]} if "{" in path else {path}
     texts = {}
     for path in sorted(paths):
         try:

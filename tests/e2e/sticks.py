@@ -22,7 +22,7 @@ import threading
 import time
 
 sys.dont_write_bytecode = True
-from bed import Api, Asaleed, Tap, check_problem, command_of, must, sanitizer, tree  # noqa: E402
+from bed import Asaleed, Practice, Tap, check_problem, command_of, must, sanitizer, tree  # noqa: E402
 
 BUILD = os.path.abspath(sys.argv[1])
 EVERY = "--every" in sys.argv
@@ -216,8 +216,7 @@ def test_command():
             must(s.post(name).status in (400, 404), name, s.post(name).body)
         check_problem(s.post("sdc1"), 404, "not_found")
         check_problem(s.d.api.call("POST", "/v1/media", {}), 400, "missing_field", "name")
-        token = s.d.api.post("/v1/users", {"name": "ines", "role": "nurse", "display": "Inès"})["token"]
-        nurse = Api(s.d.socket, token)
+        nurse = Practice(s.d).nurse
         check_problem(nurse.call("POST", "/v1/media", {"name": "sdb1"}), 403, "forbidden")
         check_problem(nurse.call("GET", "/v1/media/sdb1"), 403, "forbidden")
         f = nurse.get("/v1/files")["items"]
@@ -304,8 +303,7 @@ def test_strange(words):
         m = s.copy()
         must(m["state"] == "done", m, s.d.log()[-500:])
         must(m["taken"] == len(set(taken)) and m["known"] == 1, m, len(taken), s.d.log()[-500:])
-        token = s.d.api.post("/v1/users", {"name": "martin", "role": "gp", "display": "M"})["token"]
-        names = [f["name"] for f in Api(s.d.socket, token).get("/v1/files?limit=200")["items"]]
+        names = [f["name"] for f in Practice(s.d).gp.get("/v1/files?limit=200")["items"]]
         must(not any(c < " " for n in names for c in n), "a control character in a name", names)
         must(sum("SAME.ECG" in n for n in names) == 2, names)
         must("Fibrillation" not in s.d.log(), "a file's name in the journal")

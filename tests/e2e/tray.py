@@ -21,7 +21,8 @@ import time
 from datetime import datetime, timedelta
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from bed import Api, Asaleed, Tap, check_problem, must, new_key, request_bytes, sanitizer  # noqa: E402
+from bed import (PEOPLE, RPPS, Api, Asaleed, Practice, Tap, check_problem, enrolment, must, new_key,  # noqa: E402
+                 request_bytes, sanitizer, signature)
 
 BUILD = os.path.abspath(sys.argv[1])
 PRELOAD = os.path.join(BUILD, "tests/crash_point.so")
@@ -55,7 +56,7 @@ def jpeg_of(n):
 
 
 class World:
-    """A daemon with a nurse, a doctor and an administrator, and two patients."""
+    """A daemon, a practice and two patients."""
 
     def __init__(self, work=None, env=None, devices=""):
         self.work = work or tempfile.mkdtemp(prefix="asaleed-tray-")
@@ -70,16 +71,9 @@ class World:
                         f"[device shared{n}]\ndriver = {driver}\nfolder = {self.work}/shared\nfolder-poll = 1\n"
                         for n, driver in ((1, "file_scp_ecg"), (2, "file_contec_ecg90a"))) + devices)
         self.d = Asaleed(BUILD, self.work, env=env)
-        self.root = self.d.api
-        self.people()
-
-    def people(self):
-        make = lambda name, role: Api(self.d.socket, self.root.post(  # noqa: E731
-            "/v1/users", {"name": name, "role": role, "display": name})["token"])
-        self.nurse, self.gp, self.admin = make("ines", "nurse"), make("martin", "gp"), make("admin", "admin")
-        self.gp2, self.lgc = make("durand", "gp"), make("logiciel", "lgc")
-        for pid, family, birth in (("P1", "DUPONT", "1950-04-12"), ("P2", "MARTIN", "1948-01-31")):
-            self.nurse.ok("PUT", "/v1/patients/" + pid, {"family": family, "given": "Marie", "birth_date": birth, "sex": "F"})
+        p = self.practice = Practice(self.d)
+        self.root, self.nurse, self.gp, self.gp2, self.admin, self.lgc = p.root, p.nurse, p.gp, p.gp2, p.admin, p.lgc
+        self.followups = [p.admit("P1", "DUPONT", "Marie", "1950-04-12"), p.admit("P2", "MARTIN", "Marie", "1948-01-31")]
 
     def order(self, patient="P1", act="ecg"):
         o = self.nurse.post("/v1/orders", {"patient": patient, "act": act})
@@ -206,7 +200,7 @@ def everything(w, who, ids):
     for path in re.findall(r"\| GET \| `(/v1/[^`]*)`", reference):
         if path.endswith("/events"):
             continue
-        for i in ids.get(path.split("/")[2], []) if "{" in path else [""]:
+        for i in ids[path.split("/")[2]] if "{" in path else [""]:
             yield path.replace("{id}", i), who.call("GET", path.replace("{id}", i))
 
 
@@ -231,11 +225,12 @@ def test_interpretations_are_masked(w):
             advance(w, s2, "to_interpret")
             dicom_of(w, second)
         ids = {"files": [f["id"]], "unmatched": [f["unmatched"]], "studies": [s1, s2], "records": [first, second],
-               "orders": [o1, o2], "patients": ["P1", "P2"], "devices": ["ecg90"], "media": ["sda1"]}
+               "orders": [o1, o2], "patients": ["P1", "P2"], "devices": ["ecg90"], "media": ["sda1"],
+               "followups": w.followups, "professionals": [RPPS["ines"]]}
         seen = [p for p, a in everything(w, w.gp, ids) if MARKER.encode() in a.body]
         must(f"/v1/files/{f['id']}/content" in seen and f"/v1/files/{f['id']}" in seen, form, seen)
         must(act == "fundus" or f"/v1/records/{second}/dicom" in seen, form, seen)
-        for who in (w.nurse, w.admin, w.lgc):
+        for who in (w.nurse, w.admin, w.lgc, w.practice.oph, w.practice.auditor):
             leaks = [p for p, a in everything(w, who, ids) if MARKER.encode() in a.body or MARKER[:9].encode() in a.body]
             must(not leaks, form, leaks)
         must(MARKER not in w.d.log(), form, "the journal")
@@ -264,8 +259,7 @@ def test_attach(w):
     check_problem(w.nurse.call("POST", f"/v1/studies/{study}/accept", {}), 409, "confirmation_needed")  # nobody's name in it
     w.nurse.post(f"/v1/studies/{study}/accept", {"confirm": True})
     check_problem(w.attach(w.tray(ecg90a(step=4)), order), 409, "wrong_state")
-    token = w.gp.post(f"/v1/studies/{study}/claim")["token"]
-    w.gp.post(f"/v1/studies/{study}/sign", {"token": token, "conclusion": "normal", "text": "Sinusal."})
+    w.practice.sign(study, "Sinusal.")
     end = time.monotonic() + 20
     while not w.study(study)["dicom"]:
         must(time.monotonic() < end, "no DICOM object", w.d.log()[-400:])
@@ -335,7 +329,7 @@ def advance(w, study, state):
     if state in ("interpreting", "interpreted"):
         token = w.gp.post(f"/v1/studies/{study}/claim")["token"]
     if state == "interpreted":
-        w.gp.post(f"/v1/studies/{study}/sign", {"token": token, "conclusion": "abnormal", "text": MARKER})
+        w.gp.post(f"/v1/studies/{study}/sign", signature(token, MARKER, conclusion="abnormal"))
     return token
 
 
@@ -368,8 +362,7 @@ def test_reassign(w):
             must(any(h["study"] == study and h["action"] in ("study.reassign", "study.attach") and "records" in h["detail"]
                      for h in history), pid, history[:3])
         if token:
-            check_problem(w.gp.call("POST", f"/v1/studies/{s1}/sign", {"token": token, "conclusion": "normal", "text": "x"}),
-                          409, "stale_token")
+            check_problem(w.gp.call("POST", f"/v1/studies/{s1}/sign", signature(token, "x")), 409, "stale_token")
         advance(w, s2, "interpreted")
         must(w.attach(w.tray(ecg90a(step=60 + i)), o1).status == 200, "the first patient's own, later")
         advance(w, s1, "interpreted")
@@ -839,12 +832,16 @@ class CrashJob:
         return a.json
 
     def people(self):
-        for name, role in (("ines", "nurse"), ("martin", "gp")):
+        for name, role in PEOPLE[:2]:
             if name not in self.tokens:
                 u = self.call(None, "POST", "/v1/users", {"name": name, "role": role, "display": name}, f"user-{name}-1")
                 self.tokens[name] = u["token"] or self.call(None, "POST", f"/v1/users/{name}/token", {})["token"]
+        for n, (method, path, body) in enumerate(enrolment(PEOPLE[:2])):
+            self.call(None, method, path, body, f"enrolment-{n}")
         for pid, birth in (("P1", "1950-04-12"), ("P2", "1948-01-31")):
             self.call("ines", "PUT", "/v1/patients/" + pid, {"family": "ESSAI" + pid, "given": "M", "birth_date": birth, "sex": "F"})
+            self.call("ines", "POST", "/v1/followups", {"patient": pid, "protocol": "tous", "gp": RPPS["martin"]},
+                      "followup-of-" + pid)
 
     def study(self, n):
         o = self.call("ines", "POST", "/v1/orders", {"patient": f"P{n}", "act": "ecg"}, f"order-key-{n}")
@@ -857,7 +854,7 @@ class CrashJob:
                 self.call("ines", "POST", f"/v1/studies/{study}/accept", {"confirm": True})
             else:
                 token = self.call("martin", "POST", f"/v1/studies/{study}/claim", {})["token"]
-                self.call("martin", "POST", f"/v1/studies/{study}/sign", {"token": token, "conclusion": "normal", "text": "x"})
+                self.call("martin", "POST", f"/v1/studies/{study}/sign", signature(token, "x"))
 
     def run(self, d):
         self.d = d
