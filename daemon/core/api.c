@@ -588,7 +588,7 @@ static bool path_fits(const char *pattern, const char *path, char id[static PATI
 }
 
 static enum problem find_route(struct api_call *call, const struct route **ret) {
-  static const char *const allows[] = {"GET", "POST", "GET, POST", "PUT", "GET, PUT"};
+  static const char *const allows[] = {"GET", "POST", "GET, POST", "PUT", "GET, PUT", "POST, PUT", "GET, POST, PUT"};
   unsigned methods = 0;
   for (size_t i = 0; i < ROUTES; i++) {
     char id[PATIENT_ID_MAX + 1] = "";
