@@ -700,8 +700,40 @@ void api_answer(struct api *a, struct http_request *q, enum problem p, int statu
   store_on_commit(a->store, on_durable, q);
 }
 
-void api_handle(struct http_request *q, void *arg) {
-  struct api_call call = {.api = arg, .http = q, .status = 200};
+static void handle(struct api *a, struct http_request *q, bool once_more);
+
+struct read_waits {
+  struct api *api;
+  struct http_request *http;
+};
+
+/* What a read saw may have been undone with the commit that failed: it is done once more, with what there is now. Its
+ * row of the trail waits for the store then (reads.h). */
+static void on_read_durable(void *arg, int result) {
+  struct read_waits w = *(struct read_waits *)arg;
+  struct http_request *q = w.http;
+  free(arg);
+  if (result == 0) {
+    http_answer(q);
+    return;
+  }
+  if (q->stream.finish)
+    q->stream.finish(q->stream.arg);
+  q->stream = (struct http_stream){0};
+  q->etag[0] = q->save_as[0] = 0;
+  buf_reset(&q->answer);
+  handle(w.api, q, false);
+}
+
+static void answer_when_durable(struct api *a, struct http_request *q, bool once_more) {
+  struct read_waits *w = once_more ? malloc(sizeof *w) : NULL;
+  if (w)
+    *w = (struct read_waits){a, q};
+  store_on_commit(a->store, w ? on_read_durable : on_durable, w ? (void *)w : q);
+}
+
+static void handle(struct api *a, struct http_request *q, bool once_more) {
+  struct api_call call = {.api = a, .http = q, .status = 200};
   enum problem p = run(&call);
   if (p != P_OK)
     answer_problem(q, p, field_json(&call));
@@ -713,7 +745,11 @@ void api_handle(struct http_request *q, void *arg) {
   if (p == P_OK && call.later)
     return;
   /* A read may have seen what the same turn wrote and has not committed yet: it waits for that commit too. */
-  store_on_commit(call.api->store, on_durable, q);
+  answer_when_durable(a, q, p == P_OK && once_more && !strcmp(q->method, "GET"));
+}
+
+void api_handle(struct http_request *q, void *arg) {
+  handle(arg, q, true);
 }
 
 void api_commit(void *arg) {

@@ -90,10 +90,7 @@ static void on_written(void *arg, int result) {
   }
 }
 
-static int on_again(sd_event_source *source, uint64_t usec, void *arg) {
-  (void)source;
-  (void)usec;
-  struct reads *a = arg;
+static void write_waiting(struct reads *a) {
   int r = 0;
   for (struct read *x = a->waiting; x && r == 0; x = x->next)
     r = read_write(a->store, &x->caller, x->subject, x->detail);
@@ -101,6 +98,12 @@ static int on_again(sd_event_source *source, uint64_t usec, void *arg) {
     on_written(a, r);
   else
     store_on_commit(a->store, on_written, a);
+}
+
+static int on_again(sd_event_source *source, uint64_t usec, void *arg) {
+  (void)source;
+  (void)usec;
+  write_waiting(arg);
   return 0;
 }
 
@@ -124,6 +127,10 @@ int reads_open(sd_event *event, struct store *s, struct reads **ret) {
 void reads_close(struct reads *a) {
   if (!a)
     return;
+  if (a->n_waiting) {
+    write_waiting(a);
+    store_commit(a->store);
+  }
   if (a->n_waiting)
     log_error("audit: %u reads could not be written: the store cannot be", a->n_waiting);
   reads_forget(a);

@@ -12,7 +12,7 @@
 struct reads;
 
 int reads_open(sd_event *event, struct store *s, struct reads **ret);
-void reads_close(struct reads *r); /* what is still kept in memory is logged as lost, by number */
+void reads_close(struct reads *r); /* what cannot be written even then is logged as lost, by number */
 
 /* `patients` (an array of ids, not stolen) were shown to the caller by this route ("GET /v1/queue"); subject is what
  * was asked for. Outside an act. -ENOMEM, -ENOBUFS: it could neither be written nor kept: the answer must not go out.
