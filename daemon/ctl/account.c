@@ -1,7 +1,5 @@
-/* Accounts and patients. */
+/* Accounts, and who is calling. */
 #include "ctl.h"
-
-#include <string.h>
 
 /* "/v1/users/<name><rest>" */
 static const char *user_target(struct buf *b, const char *name, const char *rest) {
@@ -11,10 +9,10 @@ static const char *user_target(struct buf *b, const char *name, const char *rest
   return buf_cstr(b);
 }
 
-static int post_user(struct ctl *c, const char *rest, struct api_answer *a) {
+static int post_user(struct ctl *c, json_t *body, const char *rest, struct api_answer *a) {
   _buf_cleanup_ struct buf b = BUF_INIT(1024);
   const char *target = user_target(&b, c->args[0], rest);
-  return api_post(c, NULL, a, "%s", target ? target : "");
+  return api_post(c, body, a, "%s", target ? target : "");
 }
 
 int cmd_user_add(struct ctl *c) {
@@ -34,7 +32,7 @@ int cmd_user_add(struct ctl *c) {
 
 int cmd_user_token(struct ctl *c) {
   _answer_cleanup_ struct api_answer a = {0};
-  int r = post_user(c, "/token", &a);
+  int r = post_user(c, NULL, "/token", &a);
   if (r != CTL_OK || api_json(c, &a))
     return r;
   print_field(c->out, "Compte", c->args[0]);
@@ -45,15 +43,55 @@ int cmd_user_token(struct ctl *c) {
 
 int cmd_user_disable(struct ctl *c) {
   _answer_cleanup_ struct api_answer a = {0};
-  int r = post_user(c, "/disable", &a);
+  int r = post_user(c, NULL, "/disable", &a);
   if (r != CTL_OK || api_json(c, &a))
     return r;
   print_field(c->out, "Compte fermé", c->args[0]);
   return CTL_OK;
 }
 
+int cmd_user_password(struct ctl *c) {
+  _answer_cleanup_ struct api_answer a = {0};
+  int r = post_user(c, NULL, "/password", &a);
+  if (r != CTL_OK || api_json(c, &a))
+    return r;
+  print_field(c->out, "Compte", c->args[0]);
+  print_field(c->out, "Mot de passe", json_text(a.json, "password"));
+  fputs("Ce mot de passe n'est affiché qu'une fois ; il est à changer à la première ouverture de session.\n", c->out);
+  return CTL_OK;
+}
+
+int cmd_user_link(struct ctl *c) {
+  _answer_cleanup_ struct api_answer a = {0};
+  int r = post_user(c, json_pack("{s:s}", "rpps", c->args[1]), "/professional", &a);
+  if (r != CTL_OK || api_json(c, &a))
+    return r;
+  print_field(c->out, "Compte", c->args[0]);
+  print_field(c->out, "RPPS", json_text(a.json, "rpps"));
+  return CTL_OK;
+}
+
+static int change_grant(struct ctl *c, const char *rest) {
+  _answer_cleanup_ struct api_answer a = {0};
+  int r = post_user(c, json_pack("{s:s}", "person", c->args[1]), rest, &a);
+  if (r != CTL_OK || api_json(c, &a))
+    return r;
+  print_field(c->out, "Compte", c->args[0]);
+  print_field(c->out, json_is_true(json_object_get(a.json, "may")) ? "Agit pour" : "N'agit plus pour",
+              json_text(a.json, "person"));
+  return CTL_OK;
+}
+
+int cmd_user_grant(struct ctl *c) {
+  return change_grant(c, "/grant");
+}
+
+int cmd_user_revoke(struct ctl *c) {
+  return change_grant(c, "/revoke");
+}
+
 int cmd_user_list(struct ctl *c) {
-  static const char *const heads[] = {"Compte", "Rôle", "Nom", "État", "Créé le", NULL};
+  static const char *const heads[] = {"Compte", "Rôle", "Nom", "RPPS", "État", "Créé le", NULL};
   _answer_cleanup_ struct api_answer a = {0};
   int r = api_get(c, &a, "/v1/users");
   if (r != CTL_OK || api_json(c, &a))
@@ -66,6 +104,7 @@ int cmd_user_list(struct ctl *c) {
     table_add(&t, json_text(u, "name"));
     table_add(&t, say_role(json_text(u, "role")));
     table_add(&t, json_text(u, "display"));
+    table_add(&t, json_text(u, "rpps"));
     table_add(&t, json_is_true(disabled) || json_is_string(disabled) ? "fermé" : "ouvert");
     table_add(&t, show_time(json_text(u, "created")));
   }
@@ -74,43 +113,23 @@ int cmd_user_list(struct ctl *c) {
   return CTL_OK;
 }
 
-int cmd_patient_put(struct ctl *c) {
+int cmd_me(struct ctl *c) {
   _answer_cleanup_ struct api_answer a = {0};
-  char target[128], if_match[32];
-  snprintf(target, sizeof target, "/v1/patients/%s", c->args[0]);
-  const char *version = ctl_option(c, "if-match");
-  if (version)
-    snprintf(if_match, sizeof if_match, "\"%s\"", version);
-  struct api_request request = {
-      .method = "PUT",
-      .target = target,
-      .if_match = version ? if_match : NULL,
-      .body = json_pack("{s:s, s:s, s:s, s:s}", "family", ctl_option(c, "family"), "given", ctl_option(c, "given"),
-                        "birth_date", ctl_option(c, "birth-date"), "sex", ctl_option(c, "sex")),
-  };
-  int r = api_call(c, &request, &a);
-  const char *code = json_text(a.json, "code");
-  if (r == CTL_REFUSED && code && (!strcmp(code, "precondition_required") || !strcmp(code, "precondition_failed")))
-    ctl_say(c, "lire la version par « asaleectl patient show %s », puis la donner par --if-match", c->args[0]);
+  int r = api_get(c, &a, "/v1/me");
   if (r != CTL_OK || api_json(c, &a))
     return r;
-  print_field(c->out, a.status == 201 ? "Patient créé" : "Patient modifié", c->args[0]);
-  if (show_int(a.json, "version"))
-    print_field(c->out, "Version", show_int(a.json, "version"));
-  return CTL_OK;
-}
-
-int cmd_patient_show(struct ctl *c) {
-  _answer_cleanup_ struct api_answer a = {0};
-  int r = api_get(c, &a, "/v1/patients/%s", c->args[0]);
-  if (r != CTL_OK || api_json(c, &a))
-    return r;
-  print_field(c->out, "Patient", json_text(a.json, "id"));
-  print_field(c->out, "Nom", json_text(a.json, "family"));
-  print_field(c->out, "Prénom", json_text(a.json, "given"));
-  print_field(c->out, "Né(e) le", show_date(json_text(a.json, "birth_date")));
-  print_field(c->out, "Sexe", say_sex(json_text(a.json, "sex")));
-  print_field(c->out, "Version", show_int(a.json, "version"));
-  print_field(c->out, "Modifié le", show_time(json_text(a.json, "updated")));
+  const char *person = json_text(a.json, "acting_for");
+  print_field(c->out, "Compte", json_text(a.json, "name"));
+  if (person)
+    print_field(c->out, "Agit pour", person);
+  print_field(c->out, "Rôle", say_role(json_text(a.json, "role")));
+  print_field(c->out, "RPPS", json_text(a.json, "rpps"));
+  if (json_is_true(json_object_get(a.json, "must_change")))
+    print_field(c->out, "Mot de passe", "à changer à la prochaine ouverture de session");
+  const json_t *delegations = json_object_get(a.json, "delegations");
+  if (json_array_size(delegations)) {
+    fputc('\n', c->out);
+    print_delegations(c->out, delegations);
+  }
   return CTL_OK;
 }

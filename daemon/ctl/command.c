@@ -2,6 +2,7 @@
 #include "ctl.h"
 
 #include "hash.h"
+#include "identifier.h"
 #include "str.h"
 #include "wall.h"
 #include <string.h>
@@ -39,10 +40,10 @@ int ctl_synopsis(struct buf *b, const struct ctl_command *command) {
   for (const struct ctl_argument *a = command->args; a->metavar; a++) {
     const bool opens = a->optional && !(a > command->args && a[-1].optional);
     buf_format(b,
-               a->kind == KIND_WORDS   ? " [%s...]"
-               : a->kind == KIND_FILES ? " %s..."
-               : opens                 ? " [%s"
-                                       : " %s",
+               a->kind == KIND_WORDS || a->kind == KIND_FINDINGS ? " [%s...]"
+               : a->kind == KIND_FILES                           ? " %s..."
+               : opens                                           ? " [%s"
+                                                                 : " %s",
                a->metavar);
     if (a->optional && !a[1].optional)
       buf_text(b, "]");
@@ -98,7 +99,7 @@ static void help_commands(FILE *f, const char *word) {
   fputs("usage: asaleectl [OPTION...] COMMAND ...\n\nCommands:\n", f);
   for (const struct ctl_command *command = ctl_commands; command->path; command++)
     if (!word || below(command->path, word))
-      fprintf(f, "  %-16s  %s\n", command->path, command->summary);
+      fprintf(f, "  %-18s  %s\n", command->path, command->summary);
   fputs("\nOptions of every command:\n", f);
   print_options(f, ctl_globals);
   fputs("\nasaleectl COMMAND --help tells the options of one. Exit status: 0 done, 1 refused by the daemon,\n"
@@ -163,19 +164,52 @@ static void complete_command(FILE *f, const struct ctl_command *command) {
   fprintf(f, strchr(command->path, ' ') ? "'%s')" : "'%s '*)", command->path);
 }
 
-/* The values of a choice, which are each command's own. */
-static void complete_choice(FILE *f, const char *name) {
+/* A case for each command; those of two words first, as 'order '* would take "order list" too. */
+static void complete_commands(FILE *f, void (*print)(FILE *f, const struct ctl_command *command, const char *name),
+                              const char *name) {
   fputs("case \"$noun $verb\" in\n", f);
-  for (const struct ctl_command *command = ctl_commands; command->path; command++)
-    for (const struct ctl_option *o = command->options; o->name; o++)
-      if (!strcmp(o->name, name)) {
-        fputs("        ", f);
-        complete_command(f, command);
-        fputs(" words='", f);
-        print_words(f, o->metavar);
-        fputs("' ;;\n", f);
-      }
+  for (int words = 2; words; words--)
+    for (const struct ctl_command *command = ctl_commands; command->path; command++)
+      if ((strchr(command->path, ' ') != NULL) == (words == 2))
+        print(f, command, name);
+}
+
+/* The values of a choice, which are each command's own. */
+static void complete_choices(FILE *f, const struct ctl_command *command, const char *name) {
+  for (const struct ctl_option *o = command->options; o->name; o++)
+    if (!strcmp(o->name, name)) {
+      fputs("        ", f);
+      complete_command(f, command);
+      fputs(" words='", f);
+      print_words(f, o->metavar);
+      fputs("' ;;\n", f);
+    }
+}
+
+static void complete_choice(FILE *f, const char *name) {
+  complete_commands(f, complete_choices, name);
   fputs("      esac ;;\n", f);
+}
+
+static void complete_options(FILE *f, const struct ctl_command *command, const char *name) {
+  (void)name;
+  if (!command->options[0].name)
+    return;
+  fputs("        ", f);
+  complete_command(f, command);
+  fputs(" words='", f);
+  for (const struct ctl_option *o = command->options; o->name; o++)
+    fprintf(f, "--%s ", o->name);
+  fputs("' ;;\n", f);
+}
+
+static void complete_files(FILE *f, const struct ctl_command *command, const char *name) {
+  (void)name;
+  if (command->args[0].kind != KIND_FILE && command->args[0].kind != KIND_FILES)
+    return;
+  fputs("        ", f);
+  complete_command(f, command);
+  fputs(" files=1 ;;\n", f);
 }
 
 /* Every option with a value, once: what may follow it. */
@@ -281,18 +315,9 @@ int cmd_completion_bash(struct ctl *c) {
   fputs("  esac\n"
         "  if [[ -z $words && -z $files ]]; then\n"
         "    if [[ $cur == -* ]]; then\n"
-        "      case \"$noun $verb\" in\n",
+        "      ",
         f);
-  for (const struct ctl_command *command = ctl_commands; command->path; command++) {
-    if (!command->options[0].name)
-      continue;
-    fputs("        ", f);
-    complete_command(f, command);
-    fputs(" words='", f);
-    for (const struct ctl_option *o = command->options; o->name; o++)
-      fprintf(f, "--%s ", o->name);
-    fputs("' ;;\n", f);
-  }
+  complete_commands(f, complete_options, NULL);
   fputs("      esac\n"
         "      words+='",
         f);
@@ -305,15 +330,9 @@ int cmd_completion_bash(struct ctl *c) {
   complete_paths(f);
   fputs("'\n"
         "    else\n"
-        "      case \"$noun $verb\" in\n",
+        "      ",
         f);
-  for (const struct ctl_command *command = ctl_commands; command->path; command++) {
-    if (command->args[0].kind != KIND_FILE && command->args[0].kind != KIND_FILES)
-      continue;
-    fputs("        ", f);
-    complete_command(f, command);
-    fputs(" files=1 ;;\n", f);
-  }
+  complete_commands(f, complete_files, NULL);
   complete_verbs(f);
   fputs("      esac\n"
         "    fi\n"
@@ -407,10 +426,27 @@ static bool is_records(const char *value) {
   }
 }
 
+/* signs=rbbb,long_qt; a list may be empty */
+static bool is_finding(const char *value) {
+  static const char code[] = "abcdefghijklmnopqrstuvwxyz0123456789_";
+  size_t n = strspn(value, code);
+  if (!n || value[n] != '=')
+    return false;
+  for (const char *p = value + n + 1; *p; p += n + 1) {
+    n = strspn(p, code);
+    if (!n || (p[n] && (p[n] != ',' || !p[n + 1])))
+      return false;
+    if (!p[n])
+      break;
+  }
+  return true;
+}
+
 /* Why a value does not fit, in French, or NULL. */
 static const char *misfit(const char *value, enum ctl_kind kind, const struct ctl_option *o) {
   static const char id[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
   size_t n = strlen(value);
+  enum ins_authority authority;
   uint64_t number;
   struct wall w;
   if (!n)
@@ -461,6 +497,26 @@ static const char *misfit(const char *value, enum ctl_kind kind, const struct ct
     return is_numbered(value, "R") ? NULL : "un enregistrement s'écrit R-12";
   case KIND_PICTURE:
     return is_picture(value) ? NULL : "une image s'écrit R-12/1";
+  case KIND_FOLLOWUP:
+    return is_numbered(value, "W") ? NULL : "un suivi s'écrit W-12";
+  case KIND_DELEGATION:
+    return is_numbered(value, "D") ? NULL : "une délégation s'écrit D-12";
+  case KIND_ABSENCE:
+    return is_numbered(value, "A") ? NULL : "une absence s'écrit A-12";
+  case KIND_NOTICE:
+    return is_numbered(value, "N") ? NULL : "un avis s'écrit N-12";
+  case KIND_RPPS:
+    return rpps_is_valid(value) ? NULL : "un numéro RPPS a 11 chiffres, et celui-ci n'en est pas un";
+  case KIND_FINESS:
+    return finess_is_valid(value) ? NULL : "un numéro FINESS a 9 caractères, et celui-ci n'en est pas un";
+  case KIND_INS:
+    return ins_is_valid(value) ? NULL : "un matricule INS a 15 caractères avec sa clé, et celui-ci n'en est pas un";
+  case KIND_INS_OID:
+    return ins_authority_find(value, &authority)
+               ? NULL
+               : "un OID de l'INS est attendu : 1.2.250.1.213.1.4.8 (NIR) ou 1.2.250.1.213.1.4.9 (NIA)";
+  case KIND_FINDINGS:
+    return is_finding(value) ? NULL : "un constat s'écrit CHAMP=CODE[,CODE] (voir asaleectl forms)";
   case KIND_CLAIM:
     return hash_is_text(value) ? NULL : "un jeton de lecture a 64 chiffres hexadécimaux";
   case KIND_KEY:
@@ -596,11 +652,10 @@ static int take_arguments(struct ctl *c, const struct line *l, int words) {
   int at = words;
   size_t n = 0;
   for (const struct ctl_argument *a = c->command->args; a->metavar; a++) {
-    const bool many = a->kind == KIND_WORDS || a->kind == KIND_FILES;
+    const bool none = a->kind == KIND_WORDS || a->kind == KIND_FINDINGS, many = none || a->kind == KIND_FILES;
     size_t first = n;
     do {
-      if (at == l->n_words &&
-          (a->kind == KIND_WORDS || n > first || (a->optional && (a == c->command->args || !a[-1].optional))))
+      if (at == l->n_words && (none || n > first || (a->optional && (a == c->command->args || !a[-1].optional))))
         return CTL_OK;
       if (at == l->n_words)
         return ctl_usage(c, "il manque %s (voir asaleectl %s --help)", a->metavar, c->command->path);

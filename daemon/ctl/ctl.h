@@ -15,8 +15,8 @@
 #define ASALEED_VERSION "0.1.0"
 #endif
 #define CTL_SOCKET_DEFAULT "/run/asaleed/api.sock"
-#define CTL_ARGS_MAX 4096 /* the files of a folder */
-#define CTL_OPTIONS_MAX 8
+#define CTL_ARGS_MAX 4096  /* the files of a folder */
+#define CTL_OPTIONS_MAX 10 /* of a command, with the end */
 
 enum ctl_exit {
   CTL_OK = 0,
@@ -33,22 +33,31 @@ enum ctl_kind {
   KIND_CHOICE, /* one of the metavar's words, "a|b|c", which other commands may have others of */
   KIND_NUMBER, /* within min..max */
   KIND_DATE,
-  KIND_TIME,    /* RFC 3339, or a date */
-  KIND_ID,      /* [A-Za-z0-9._-], 1..64 */
-  KIND_NAME,    /* a user: visible ASCII, 1..64 */
-  KIND_STUDY,   /* S-<n> */
-  KIND_ITEM,    /* S-<n> or R-<n> */
-  KIND_DECODED, /* S-<n> or U-<n> */
-  KIND_RECORD,  /* R-<n> */
-  KIND_RECORDS, /* R-<n>[,R-<n>] */
-  KIND_ORDER,   /* O-<n> */
-  KIND_TRAY,    /* U-<n> */
-  KIND_IMPORT,  /* F-<n> */
-  KIND_PICTURE, /* R-<n>/<n> */
-  KIND_CLAIM,   /* 64 hexadecimal digits */
-  KIND_KEY,     /* the same, of a public key */
-  KIND_WORDS,   /* any number of words: the last argument only */
-  KIND_FILES,   /* one or more files: the last argument only */
+  KIND_TIME,       /* RFC 3339, or a date */
+  KIND_ID,         /* [A-Za-z0-9._-], 1..64 */
+  KIND_NAME,       /* a user: visible ASCII, 1..64 */
+  KIND_STUDY,      /* S-<n> */
+  KIND_ITEM,       /* S-<n> or R-<n> */
+  KIND_DECODED,    /* S-<n> or U-<n> */
+  KIND_RECORD,     /* R-<n> */
+  KIND_RECORDS,    /* R-<n>[,R-<n>] */
+  KIND_ORDER,      /* O-<n> */
+  KIND_TRAY,       /* U-<n> */
+  KIND_IMPORT,     /* F-<n> */
+  KIND_PICTURE,    /* R-<n>/<n> */
+  KIND_CLAIM,      /* 64 hexadecimal digits */
+  KIND_FOLLOWUP,   /* W-<n> */
+  KIND_DELEGATION, /* D-<n> */
+  KIND_ABSENCE,    /* A-<n> */
+  KIND_NOTICE,     /* N-<n> */
+  KIND_RPPS,       /* a professional's number, with its check digit */
+  KIND_FINESS,     /* a structure's */
+  KIND_INS,        /* a matricule with its key */
+  KIND_INS_OID,    /* the OID of who gives them */
+  KIND_FINDINGS,   /* any number of FIELD=CODE[,CODE]: the last argument only */
+  KIND_WORDS,      /* any number of words: the last argument only */
+  KIND_FILES,      /* one or more files: the last argument only */
+  KIND_KEY,        /* the same, of a public key */
 };
 
 struct ctl_option {
@@ -82,7 +91,7 @@ struct ctl_command {
 extern const struct ctl_command ctl_commands[]; /* up to the first without a path */
 extern const struct ctl_option ctl_globals[];   /* up to the first without a name */
 
-/* "user add NAME --role nurse|gp|admin|lgc [--display TEXT]" */
+/* "user add NAME --role nurse|gp|... [--display TEXT]" */
 int ctl_synopsis(struct buf *b, const struct ctl_command *command);
 
 struct ctl {
@@ -110,7 +119,9 @@ void ctl_say(struct ctl *c, const char *format, ...) __attribute__((format(print
 /* The same; returns CTL_USAGE. */
 int ctl_usage(struct ctl *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* A whole file ("-" for standard input) of at most b->max bytes, without its last line end; CTL_OK or CTL_USAGE. */
+/* A whole file ("-" for standard input) of at most b->max bytes; CTL_OK or CTL_USAGE. */
+int ctl_read_all(struct ctl *c, const char *path, struct buf *b);
+/* The same without its last line end. */
 int ctl_read(struct ctl *c, const char *path, struct buf *b);
 /* A secret on one line of visible ASCII. */
 int ctl_read_secret(struct ctl *c, const char *path, char *secret, size_t size);
@@ -177,6 +188,11 @@ int api_refused(struct ctl *c, const struct api_answer *a);
 /* A whole 2xx JSON answer: printed with --json, and then true. */
 bool api_json(struct ctl *c, const struct api_answer *a);
 
+/* Appends "?name=value", or "&name=value" after another; nothing without a value. */
+void api_query(struct buf *b, const char *name, const char *value);
+/* A version of what is changed, as If-Match has it; NULL for NULL. */
+const char *api_tag(const char *version, char tag[static 32]);
+
 /* Follows the pages of a list until `limit` items (0: all of them); add() gets each item. With --json every page is
  * printed as it came and add() is not called. ret_more: there were others. */
 int api_pages(struct ctl *c, const char *target, uint64_t limit, void (*add)(struct table *t, const json_t *item),
@@ -191,8 +207,28 @@ int cmd_user_add(struct ctl *c);
 int cmd_user_list(struct ctl *c);
 int cmd_user_token(struct ctl *c);
 int cmd_user_disable(struct ctl *c);
+int cmd_user_link(struct ctl *c);
+int cmd_user_grant(struct ctl *c);
+int cmd_user_revoke(struct ctl *c);
+int cmd_user_password(struct ctl *c);
+int cmd_me(struct ctl *c);
+int cmd_professional_put(struct ctl *c);
+int cmd_professional_list(struct ctl *c);
+int cmd_delegation_add(struct ctl *c);
+int cmd_delegation_list(struct ctl *c);
+int cmd_delegation_end(struct ctl *c);
+int cmd_absence_add(struct ctl *c);
+int cmd_absence_list(struct ctl *c);
+int cmd_absence_end(struct ctl *c);
+int cmd_protocol_list(struct ctl *c);
 int cmd_patient_put(struct ctl *c);
 int cmd_patient_show(struct ctl *c);
+int cmd_patient_lookup(struct ctl *c);
+int cmd_followup_open(struct ctl *c);
+int cmd_followup_list(struct ctl *c);
+int cmd_followup_show(struct ctl *c);
+int cmd_followup_transfer(struct ctl *c);
+int cmd_followup_close(struct ctl *c);
 int cmd_order(struct ctl *c);
 int cmd_order_list(struct ctl *c);
 int cmd_acquire(struct ctl *c);
@@ -204,6 +240,17 @@ int cmd_show(struct ctl *c);
 int cmd_claim(struct ctl *c);
 int cmd_release(struct ctl *c);
 int cmd_sign(struct ctl *c);
+int cmd_amend(struct ctl *c);
+int cmd_preview(struct ctl *c);
+int cmd_draft_show(struct ctl *c);
+int cmd_draft_save(struct ctl *c);
+int cmd_return(struct ctl *c);
+int cmd_refer(struct ctl *c);
+int cmd_versions(struct ctl *c);
+int cmd_forms(struct ctl *c);
+int cmd_page(struct ctl *c);
+int cmd_notices(struct ctl *c);
+int cmd_heard(struct ctl *c);
 int cmd_verify(struct ctl *c);
 int cmd_redecode(struct ctl *c);
 int cmd_changes(struct ctl *c);
@@ -230,11 +277,17 @@ int cmd_picture(struct ctl *c);
 int cmd_dicom(struct ctl *c);
 /* Prints what api_pages() gathered, and tells on err that there is more; returns r. Finishes the table. */
 int print_list(struct ctl *c, struct table *t, int r, bool more, const char *empty);
+/* POST /v1/studies/<the first argument>/<verb>; prints the study's new state. Takes body. */
+int post_study(struct ctl *c, json_t *body, const char *verb, struct api_answer *a);
 /* Tells how a refusal that only wants to be confirmed is confirmed. */
 void hint_confirm(struct ctl *c, const struct api_answer *a);
 int redecode_unmatched(struct ctl *c);
 /* The parts of a record, masked as the daemon gave them. */
 void print_record(FILE *f, const json_t *record);
+/* One version of an interpretation, after an empty line; nothing when there is none. */
+void print_interpretation(FILE *f, const json_t *interpretation);
+/* A list of delegations. */
+void print_delegations(FILE *f, const json_t *items);
 /* What a study's answer says of a spirometry; nothing for another. */
 void print_spirometry(FILE *f, const json_t *study);
 /* The same of a retinography. */

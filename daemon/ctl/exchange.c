@@ -181,6 +181,19 @@ bool api_json(struct ctl *c, const struct api_answer *a) {
   return c->json;
 }
 
+void api_query(struct buf *b, const char *name, const char *value) {
+  const char *before = buf_cstr(b);
+  if (value) {
+    buf_format(b, "%c%s=", before && strchr(before, '?') ? '&' : '?', name);
+    http_encode(b, value);
+  }
+}
+
+const char *api_tag(const char *version, char tag[static 32]) {
+  snprintf(tag, 32, "\"%s\"", version ? version : "");
+  return version ? tag : NULL;
+}
+
 /* One page; ret_next is malloc()ed, NULL after the last. */
 static int list_page(struct ctl *c, const char *base, uint64_t want, const char *cursor, struct api_answer *a) {
   _buf_cleanup_ struct buf b = BUF_INIT(8192);
@@ -196,6 +209,8 @@ static int list_page(struct ctl *c, const char *base, uint64_t want, const char 
 int api_pages(struct ctl *c, const char *target_base, uint64_t limit, void (*add)(struct table *t, const json_t *item),
               struct table *t, bool *ret_more) {
   char cursor[1024] = "";
+  if (!target_base)
+    return api_unreached(c, -ENOMEM, false);
   uint64_t left = limit ? limit : UINT64_MAX;
   *ret_more = false;
   for (;;) {

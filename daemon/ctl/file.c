@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-int ctl_read(struct ctl *c, const char *path, struct buf *b) {
+int ctl_read_all(struct ctl *c, const char *path, struct buf *b) {
   bool standard = !strcmp(path, "-");
   _fd_cleanup_ int own = standard ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
   int fd = standard ? STDIN_FILENO : own;
@@ -28,6 +28,13 @@ int ctl_read(struct ctl *c, const char *path, struct buf *b) {
     if (b->err)
       return ctl_usage(c, "%s : trop long", path);
   }
+  return CTL_OK;
+}
+
+int ctl_read(struct ctl *c, const char *path, struct buf *b) {
+  int r = ctl_read_all(c, path, b);
+  if (r != CTL_OK)
+    return r;
   if (b->len && b->data[b->len - 1] == '\n')
     b->len--;
   if (b->len && b->data[b->len - 1] == '\r')

@@ -284,16 +284,26 @@ static const char *word(const struct word *words, const char *code) {
 }
 
 const char *say_state(const char *state) {
-  static const struct word words[] = {{"ordered", "à faire"},         {"acquiring", "en cours"},
-                                      {"acquired", "à accepter"},     {"to_interpret", "à interpréter"},
-                                      {"interpreting", "en lecture"}, {"interpreted", "interprété"},
-                                      {"cancelled", "annulé"},        {0}};
+  static const struct word words[] = {{"ordered", "à faire"},
+                                      {"acquiring", "en cours"},
+                                      {"acquired", "à accepter"},
+                                      {"to_interpret", "à interpréter"},
+                                      {"interpreting", "en lecture"},
+                                      {"interpreted", "interprété"},
+                                      {"returned", "renvoyé"},
+                                      {"cancelled", "annulé"},
+                                      {0}};
   return word(words, state);
 }
 
 const char *say_role(const char *role) {
-  static const struct word words[] = {
-      {"nurse", "infirmier(ère)"}, {"gp", "médecin"}, {"admin", "administrateur"}, {"lgc", "logiciel (LGC)"}, {0}};
+  static const struct word words[] = {{"nurse", "infirmier(ère)"},
+                                      {"gp", "médecin"},
+                                      {"ophthalmologist", "ophtalmologiste"},
+                                      {"admin", "administrateur"},
+                                      {"lgc", "logiciel (LGC)"},
+                                      {"auditor", "auditeur"},
+                                      {0}};
   return word(words, role);
 }
 
@@ -332,6 +342,7 @@ const char *say_kind(const char *kind) {
                                       {"study", "examen"},
                                       {"record", "enregistrement"},
                                       {"interpretation", "interprétation"},
+                                      {"followup", "suivi"},
                                       {0}};
   return word(words, kind);
 }
@@ -382,6 +393,33 @@ const char *say_media(const char *state) {
   static const struct word words[] = {
       {"idle", "en attente"}, {"copying", "copie en cours"}, {"done", "copie finie"}, {"failed", "copie échouée"}, {0}};
   return word(words, state);
+}
+
+const char *say_notice(const char *kind) {
+  static const struct word words[] = {{"page", "APPEL : patient symptomatique"},
+                                      {"page_again", "APPEL resté sans réponse"},
+                                      {"reminder", "bientôt à rendre"},
+                                      {"overdue", "en retard"},
+                                      {"returned", "renvoyé, à refaire"},
+                                      {"delegation", "délégation qui se termine"},
+                                      {0}};
+  return word(words, kind);
+}
+
+const char *say_sees(const char *part) {
+  static const struct word words[] = {
+      {"quality", "qualité technique"}, {"acquired", "valeurs et tracés"}, {"nothing", "rien"},
+      {"conclusion", "conclusion"},     {"report", "compte rendu"},        {0}};
+  return word(words, part);
+}
+
+const char *say_ins_status(const char *status) {
+  static const struct word words[] = {{"provisional", "provisoire"},
+                                      {"retrieved", "récupérée"},
+                                      {"validated", "validée"},
+                                      {"qualified", "qualifiée"},
+                                      {0}};
+  return word(words, status);
 }
 
 const char *french_number(const char *text, char number[static DEC_TEXT_MAX]) {

@@ -48,6 +48,11 @@ const char *show_bytes(uint64_t bytes); /* "734 octets", "35 Kio", "1,2 Mio" */
 /* With the comma that people read here; what is stored and sent has the point. "?" for NULL. */
 const char *french_number(const char *text, char number[static DEC_TEXT_MAX]);
 
+/* The text, or "?" for NULL. */
+static inline const char *known(const char *text) {
+  return text ? text : "?";
+}
+
 /* The French word for a code of the contract; the code itself when it has none. */
 const char *say_state(const char *state);
 const char *say_role(const char *role);
@@ -64,5 +69,8 @@ const char *say_source(const char *source);
 const char *say_why(const char *why);  /* a reading lies in the tray */
 const char *say_out(const char *what); /* how it left it */
 const char *say_media(const char *state);
+const char *say_notice(const char *kind);
+const char *say_sees(const char *part); /* what a protocol shows the nurse */
+const char *say_ins_status(const char *status);
 
 #endif

@@ -253,19 +253,25 @@ static void print_records(FILE *f, const json_t *records) {
   table_finish(&t);
 }
 
-static void print_interpretation(FILE *f, const json_t *interpretation) {
-  const char *text = json_text(interpretation, "text");
-  if (!json_is_object(interpretation))
-    return;
-  fputc('\n', f);
-  print_field(f, "Interprétation", json_text(interpretation, "id"));
-  print_field(f, "Version", show_int(interpretation, "version"));
-  print_field(f, "Signée par", json_text(interpretation, "by"));
-  print_field(f, "Le", show_time(json_text(interpretation, "signed")));
-  print_field(f, "Conclusion", say_conclusion(json_text(interpretation, "conclusion")));
-  _buf_cleanup_ struct buf b = BUF_INIT(1u << 20);
-  if (text && clean_text(&b, text, strlen(text), true) == 0 && buf_cstr(&b))
-    fprintf(f, "\n%s\n", buf_cstr(&b));
+/* Where it was sent back or on. */
+static void print_course(FILE *f, const json_t *study) {
+  const json_t *returned = json_object_get(study, "returned"), *referrals = json_object_get(study, "referrals");
+  for (size_t i = 0; i < json_array_size(referrals); i++) {
+    const json_t *referral = json_array_get(referrals, i);
+    const char *text = json_text(referral, "text");
+    print_fieldf(f, "Adressé", "%s, le %s par %s%s%s", known(say_role(json_text(referral, "reader"))),
+                 known(show_time(json_text(referral, "at"))), known(json_text(referral, "by")),
+                 text && *text ? " : " : "", text ? text : "");
+  }
+  if (json_is_object(returned)) {
+    const char *text = json_text(returned, "text");
+    print_fieldf(f, "Renvoyé", "le %s par %s : %s%s%s", known(show_time(json_text(returned, "at"))),
+                 known(json_text(returned, "by")), known(json_text(returned, "label")), text && *text ? " ; " : "",
+                 text ? text : "");
+    print_field(f, "Refait par", json_text(returned, "repeat"));
+  }
+  if (json_text(study, "repeats"))
+    print_field(f, "Refait", json_text(study, "repeats"));
 }
 
 static void print_study(FILE *f, const json_t *study) {
@@ -279,10 +285,15 @@ static void print_study(FILE *f, const json_t *study) {
   print_field(f, "Sexe", say_sex(json_text(patient, "sex")));
   if (json_is_true(json_object_get(study, "identity_changed")))
     print_field(f, "Attention", "l'identité du patient a été modifiée depuis l'enregistrement ou la signature");
+  if (json_text(study, "followup"))
+    print_fieldf(f, "Suivi", "%s, protocole %s", json_text(study, "followup"), known(json_text(study, "protocol")));
   print_field(f, "Acte", json_text(study, "act"));
+  if (json_text(study, "urgent"))
+    print_field(f, "URGENT depuis", show_time(json_text(study, "urgent")));
   print_field(f, "État", say_state(json_text(study, "state")));
   print_field(f, "Essais", show_int(study, "attempts"));
   print_field(f, "Échéance", show_time(json_text(study, "due")));
+  print_field(f, "Lecteur", say_role(json_text(study, "reader")));
   print_field(f, "Créé le", show_time(json_text(study, "created")));
   if (json_is_object(acquisition))
     print_fieldf(f, "Acquisition", "%s sur %s", json_text(acquisition, "id") ? json_text(acquisition, "id") : "?",
@@ -293,6 +304,7 @@ static void print_study(FILE *f, const json_t *study) {
   if (json_is_object(claim))
     print_fieldf(f, "En lecture par", "%s, jusqu'au %s", json_text(claim, "by") ? json_text(claim, "by") : "?",
                  show_time(json_text(claim, "expires")) ? show_time(json_text(claim, "expires")) : "?");
+  print_course(f, study);
   print_records(f, json_object_get(study, "records"));
   print_spirometry(f, study);
   print_fundus(f, study);

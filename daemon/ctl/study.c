@@ -1,11 +1,7 @@
 /* Orders, studies and the queue. */
 #include "ctl.h"
 
-#include "hash.h"
-#include "str.h"
-#include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 /* The study that an order's answer holds: an object, or only its id. */
 static const char *order_study(const json_t *order, const char **ret_state) {
@@ -17,7 +13,9 @@ static const char *order_study(const json_t *order, const char **ret_state) {
 int cmd_order(struct ctl *c) {
   _answer_cleanup_ struct api_answer a = {0};
   const char *state;
-  int r = api_post(c, json_pack("{s:s, s:s}", "patient", c->args[0], "act", c->args[1]), &a, "/v1/orders");
+  json_t *body =
+      json_pack("{s:s, s:s, s:s*}", "patient", c->args[0], "act", c->args[1], "followup", ctl_option(c, "followup"));
+  int r = api_post(c, body, &a, "/v1/orders");
   if (r != CTL_OK || api_json(c, &a))
     return r;
   print_field(c->out, "Prescription", json_text(a.json, "id"));
@@ -49,13 +47,13 @@ int print_list(struct ctl *c, struct table *t, int r, bool more, const char *emp
 
 int cmd_order_list(struct ctl *c) {
   static const char *const heads[] = {"Prescription", "Patient", "Acte", "Le", "Par", "Examen", "État", NULL};
-  const char *patient = ctl_option(c, "patient");
-  char target[256];
+  _buf_cleanup_ struct buf target = BUF_INIT(256);
   struct table t;
   bool more = false;
-  snprintf(target, sizeof target, "/v1/orders%s%s", patient ? "?patient=" : "", patient ? patient : "");
+  buf_text(&target, "/v1/orders");
+  api_query(&target, "patient", ctl_option(c, "patient"));
   table_init(&t, heads);
-  int r = api_pages(c, target, ctl_number(c, "limit", 50), add_order, &t, &more);
+  int r = api_pages(c, buf_cstr(&target), ctl_number(c, "limit", 50), add_order, &t, &more);
   return print_list(c, &t, r, more, "Aucune prescription.");
 }
 
@@ -69,27 +67,31 @@ static void add_queue(struct table *t, const json_t *q) {
   table_add(t, say_state(json_text(q, "state")));
   table_add(t, json_int(q, "age_seconds", 0, INT64_MAX, &age) == 0 ? show_age(age) : NULL);
   const char *due = show_time(json_text(q, "due"));
-  table_addf(t, "%s%s", due ? due : "—", json_is_true(json_object_get(q, "overdue")) ? " (en retard)" : "");
+  if (json_is_true(json_object_get(q, "urgent")))
+    table_add(t, "URGENT");
+  else
+    table_addf(t, "%s%s", due ? due : "—", json_is_true(json_object_get(q, "overdue")) ? " (en retard)" : "");
   table_add(t, json_is_true(json_object_get(q, "clean")) ? "propre" : "à vérifier");
+  table_add(t, say_role(json_text(q, "reader")));
   table_add(t, json_text(claim, "by"));
 }
 
 int cmd_queue(struct ctl *c) {
-  static const char *const heads[] = {"Examen",  "Patient",  "Né(e) le", "Acte",     "État",
-                                      "Attente", "Échéance", "Qualité",  "Pris par", NULL};
-  const char *state = ctl_option(c, "state"), *act = ctl_option(c, "act");
-  char target[256];
+  static const char *const heads[] = {"Examen",   "Patient", "Né(e) le", "Acte",     "État", "Attente",
+                                      "Échéance", "Qualité", "Lecteur",  "Pris par", NULL};
+  _buf_cleanup_ struct buf target = BUF_INIT(256);
   struct table t;
   bool more = false;
-  snprintf(target, sizeof target, "/v1/queue%s%s%s%s%s", state || act ? "?" : "", state ? "state=" : "",
-           state ? state : "", act ? (state ? "&act=" : "act=") : "", act ? act : "");
+  buf_text(&target, "/v1/queue");
+  api_query(&target, "state", ctl_option(c, "state"));
+  api_query(&target, "act", ctl_option(c, "act"));
+  api_query(&target, "mine", ctl_option(c, "mine") ? "1" : NULL);
   table_init(&t, heads);
-  int r = api_pages(c, target, ctl_number(c, "limit", 0), add_queue, &t, &more);
+  int r = api_pages(c, buf_cstr(&target), ctl_number(c, "limit", 0), add_queue, &t, &more);
   return print_list(c, &t, r, more, "Rien n'attend d'interprétation.");
 }
 
-/* POST /v1/studies/<id>/<verb>; prints the study's new state. */
-static int post_study(struct ctl *c, json_t *body, const char *verb, struct api_answer *a) {
+int post_study(struct ctl *c, json_t *body, const char *verb, struct api_answer *a) {
   int r = api_post(c, body, a, "/v1/studies/%s/%s", c->args[0], verb);
   if (r != CTL_OK || api_json(c, a))
     return r;
@@ -98,27 +100,19 @@ static int post_study(struct ctl *c, json_t *body, const char *verb, struct api_
   return CTL_OK;
 }
 
-/* {"<name>": value}, or {} without a value. */
-static json_t *one_text(const char *name, const char *value) {
-  json_t *body = json_object();
-  if (value)
-    json_object_set_new(body, name, json_string(value));
-  return body;
-}
-
 int cmd_cancel(struct ctl *c) {
   _answer_cleanup_ struct api_answer a = {0};
-  return post_study(c, one_text("reason", ctl_option(c, "reason")), "cancel", &a);
+  return post_study(c, json_pack("{s:s*}", "reason", ctl_option(c, "reason")), "cancel", &a);
 }
 
 int cmd_repeat(struct ctl *c) {
   _answer_cleanup_ struct api_answer a = {0};
-  return post_study(c, one_text("reason", ctl_option(c, "reason")), "repeat", &a);
+  return post_study(c, json_pack("{s:s*}", "reason", ctl_option(c, "reason")), "repeat", &a);
 }
 
 int cmd_accept(struct ctl *c) {
   _answer_cleanup_ struct api_answer a = {0};
-  json_t *body = one_text("comment", ctl_option(c, "comment"));
+  json_t *body = json_pack("{s:s*}", "comment", ctl_option(c, "comment"));
   if (ctl_option(c, "confirm"))
     json_object_set_new(body, "confirm", json_true());
   if (ctl_option(c, "height"))
@@ -191,107 +185,5 @@ int cmd_reassign(struct ctl *c) {
     return r;
   print_side(c->out, "Depuis", json_object_get(a.json, "from"));
   print_side(c->out, "Vers", json_object_get(a.json, "to"));
-  return CTL_OK;
-}
-
-int cmd_claim(struct ctl *c) {
-  _answer_cleanup_ struct api_answer a = {0};
-  const char *path = ctl_option(c, "claim-file");
-  struct ctl_file file = {.fd = -1};
-  if (path && ctl_file_open(c, &file, path) != CTL_OK) /* before the claim: what cannot be kept is not asked for */
-    return CTL_USAGE;
-  int r = api_post(c, NULL, &a, "/v1/studies/%s/claim", c->args[0]);
-  const char *token = json_text(a.json, "token");
-  if (r == CTL_OK && (!token || !hash_is_text(token)))
-    r = api_unreached(c, -EPROTO, true);
-  if (r == CTL_OK && path) {
-    char line[HASH_TEXT + 1];
-    snprintf(line, sizeof line, "%s\n", token);
-    r = ctl_file_commit(c, &file, line, strlen(line));
-    if (r != CTL_OK) /* the study is claimed: its token must not be lost */
-      path = NULL;
-    else if (c->json)
-      json_object_del(a.json, "token");
-  }
-  ctl_file_drop(&file);
-  if (!a.json || (r != CTL_OK && r != CTL_USAGE))
-    return r;
-  if (c->json && path) {
-    char *text = json_dumps(a.json, JSON_COMPACT);
-    print_json(c->out, text ? text : "{}", strlen(text ? text : "{}"), c->tty);
-    free(text);
-    return r;
-  }
-  if (api_json(c, &a))
-    return r;
-  print_field(c->out, "Examen", c->args[0]);
-  print_field(c->out, path ? "Jeton dans" : "Jeton", path ? path : token);
-  print_field(c->out, "Valable jusqu'au", show_time(json_text(a.json, "expires")));
-  return r;
-}
-
-/* The claim token from --claim or --claim-file. */
-static int read_claim(struct ctl *c, char claim[static 128]) {
-  const char *path = ctl_option(c, "claim-file");
-  if (!path) {
-    str_copy(claim, 128, ctl_option(c, "claim"));
-    return CTL_OK;
-  }
-  int r = ctl_read_secret(c, path, claim, 128);
-  return r == CTL_OK && !hash_is_text(claim) ? ctl_usage(c, "%s : un jeton de lecture a 64 chiffres hexadécimaux", path)
-                                             : r;
-}
-
-int cmd_release(struct ctl *c) {
-  _answer_cleanup_ struct api_answer a = {0};
-  char claim[128];
-  int r = read_claim(c, claim);
-  return r == CTL_OK ? post_study(c, one_text("token", claim), "release", &a) : r;
-}
-
-/* The interpretation's text, with line feeds alone as ends of lines and no byte-order mark. */
-static int read_text(struct ctl *c, const char *path, struct buf *text) {
-  _buf_cleanup_ struct buf raw = BUF_INIT(200000);
-  if (!strcmp(path, "-") && isatty(STDIN_FILENO))
-    ctl_say(c, "texte de l'interprétation, puis Ctrl-D :");
-  int r = ctl_read(c, path, &raw);
-  if (r != CTL_OK)
-    return r;
-  size_t i = raw.len >= 3 && !memcmp(raw.data, "\xef\xbb\xbf", 3) ? 3 : 0;
-  for (; i < raw.len; i++)
-    if (raw.data[i] != '\r' || i + 1 == raw.len || raw.data[i + 1] != '\n')
-      buf_u8(text, raw.data[i]);
-  const char *clean = buf_cstr(text);
-  size_t at = 0;
-  while (clean && at < text->len) {
-    size_t n = strcspn(clean + at, "\n\t");
-    if (!str_is_clean_utf8(clean + at, n) || (!clean[at + n] && at + n < text->len))
-      return ctl_usage(c, "%s : le texte doit être en UTF-8, sans caractère de commande", path);
-    at += n + 1;
-  }
-  return clean && clean[strspn(clean, " \n\t")] ? CTL_OK : ctl_usage(c, "%s : le texte est vide", path);
-}
-
-int cmd_sign(struct ctl *c) {
-  _answer_cleanup_ struct api_answer a = {0};
-  _buf_cleanup_ struct buf b = BUF_INIT(200000);
-  char claim[128];
-  const char *path = ctl_option(c, "text-file"), *text = ctl_option(c, "text");
-  int r = read_claim(c, claim);
-  if (r == CTL_OK && path)
-    r = read_text(c, path, &b);
-  if (r != CTL_OK)
-    return r;
-  text = path ? buf_cstr(&b) : text;
-  json_t *body =
-      json_pack("{s:s, s:s, s:s}", "token", claim, "conclusion", ctl_option(c, "conclusion"), "text", text ? text : "");
-  r = post_study(c, body, "sign", &a);
-  const json_t *interpretation = json_object_get(a.json, "interpretation");
-  if (r != CTL_OK || c->json || !interpretation)
-    return r;
-  print_field(c->out, "Interprétation", json_text(interpretation, "id"));
-  print_field(c->out, "Conclusion", say_conclusion(json_text(interpretation, "conclusion")));
-  print_fieldf(c->out, "Signée", "%s, le %s", json_text(interpretation, "by") ? json_text(interpretation, "by") : "?",
-               show_time(json_text(interpretation, "signed")) ? show_time(json_text(interpretation, "signed")) : "?");
   return CTL_OK;
 }

@@ -254,9 +254,9 @@ static void test_usage(void **state) {
       {{"status", "--acting-for", "a\r\nX: y"}, "nom de compte"},
       {{"user", "add", "anne"}, "--role"},
       {{"user", "add", "--role", "gp"}, "il manque NAME"},
-      {{"user", "add", "anne", "--role", "doctor"}, "nurse|gp|admin|lgc"},
-      {{"user", "add", "anne", "--role", "g"}, "nurse|gp|admin|lgc"},
-      {{"user", "add", "anne", "--role", "gp|admin"}, "nurse|gp|admin|lgc"},
+      {{"user", "add", "anne", "--role", "doctor"}, "nurse|gp|ophthalmologist|admin|lgc|auditor"},
+      {{"user", "add", "anne", "--role", "g"}, "nurse|gp|ophthalmologist|admin|lgc|auditor"},
+      {{"user", "add", "anne", "--role", "gp|admin"}, "nurse|gp|ophthalmologist|admin|lgc|auditor"},
       {{"user", "add", "anne", "--role", "gp", "--display", "a\x1b[2J"}, "caractère de commande"},
       {{"user", "add", "anne", "--role", "gp", "--display", "\xff"}, "UTF-8"},
       {{"patient", "show", "../../x"}, "identifiant"},
@@ -531,7 +531,7 @@ static void test_patient(void **state) {
   "{\"study\":\"" study "\",\"patient\":{\"id\":\"1\",\"family\":\"" family                                        \
   "\",\"given\":\"Zoé\",\"birth_date\":\"1957-03-02\",\"sex\":\"F\"},\"act\":\"ecg\",\"state\":\"to_interpret\"," \
   "\"age_seconds\":93784,\"accepted\":\"2025-11-22T00:00:00Z\",\"due\":\"2025-11-23T00:00:00Z\",\"overdue\":true," \
-  "\"clean\":false,\"claim\":null}"
+  "\"clean\":false,\"claim\":null,\"reader\":\"gp\",\"urgent\":false}"
 
 static void test_queue(void **state) {
   (void)state;
@@ -544,9 +544,12 @@ static void test_queue(void **state) {
   assert_int_equal(RUN("queue", "--state", "to_interpret", "--act", "ecg"), CTL_OK);
   assert_string_equal(
       out_text,
-      "Examen  Patient  Né(e) le    Acte  État           Attente  Échéance                      Qualité     Pris par\n"
-      "S-1     ÉÉÉ Zoé  02/03/1957  ecg   à interpréter  1 j 2 h  23/11/2025 01:00 (en retard)  à vérifier  —\n"
-      "S-1000  A Zoé    02/03/1957  ecg   à interpréter  1 j 2 h  23/11/2025 01:00 (en retard)  à vérifier  —\n");
+      "Examen  Patient  Né(e) le    Acte  État           Attente  Échéance                      Qualité     Lecteur  "
+      "Pris par\n"
+      "S-1     ÉÉÉ Zoé  02/03/1957  ecg   à interpréter  1 j 2 h  23/11/2025 01:00 (en retard)  à vérifier  médecin  "
+      "—\n"
+      "S-1000  A Zoé    02/03/1957  ecg   à interpréter  1 j 2 h  23/11/2025 01:00 (en retard)  à vérifier  médecin  "
+      "—\n");
   assert_string_equal(err_text, "");
   free(played(pid));
   pid = SCRIPT({.expect = "GET /v1/queue?limit=1 ",
