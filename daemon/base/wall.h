@@ -9,6 +9,7 @@
 #define WALL_MIN INT64_C(0)
 #define WALL_MAX INT64_C(253402300799999999) /* 9999-12-31T23:59:59.999999Z */
 #define WALL_SECOND INT64_C(1000000)
+#define WALL_MONTH INT64_C(2629746000000) /* a mean one, of periods that are counted in years */
 
 struct wall {
   int64_t us;             /* WALL_MIN..WALL_MAX */

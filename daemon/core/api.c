@@ -204,6 +204,17 @@ static const struct route {
      "Recomputes the audit trail's hash chain."},
     {"POST", "/v1/audit/archive", api_audit_archive, ADMIN, WRITE, "before",
      "Moves older audit rows to an archive artefact; the chain goes on verifying."},
+    {"GET", "/v1/audit/who-saw/{}", api_audit_who_saw, ADMIN | AUDITOR, READ, NULL,
+     "What was seen and done of a patient, by id: newest first."},
+    {"GET", "/v1/audit/head", api_audit_head, ADMIN | AUDITOR, READ, NULL,
+     "The newest signed head of the trail, to be kept elsewhere."},
+    {"POST", "/v1/audit/head", api_audit_head_sign, ADMIN | AUDITOR, WRITE, "", "Signs the trail as it is now."},
+    {"GET", "/v1/audit/export", api_audit_export, ADMIN | AUDITOR, READ, NULL,
+     "The trail from row ?from= on (1), archives included, with its signed heads: JSON lines that asaleectl audit "
+     "verify"
+     " --file checks elsewhere."},
+    {"POST", "/v1/audit/erase", api_audit_erase, ADMIN, WRITE, "",
+     "Erases the archives of the trail whose retention period is over; the chain goes on verifying."},
     {"GET", "/v1/users", api_users, ADMIN, READ, NULL, "The accounts."},
     {"POST", "/v1/users", api_user_add, ADMIN, WRITE, "name role display",
      "Makes an account; its token is shown once."},
@@ -837,6 +848,23 @@ static void on_made(void *arg, int64_t notice) {
   }
 }
 
+/* Once a day the site signs the trail's head. */
+static int head_daily(struct store *s, int64_t now) {
+  struct rows rows = store_query(s, "SELECT coalesce(max(at), 0) FROM audit_head", "");
+  int64_t last = rows_next(&rows) ? rows_int(&rows, 0) : 0;
+  int r = rows_finish(&rows);
+  if (r < 0 || (last <= now && now - last < 86400 * WALL_SECOND))
+    return r;
+  if ((r = store_begin(s)) < 0)
+    return r;
+  r = audit_head_sign(s);
+  if (r >= 0)
+    r = store_keep(s);
+  if (r < 0)
+    store_undo(s);
+  return r;
+}
+
 static int on_notices(sd_event_source *source, uint64_t usec, void *arg) {
   (void)source;
   (void)usec;
@@ -844,6 +872,9 @@ static int on_notices(sd_event_source *source, uint64_t usec, void *arg) {
   int64_t now = wall_now().us, next = notice_due(a->store, a->conf, now, on_made, a);
   if (next < 0)
     log_errno(LOG_ERROR, (int)next, "notices: cannot be made now");
+  int r = head_daily(a->store, now);
+  if (r < 0)
+    log_errno(LOG_ERROR, r, "audit: no head can be signed now");
   api_notices_at(a, next < 0 ? now + CLAIMS_RETRY_US : next > now ? next : now + WALL_SECOND);
   return 0;
 }

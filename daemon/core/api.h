@@ -114,9 +114,6 @@ enum problem api_health(struct api_call *call);
 enum problem api_drivers(struct api_call *call);
 enum problem api_devices(struct api_call *call);
 enum problem api_changes(struct api_call *call);
-enum problem api_audit(struct api_call *call);
-enum problem api_audit_verify(struct api_call *call);
-enum problem api_audit_archive(struct api_call *call);
 enum problem api_users(struct api_call *call);
 enum problem api_user_add(struct api_call *call);
 enum problem api_user_token(struct api_call *call);
@@ -195,6 +192,15 @@ enum problem api_followup_close(struct api_call *call);
 enum problem api_notices(struct api_call *call);
 enum problem api_notice_acknowledge(struct api_call *call);
 enum problem api_study_page(struct api_call *call);
+/* api_audit.c */
+enum problem api_audit(struct api_call *call);
+enum problem api_audit_who_saw(struct api_call *call);
+enum problem api_audit_verify(struct api_call *call);
+enum problem api_audit_archive(struct api_call *call);
+enum problem api_audit_head(struct api_call *call);
+enum problem api_audit_head_sign(struct api_call *call);
+enum problem api_audit_export(struct api_call *call);
+enum problem api_audit_erase(struct api_call *call);
 /* api_retention.c */
 enum problem api_retention(struct api_call *call);
 enum problem api_patient_archive(struct api_call *call);

@@ -77,67 +77,6 @@ enum problem api_changes(struct api_call *call) {
   return err < 0 || query_err < 0 ? problem_of_errno(err < 0 ? err : query_err) : call->answer ? P_OK : P_overloaded;
 }
 
-enum problem api_audit(struct api_call *call) {
-  const char *cursor = http_query(call->http, "cursor");
-  uint64_t before = 0;
-  int limit;
-  enum problem p = api_limit(call, &limit);
-  if (p != P_OK)
-    return p;
-  if (cursor && str_to_u64(cursor, 1, INT64_MAX, &before) < 0) {
-    call->field = "cursor";
-    return P_invalid_field;
-  }
-  json_t *items = NULL;
-  int r = audit_list(call->api->store, (int64_t)before, limit, &items);
-  char next[32] = "";
-  size_t n = json_array_size(items);
-  if (n == (size_t)limit)
-    snprintf(next, sizeof next, "%lld",
-             (long long)json_integer_value(json_object_get(json_array_get(items, n - 1), "seq")));
-  return answer_items(call, r, items, next[0] ? next : NULL);
-}
-
-enum problem api_audit_verify(struct api_call *call) {
-  struct audit_check c;
-  int r = audit_verify(call->api->store, call->api->artefacts, &c);
-  if (r < 0)
-    return problem_of_errno(r);
-  call->answer = json_pack("{s:I, s:o, s:I, s:s, s:I, s:b, s:I}", "archived", (json_int_t)c.archived, "broken_at",
-                           c.broken_at ? json_integer(c.broken_at) : json_null(), "first", (json_int_t)c.first, "head",
-                           c.head, "last", (json_int_t)c.last, "ok", c.ok, "rows", (json_int_t)c.rows);
-  return call->answer ? P_OK : P_overloaded;
-}
-
-enum problem api_audit_archive(struct api_call *call) {
-  const char *text;
-  struct wall before;
-  enum problem p = api_text(call, "before", 64, true, &text);
-  if (p == P_OK && wall_parse(text, &before) < 0)
-    p = P_invalid_field;
-  if (p != P_OK)
-    return p;
-  /* A damaged chain is not put away: it is what an investigation needs. */
-  struct audit_check c;
-  int r = audit_verify(call->api->store, call->api->artefacts, &c);
-  if (r < 0 || !c.ok)
-    return r < 0 ? problem_of_errno(r) : P_artefact_corrupt;
-  char sha[HASH_TEXT];
-  struct actor by = caller_actor(&call->caller);
-  int64_t n = audit_archive(call->api->store, call->api->artefacts, before.us, sha);
-  if (n == -ENODATA) {
-    call->answer = json_pack("{s:n, s:i}", "artefact", "rows", 0);
-    return call->answer ? P_OK : P_overloaded;
-  }
-  if (n >= 0)
-    n = (r = audit_add(call->api->store, &by, "audit.archive", sha, json_pack("{s:I}", "rows", (json_int_t)n))) < 0 ? r
-                                                                                                                    : n;
-  if (n < 0)
-    return problem_of_errno((int)n);
-  call->answer = json_pack("{s:s, s:I}", "artefact", sha, "rows", (json_int_t)n);
-  return call->answer ? P_OK : P_overloaded;
-}
-
 /* ---- accounts ---- */
 
 enum problem api_users(struct api_call *call) {

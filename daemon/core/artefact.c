@@ -442,15 +442,19 @@ int artefact_open(struct artefacts *a, const char *sha256) {
   return folder < 0 ? folder : fd < 0 ? -errno : fd;
 }
 
+int artefact_forget(struct store *s, const char *sha256) {
+  int r = store_run(s, "DELETE FROM artefact WHERE sha256 = ?", "t", sha256);
+  return r < 0 ? r : 0;
+}
+
 int artefact_erase(struct artefacts *a, const char *sha256) {
-  char shelf[3];
   if (!hash_is_text(sha256))
     return -EINVAL;
-  snprintf(shelf, sizeof shelf, "%.2s", sha256);
+  const char shelf[] = {sha256[0], sha256[1], 0};
   _fd_cleanup_ int folder = folder_open(a->dir, shelf);
   if (folder < 0)
     return folder == -ENOENT ? 0 : folder;
-  if (unlinkat(folder, sha256, 0) < 0)
-    return errno == ENOENT ? 0 : -errno;
+  if (unlinkat(folder, sha256, 0) < 0 && errno != ENOENT)
+    return -errno;
   return fsync(folder) < 0 ? -errno : 0;
 }

@@ -63,7 +63,10 @@ int artefact_open(struct artefacts *a, const char *sha256);
  * among them anything that is no file or is larger than max; -ENOENT when it is gone. */
 int artefact_get(struct artefacts *a, const char *sha256, size_t max, uint8_t **ret, size_t *ret_n);
 
-/* Removes the file of an artefact whose row is gone, for good; one that is gone already is no error. */
+/* Its row goes, inside the caller's act and under an erasure that is not done (-EPERM, as while another row refers to
+ * it); its file goes once that is durable: after artefact_erase() it would not come back. A file that is gone is no
+ * error. */
+int artefact_forget(struct store *s, const char *sha256);
 int artefact_erase(struct artefacts *a, const char *sha256);
 
 #endif

@@ -398,8 +398,12 @@ static int open_parts(struct program *p) {
                                  .conf = &p->conf,
                                  .driver_program = p->conf.driver_program};
   r = sessions_open(&parts, &a->sessions);
-  if (r >= 0)
+  if (r >= 0) {
     sessions_recover(a->sessions);
+    int gone = audit_erase_finish(a->store, a->artefacts);
+    if (gone < 0)
+      log_errno(LOG_ERROR, gone, "audit: the files of erased archives stay on the disk");
+  }
   struct intake_parts intake = {.event = p->event,
                                 .store = a->store,
                                 .artefacts = a->artefacts,

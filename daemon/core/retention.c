@@ -18,7 +18,6 @@
   "max((SELECT max(at) FROM patient_version WHERE patient = p.id), coalesce((SELECT max(max(o.at, y.updated)) FROM"   \
   " orders o JOIN study y ON y.orders = o.id WHERE o.patient = p.id), 0), coalesce((SELECT max(t.at) FROM followup f" \
   " JOIN followup_team t ON t.followup = f.id WHERE f.patient = p.id), 0))"
-#define MONTHS_US 2629746000000 /* a mean month: retention counts years, not days */
 
 int retention_list(struct store *s, const struct conf *conf, int limit, json_t **ret) {
   _json_cleanup_ json_t *due = json_array(), *erased = json_array();
@@ -28,7 +27,7 @@ int retention_list(struct store *s, const struct conf *conf, int limit, json_t *
                               "SELECT * FROM (SELECT p.id, " LAST_CONTACT " AS last FROM patient p) WHERE last < ? AND"
                               " NOT EXISTS(SELECT 1 FROM erasure x WHERE x.what = 'patient' AND x.ref = id AND x.at >"
                               " last) ORDER BY last LIMIT ?",
-                              "ii", now - (int64_t)conf->active_months * MONTHS_US, (int64_t)limit);
+                              "ii", now - (int64_t)conf->active_months * WALL_MONTH, (int64_t)limit);
   while (err == 0 && rows_next(&r))
     err = json_array_append_new(
               due, json_pack("{s:o, s:s}", "last_contact", json_time(rows_int(&r, 1)), "patient", rows_text(&r, 0))) < 0
@@ -42,7 +41,7 @@ int retention_list(struct store *s, const struct conf *conf, int limit, json_t *
     int64_t at = rows_int(&r, 2);
     err = json_array_append_new(erased,
                                 json_pack("{s:s, s:o, s:s, s:o, s:s}", "archive", rows_text(&r, 1), "archive_until",
-                                          json_time(at + (int64_t)conf->archive_months * MONTHS_US), "by",
+                                          json_time(at + (int64_t)conf->archive_months * WALL_MONTH), "by",
                                           rows_text(&r, 3), "erased", json_time(at), "patient", rows_text(&r, 0))) < 0
               ? -ENOMEM
               : 0;
@@ -418,7 +417,7 @@ static enum problem erase_check(struct store *s, const struct conf *conf, const 
   enum problem p = P_not_found;
   if (rows_next(&r))
     p = !rows_int(&r, 2) ? P_not_found
-        : rows_int(&r, 3) || rows_int(&r, 0) >= wall_now().us - (int64_t)conf->active_months * MONTHS_US
+        : rows_int(&r, 3) || rows_int(&r, 0) >= wall_now().us - (int64_t)conf->active_months * WALL_MONTH
             ? P_retention_not_due
         : rows_int(&r, 1) <= rows_int(&r, 0) ? P_archive_missing
                                              : P_OK;

@@ -15,6 +15,9 @@ static const struct {
      "UPDATE erasure SET ref = 'x'", true, STAYS},
     {"user", "INSERT INTO user(name, role, display, created) VALUES('u','gp','',1)", "UPDATE user SET display = 'x'",
      false, FREE},
+    {"patient_archive", "INSERT INTO patient_archive VALUES(1,'P','aa',1,1,'u')", "UPDATE patient_archive SET bytes = 2",
+     true, true},
+    {"erasing", "INSERT INTO erasing VALUES('study','1')", "UPDATE erasing SET id = '2'", false, false},
     {"professional",
      "INSERT INTO professional(rpps, version, family, given, role, finess, at, by) "
      "VALUES('1',1,'F','G','gp','f',1,'u')",

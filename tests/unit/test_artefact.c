@@ -512,12 +512,58 @@ static void test_take(void **state) {
   assert_int_equal(incoming(b), 0);
 }
 
+/* A row goes under an erasure and while nothing refers to it, the file when somebody says so; both as often as one
+ * likes. */
+static void test_erased(void **state) {
+  struct store_bed *b = *state;
+  char sha[HASH_TEXT], other[HASH_TEXT], shelf[512];
+  put(b, text, TEXT_N, sha);
+  put(b, "other", 5, other);
+  bed_begin(b);
+  assert_int_equal(artefact_forget(b->store, sha), -EPERM);
+  assert_int_equal(
+      store_run(b->store, "INSERT INTO erasure(what, ref, archive, at, by) VALUES('patient','P','a',1,'u')", ""), 1);
+  assert_int_equal(
+      store_run(b->store, "INSERT INTO file(sha256, name, source, by, at) VALUES(?,'n','upload','u',1)", "t", sha), 1);
+  assert_int_equal(artefact_forget(b->store, sha), -EPERM);
+  assert_int_equal(store_run(b->store, "DELETE FROM file", ""), 1);
+  assert_int_equal(artefact_forget(b->store, sha), 0);
+  assert_int_equal(artefact_forget(b->store, sha), 0);
+  store_undo(b->store);
+  bed_begin(b);
+  assert_int_equal(
+      store_run(b->store, "INSERT INTO erasure(what, ref, archive, at, by) VALUES('patient','P','a',1,'u')", ""), 1);
+  assert_int_equal(artefact_forget(b->store, sha), 0);
+  bed_keep(b);
+  check(b, sha, text, TEXT_N);
+  for (int i = 0; i < 2; i++) {
+    assert_int_equal(artefact_erase(b->artefacts, sha), 0);
+    assert_int_equal(get(b, sha), -ENOENT);
+  }
+  check(b, other, "other", 5);
+  snprintf(shelf, sizeof shelf, "%s/artefacts/%.2s", b->dir, sha);
+  assert_int_equal(rmdir(shelf), 0);
+  assert_int_equal(artefact_erase(b->artefacts, sha), 0);
+  assert_int_equal(artefact_erase(b->artefacts, "../../asaleed.db"), -EINVAL);
+  assert_int_equal(access(bed_path(b, "asaleed.db"), F_OK), 0);
+  /* What lies there and is no file cannot be erased, and says so. */
+  assert_int_equal(mkdir(shelf, 0700), 0);
+  assert_int_equal(mkdir(file_of(b, sha), 0700), 0);
+  assert_int_equal(artefact_erase(b->artefacts, sha), -EISDIR);
+  assert_int_equal(rmdir(file_of(b, sha)), 0);
+  /* The same bytes may come again. */
+  put(b, text, TEXT_N, sha);
+  check(b, sha, text, TEXT_N);
+  assert_int_equal(bed_int(b, ROWS), 2);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, bed_setup, bed_teardown)
   const struct CMUnitTest tests[] = {
-      TEST(put_get),      TEST(large),       TEST(every_shelf),   TEST(same_again), TEST(undone),       TEST(damaged),
-      TEST(missing),      TEST(links),       TEST(left_over),     TEST(names),      TEST(cannot_write), TEST(slices),
-      TEST(slices_again), TEST(slices_fail), TEST(slices_killed), TEST(open),       TEST(taken),        TEST(take),
+      TEST(put_get),      TEST(large),   TEST(every_shelf),  TEST(same_again),  TEST(undone),
+      TEST(damaged),      TEST(missing), TEST(links),        TEST(left_over),   TEST(names),
+      TEST(cannot_write), TEST(slices),  TEST(slices_again), TEST(slices_fail), TEST(slices_killed),
+      TEST(open),         TEST(taken),   TEST(take),         TEST(erased),
   };
   return cmocka_run_group_tests_name("artefact", tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "../e2e/store_bed.h"
+#include "buf.h"
 #include "str.h"
 #include "wall.h"
 #include <sys/syscall.h>
@@ -46,19 +47,25 @@ static struct audit_check verify(struct store_bed *b) {
   struct audit_check c;
   memset(&c, 0xff, sizeof c);
   assert_int_equal(audit_verify(b->store, b->artefacts, &c), 0);
-  assert_int_equal(c.ok, c.broken_at == 0);
+  assert_int_equal(c.ok, c.broken_at == 0 && c.seal.ok);
   return c;
 }
 
-/* Rows 1 to archived are in archives, the others up to last in the database. */
-static void check_ok(struct store_bed *b, int64_t archived, int64_t last) {
+/* Rows 1 to archived are in archives, the others up to last in the database. The tables may be others than were sealed:
+ * most tests change them past the store. */
+static void check_chain(struct store_bed *b, int64_t archived, int64_t last) {
   struct audit_check c = verify(b);
-  assert_true(c.ok);
+  assert_int_equal(c.broken_at, 0);
   assert_int_equal(c.archived, archived);
   assert_int_equal(c.rows, last - archived);
   assert_int_equal(c.first, last ? 1 : 0);
   assert_int_equal(c.last, last);
   assert_true(hash_is_text(c.head));
+}
+
+static void check_ok(struct store_bed *b, int64_t archived, int64_t last) {
+  check_chain(b, archived, last);
+  assert_true(verify(b).ok);
 }
 
 static void test_chain(void **state) {
@@ -122,8 +129,10 @@ static void spoil(struct store_bed *b, int64_t found_at, const char *sql, const 
 }
 
 static void drop_triggers(struct store_bed *b) {
+  bed_begin(b);
   assert_true(store_run(b->store, "DROP TRIGGER audit_keeps", "") >= 0);
   assert_true(store_run(b->store, "DROP TRIGGER audit_stays", "") >= 0);
+  bed_keep(b);
 }
 
 /* Statements are known by the address of their text: each has its own here. */
@@ -200,7 +209,7 @@ static void test_every_byte(void **state) {
     spoil(b, row, hash_set[row], hash, HASH_BYTES - 1);
     n += 2;
   }
-  check_ok(b, 0, ROWS);
+  check_chain(b, 0, ROWS);
   assert_int_equal(store_commit(b->store), 0);
   print_message("# %u changes of one bit, byte or length in %d rows found\n", n, ROWS);
 }
@@ -237,7 +246,7 @@ static void test_rows(void **state) {
     spoil(b, row % 2 ? ROWS + 1 : 1, copy[row], NULL, 0);
   }
   assert_int_equal(store_commit(b->store), 0);
-  check_ok(b, 0, ROWS);
+  check_chain(b, 0, ROWS);
   print_message("# %u rows removed, swapped or slipped in: found\n", n);
 }
 
@@ -485,7 +494,7 @@ static void test_anchor_forged(void **state) {
   raw(b, "PRAGMA foreign_keys = OFF; UPDATE audit_anchor SET artefact = 'nowhere'", 1);
   raw(b, "DELETE FROM audit_anchor", 0);
   assert_int_equal(archive(b, INT64_MAX, sha), ROWS);
-  check_ok(b, ROWS, ROWS);
+  check_chain(b, ROWS, ROWS);
   raw(b, "INSERT INTO audit SELECT * FROM away WHERE seq = 3", ROWS + 1);
   raw(b, "DELETE FROM audit", 0);
   /* The anchor moved, gone, or with another hash. */
@@ -566,12 +575,580 @@ static void test_archive_rewritten(void **state) {
   free(bytes);
 }
 
+/* ---- where from, and whom it is about ---- */
+
+static void test_origin(void **state) {
+  struct store_bed *b = *state;
+  json_t *list;
+  static const struct actor local = {.name = "root", .from = "unix:1000"}, none = {.name = "root", .from = ""};
+  add(b, &local, "a", "S-1", json_pack("{s:s, s:s}", "from", "ordered", "to", "acquiring"));
+  add(b, &local, "a", "S-1", NULL);
+  add(b, &none, "a", "S-1", NULL);
+  check_ok(b, 0, 3);
+  assert_int_equal(audit_list(b->store, 0, 3, &list), 0);
+  static const char *const want[] = {"{}", "{\"origin\":\"unix:1000\"}",
+                                     "{\"from\":\"ordered\",\"origin\":\"unix:1000\",\"to\":\"acquiring\"}"};
+  for (size_t i = 0; i < 3; i++) {
+    _free_cleanup_ char *text = json_canonical(json_object_get(json_array_get(list, i), "detail"), NULL);
+    assert_string_equal(text, want[i]);
+  }
+  json_decref(list);
+}
+
+/* The numbers of the rows that name a patient, newest first, those in archives in brackets. */
+static void check_saw(struct store_bed *b, const char *patient, int64_t before, int limit, const char *want) {
+  json_t *list, *row;
+  size_t i;
+  char got[256] = "";
+  assert_int_equal(audit_who_saw(b->store, patient, before, limit, &list), 0);
+  json_array_foreach(list, i, row) {
+    const bool archived = json_is_true(json_object_get(row, "archived"));
+    const long long seq = json_integer_value(json_object_get(row, "seq"));
+    assert_int_equal(json_object_size(row), archived ? 2 : 8);
+    snprintf(got + strlen(got), sizeof got - strlen(got), archived ? "%s(%lld)" : "%s%lld", i ? " " : "", seq);
+  }
+  json_decref(list);
+  assert_string_equal(got, want);
+}
+
+static void fill_patients(struct store_bed *b) {
+  add(b, &nurse, "order", "S-1", json_pack("{s:s}", "patient", "P1"));
+  add(b, &nurse, "see", "", json_pack("{s:[s,s,s]}", "patients", "P2", "P1", "P2"));
+  add(b, &lgc, "see", "", json_pack("{s:s, s:[s,s]}", "patient", "P1", "patients", "P1", "P3"));
+  add(b, &lgc, "see", "", json_pack("{s:i, s:[i,n]}", "patient", 1, "patients", 2));
+  add(b, &nurse, "see", "P1", json_pack("{s:[]}", "patients"));
+  add(b, &nurse, "see", "", json_pack("{s:s}", "patient", "P2"));
+}
+
+static void test_who_saw(void **state) {
+  struct store_bed *b = *state;
+  char sha[HASH_TEXT];
+  fill_patients(b);
+  check_ok(b, 0, 6);
+  check_saw(b, "P1", 0, 100, "3 2 1");
+  check_saw(b, "P2", 0, 100, "6 2");
+  check_saw(b, "P3", 0, 100, "3");
+  check_saw(b, "P4", 0, 100, "");
+  check_saw(b, "P1", 0, 2, "3 2");
+  check_saw(b, "P1", 2, 2, "1");
+  /* What an act that is undone would have shown was shown to nobody. */
+  bed_begin(b);
+  assert_int_equal(audit_add(b->store, &nurse, "see", "", json_pack("{s:s}", "patient", "P1")), 0);
+  check_saw(b, "P1", 0, 1, "7");
+  store_undo(b->store);
+  assert_int_equal(store_commit(b->store), 0);
+  check_saw(b, "P1", 0, 1, "3");
+  assert_int_equal(archive(b, INT64_MAX, sha), 6);
+  add(b, &nurse, "see", "", json_pack("{s:s}", "patient", "P1"));
+  check_saw(b, "P1", 0, 100, "7 (3) (2) (1)");
+  check_ok(b, 6, 7);
+}
+
+/* The list tells what the rows do not, or less: found at the row, whoever wrote it. */
+static void test_list_forged(void **state) {
+  struct store_bed *b = *state;
+  static const struct {
+    const char *sql;
+    int64_t at;
+  } rows[] = {
+      {"DELETE FROM audit_patient WHERE patient = 'P1' AND seq = 2", 2},
+      {"DELETE FROM audit_patient WHERE patient = 'P3'", 3},
+      {"UPDATE audit_patient SET patient = 'P9' WHERE seq = 1", 1},
+      {"UPDATE audit_patient SET seq = 5 WHERE seq = 6", 6},
+      {"INSERT INTO audit_patient VALUES('P1', 4)", 4},
+      {"INSERT INTO audit_patient VALUES('P1', 7)", 7},
+      {"INSERT INTO audit_patient VALUES('P2', 1)", 1},
+  };
+  fill_patients(b);
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    spoil(b, rows[i].at, rows[i].sql, NULL, 0);
+  assert_int_equal(store_commit(b->store), 0);
+  check_ok(b, 0, 6);
+}
+
+/* ---- heads ---- */
+
+static int sign(struct store_bed *b) {
+  bed_begin(b);
+  int r = audit_head_sign(b->store);
+  bed_keep(b);
+  return r;
+}
+
+static void test_heads(void **state) {
+  struct store_bed *b = *state;
+  char sha[HASH_TEXT];
+  assert_int_equal(sign(b), 0);
+  fill(b);
+  assert_int_equal(sign(b), 1);
+  assert_int_equal(sign(b), 0);
+  add(b, &nurse, "more", "S-1", NULL);
+  add(b, &nurse, "more", "S-1", NULL);
+  assert_int_equal(sign(b), 1);
+  check_ok(b, 0, ROWS + 2);
+  assert_int_equal(verify(b).heads, 2);
+  assert_int_equal(bed_int(b, "SELECT seq FROM audit_head ORDER BY seq DESC LIMIT 1"), ROWS + 2);
+  /* In an archive, at its end and in its middle. */
+  assert_int_equal(archive(b, INT64_MAX, sha), ROWS + 2);
+  assert_int_equal(sign(b), 0);
+  check_ok(b, ROWS + 2, ROWS + 2);
+  assert_int_equal(verify(b).heads, 2);
+  add(b, &nurse, "more", "S-1", NULL);
+  assert_int_equal(sign(b), 1);
+  bed_down(b);
+  bed_up(b);
+  check_ok(b, ROWS + 2, ROWS + 3);
+  assert_int_equal(verify(b).heads, 3);
+}
+
+static void test_head_forged(void **state) {
+  struct store_bed *b = *state;
+  char sha[HASH_TEXT];
+  static const struct {
+    const char *sql;
+    int64_t at;
+  } rows[] = {
+      {"UPDATE audit_head SET at = at + 1 WHERE seq = 7", 7},
+      {"UPDATE audit_head SET hash = (SELECT hash FROM audit_head WHERE seq = 9) WHERE seq = 7", 7},
+      {"UPDATE audit_head SET key = zeroblob(32) WHERE seq = 7", 7},
+      {"UPDATE audit_head SET signature = zeroblob(64) WHERE seq = 7", 7},
+      {"UPDATE audit_head SET signature = CAST(signature || x'00' AS BLOB) WHERE seq = 7", 7},
+      {"UPDATE audit_head SET signature = (SELECT signature FROM audit_head WHERE seq = 9) WHERE seq = 7", 7},
+      {"UPDATE audit_head SET seq = 8 WHERE seq = 9", 8},
+      {"UPDATE audit_head SET seq = 10 WHERE seq = 9", 10},
+      {"UPDATE audit_head SET seq = 0 WHERE seq = 9", 1},
+      {"INSERT INTO audit_head SELECT 8, hash, at, key, signature FROM audit_head WHERE seq = 9", 8},
+  };
+  fill(b);
+  assert_int_equal(sign(b), 1);
+  add(b, &nurse, "more", "S-1", NULL);
+  add(b, &nurse, "more", "S-1", NULL);
+  assert_int_equal(sign(b), 1);
+  drop_triggers(b);
+  bed_begin(b);
+  assert_true(store_run(b->store, "DROP TRIGGER audit_head_keeps", "") >= 0);
+  bed_keep(b);
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    spoil(b, rows[i].at, rows[i].sql, NULL, 0);
+  assert_int_equal(store_commit(b->store), 0);
+  /* Who writes the rows' hashes anew cannot write the heads: not from the end on, */
+  static const char last[] = "DELETE FROM audit WHERE seq = 9", sequence[] = "UPDATE sqlite_sequence SET seq = 8 WHERE "
+                                                                             "name = 'audit'";
+  bed_begin(b);
+  assert_int_equal(store_run(b->store, last, ""), 1);
+  assert_int_equal(store_run(b->store, sequence, ""), 1);
+  assert_int_equal(verify(b).broken_at, 9);
+  assert_int_equal(audit_add(b->store, &nurse, "another", "S-1", NULL), 0);
+  assert_int_equal(verify(b).broken_at, 9);
+  store_undo(b->store);
+  assert_int_equal(store_commit(b->store), 0);
+  check_chain(b, 0, ROWS + 2);
+  /* and not in an archive, whose first row is where that is told. */
+  assert_int_equal(archive(b, INT64_MAX, sha), ROWS + 2);
+  spoil(b, 1, "UPDATE audit_head SET signature = zeroblob(64) WHERE seq = 9", NULL, 0);
+  assert_int_equal(store_commit(b->store), 0);
+}
+
+/* ---- archives whose time is over ---- */
+
+static int64_t erase(struct store_bed *b, int64_t before) {
+  bed_begin(b);
+  int64_t n = audit_erase(b->store, b->artefacts, before, "root");
+  if (n < 0)
+    store_undo(b->store);
+  else
+    assert_int_equal(store_keep(b->store), 0);
+  assert_int_equal(store_commit(b->store), 0);
+  return n;
+}
+
+static void finish(struct store_bed *b) {
+  assert_int_equal(audit_erase_finish(b->store, b->artefacts), 0);
+  assert_int_equal(store_commit(b->store), 0);
+}
+
+static void check_erased(struct store_bed *b, int64_t erased, int64_t archived, int64_t last) {
+  struct audit_check c = verify(b);
+  assert_true(c.ok);
+  assert_int_equal(c.erased, erased);
+  assert_int_equal(c.archived, archived);
+  assert_int_equal(c.rows, last - archived - erased);
+  assert_int_equal(c.first, 1);
+  assert_int_equal(c.last, last);
+}
+
+static void test_erase(void **state) {
+  struct store_bed *b = *state;
+  char one[HASH_TEXT], two[HASH_TEXT], head[HASH_TEXT];
+  assert_int_equal(erase(b, INT64_MAX), -ENODATA);
+  clock_step_s = -200000;
+  fill(b);
+  assert_int_equal(sign(b), 1);
+  add(b, &nurse, "see", "", json_pack("{s:s}", "patient", "P1"));
+  clock_step_s = 0;
+  const int64_t now = wall_now().us;
+  assert_int_equal(archive(b, now - WALL_SECOND, one), ROWS + 1);
+  clock_step_s = -100000;
+  add(b, &nurse, "see", "", json_pack("{s:s}", "patient", "P1"));
+  assert_int_equal(sign(b), 1);
+  clock_step_s = 0;
+  assert_int_equal(archive(b, now - WALL_SECOND, two), 1);
+  add(b, &nurse, "see", "", json_pack("{s:s}", "patient", "P1"));
+  str_copy(head, sizeof head, verify(b).head);
+  /* Rows count, not when they were put away. */
+  assert_int_equal(erase(b, now - 210000 * WALL_SECOND), -ENODATA);
+  assert_int_equal(erase(b, now - 150000 * WALL_SECOND), ROWS + 1);
+  check_erased(b, ROWS + 1, 1, ROWS + 3);
+  assert_int_equal(access(file_of(b, one), F_OK), 0); /* until the act is durable, and somebody says so */
+  finish(b);
+  assert_int_equal(access(file_of(b, one), F_OK), -1);
+  assert_int_equal(access(file_of(b, two), F_OK), 0);
+  check_erased(b, ROWS + 1, 1, ROWS + 3);
+  assert_int_equal(verify(b).heads, 2);
+  assert_string_equal(verify(b).head, head);
+  check_saw(b, "P1", 0, 9, "10 (9)");
+  assert_int_equal(bed_int(b, "SELECT count(*) FROM artefact"), 1);
+  assert_int_equal(
+      bed_int(b, "SELECT count(*) FROM erasure WHERE what = 'audit' AND ref = '8' AND done AND by = 'root'"), 1);
+  finish(b); /* nothing is left to do */
+  assert_int_equal(erase(b, now - 150000 * WALL_SECOND), -ENODATA);
+  bed_down(b);
+  bed_up(b);
+  check_erased(b, ROWS + 1, 1, ROWS + 3);
+  /* All of it, and on from there. */
+  assert_int_equal(archive(b, INT64_MAX, one), 1);
+  assert_int_equal(erase(b, INT64_MAX), 2);
+  finish(b);
+  add(b, &nurse, "new", "S-1", NULL);
+  check_erased(b, ROWS + 3, 0, ROWS + 4);
+}
+
+/* Undone, killed before the files are gone, killed after. */
+static void test_erase_interrupted(void **state) {
+  struct store_bed *b = *state;
+  char sha[HASH_TEXT];
+  fill(b);
+  assert_int_equal(archive(b, INT64_MAX, sha), ROWS);
+  add(b, &nurse, "new", "S-1", NULL);
+  bed_begin(b);
+  assert_int_equal(audit_erase(b->store, b->artefacts, INT64_MAX, "root"), ROWS);
+  assert_int_equal(audit_erase_finish(b->store, b->artefacts), -EBUSY); /* it may be undone yet */
+  store_undo(b->store);
+  assert_int_equal(store_commit(b->store), 0);
+  finish(b);
+  check_ok(b, ROWS, ROWS + 1);
+  assert_int_equal(erase(b, INT64_MAX), ROWS);
+  bed_down(b);
+  bed_up(b);
+  check_erased(b, ROWS, 0, ROWS + 1);
+  assert_int_equal(bed_int(b, "SELECT count(*) FROM erasure WHERE NOT done"), 1);
+  assert_int_equal(unlink(file_of(b, sha)), 0);
+  finish(b);
+  assert_int_equal(bed_int(b, "SELECT count(*) FROM erasure WHERE NOT done"), 0);
+  check_erased(b, ROWS, 0, ROWS + 1);
+}
+
+/* An archive that is not as it was put away is kept. */
+static void test_erase_damaged(void **state) {
+  struct store_bed *b = *state;
+  char one[HASH_TEXT], two[HASH_TEXT];
+  uint8_t *bytes;
+  size_t n;
+  fill_archives(b, one, two);
+  assert_int_equal(artefact_get(b->artefacts, two, 1 << 20, &bytes, &n), 0);
+  bytes[n / 2] ^= 1;
+  write_file(file_of(b, two), bytes, n);
+  bytes[n / 2] ^= 1;
+  assert_int_equal(erase(b, INT64_MAX), -EUCLEAN);
+  assert_int_equal(verify(b).archived, ROWS);
+  write_file(file_of(b, two), bytes, n);
+  free(bytes);
+  check_ok(b, ROWS + 2, ROWS + 3);
+}
+
+/* Gone without an erasure, or with one that is of another. */
+static void test_erase_forged(void **state) {
+  struct store_bed *b = *state;
+  char sha[HASH_TEXT];
+  fill(b);
+  assert_int_equal(archive(b, INT64_MAX, sha), ROWS);
+  raw(b, "DROP TRIGGER artefact_stays; DELETE FROM artefact", 1);
+  raw(b, "INSERT INTO erasure(what, ref, archive, at, by, done) VALUES('audit','7','another',1,'u',1)", 1);
+  raw(b,
+      "INSERT INTO erasure(what, ref, archive, at, by, done) SELECT 'patient','7',artefact,1,'u',1 FROM audit_anchor",
+      1);
+  raw(b, "INSERT INTO erasure(what, ref, archive, at, by, done) SELECT 'audit','6',artefact,1,'u',1 FROM audit_anchor",
+      1);
+  raw(b, "INSERT INTO erasure(what, ref, archive, at, by, done) SELECT 'audit','7',artefact,1,'u',1 FROM audit_anchor",
+      0);
+  assert_int_equal(verify(b).erased, ROWS);
+  assert_false(verify(b).ok); /* the seal tells */
+}
+
+/* ---- exports ---- */
+
+static int collect(void *arg, const void *bytes, size_t n) {
+  return buf_add(arg, bytes, n);
+}
+
+static struct buf export(struct store_bed *b, int64_t from) {
+  struct buf out = BUF_INIT(16u << 20);
+  assert_int_equal(audit_export(b->store, b->artefacts, from, collect, &out), 0);
+  return out;
+}
+
+struct source {
+  const uint8_t *bytes;
+  size_t n, piece;
+};
+
+static ssize_t source_read(void *arg, void *bytes, size_t n) {
+  struct source *s = arg;
+  size_t got = s->n < s->piece ? s->n : s->piece;
+  got = got < n ? got : n;
+  memcpy(bytes, s->bytes, got);
+  s->bytes += got;
+  s->n -= got;
+  return (ssize_t)got;
+}
+
+static int lines(const void *bytes, size_t n, const uint8_t *key, struct audit_lines_check *ret) {
+  struct source s = {bytes, n, 70000};
+  return audit_lines_verify(source_read, &s, key, ret);
+}
+
+/* Two archives, the first of which is erased, and heads in each and behind. */
+static void fill_all(struct store_bed *b, char one[static HASH_TEXT], char two[static HASH_TEXT]) {
+  fill(b);
+  assert_int_equal(sign(b), 1);
+  assert_int_equal(archive(b, INT64_MAX, one), ROWS);
+  add(b, &lgc, "second", "S-2", json_pack("{s:{s:[s,n,b]}}", "a", "b", "é\t\"\\", 1));
+  assert_int_equal(sign(b), 1);
+  add(b, &nurse, "second", "S-2", NULL);
+  assert_int_equal(archive(b, INT64_MAX, two), 2);
+  add(b, &nurse, "third", "S-3", NULL);
+  assert_int_equal(sign(b), 1);
+  add(b, &nurse, "third", "S-3", NULL);
+}
+
+static void test_export(void **state) {
+  struct store_bed *b = *state;
+  struct audit_lines_check c;
+  char sha[2][HASH_TEXT], head[HASH_TEXT];
+  const uint8_t *key = store_site_key(b->store)->public;
+  struct buf empty = export(b, 1);
+  assert_int_equal(lines(empty.data, empty.len, key, &c), 0);
+  assert_true(c.ok && c.first == 1 && c.last == 0 && c.rows == 0);
+  buf_finish(&empty);
+  fill_all(b, sha[0], sha[1]);
+  str_copy(head, sizeof head, verify(b).head);
+  /* From each row, first with all archives there, then with the first, then with both erased. */
+  for (int erased = 0; erased < 3; erased++) {
+    const int64_t gone = erased == 0 ? 0 : erased == 1 ? ROWS : ROWS + 2;
+    if (erased == 1) {
+      bed_begin(b);
+      uint8_t *bytes;
+      size_t n;
+      assert_int_equal(artefact_get(b->artefacts, sha[1], 1 << 20, &bytes, &n), 0);
+      write_file(file_of(b, sha[1]), "", 0); /* so that only the first can be read */
+      assert_int_equal(audit_erase(b->store, b->artefacts, INT64_MAX, "root"), -EUCLEAN);
+      store_undo(b->store);
+      write_file(file_of(b, sha[1]), bytes, n);
+      free(bytes);
+      bed_begin(b);
+      assert_int_equal(
+          store_run(b->store,
+                    "INSERT INTO erasure(what, ref, archive, at, by) SELECT 'audit', seq, artefact, 1, 'u' "
+                    "FROM audit_anchor WHERE seq = 7",
+                    ""),
+          1);
+      assert_int_equal(artefact_forget(b->store, sha[0]), 0);
+      bed_keep(b);
+      finish(b);
+    } else if (erased == 2) {
+      assert_int_equal(erase(b, INT64_MAX), 2);
+      finish(b);
+    }
+    for (int64_t from = 0; from <= ROWS + 6; from++) {
+      struct buf out = export(b, from);
+      struct audit_lines_check again;
+      assert_int_equal(lines(out.data, out.len, key, &c), 0);
+      if (!c.ok)
+        fail_msg("from %lld, %d erased: line %lld", (long long)from, erased, (long long)c.broken_line);
+      const int64_t asked = from < 1 ? 1 : from > ROWS + 5 ? ROWS + 5 : from;
+      const int64_t first = asked > gone    ? asked
+                            : asked <= ROWS ? 1
+                                            : ROWS + 1; /* a whole archive, where it is erased */
+      assert_int_equal(c.first, first);
+      assert_int_equal(c.last, ROWS + 4);
+      assert_int_equal(c.erased, gone >= first ? gone + 1 - first : 0);
+      assert_int_equal(c.rows, ROWS + 5 - first - c.erased);
+      assert_string_equal(c.head, head);
+      assert_int_equal(c.signed_to, asked <= ROWS + 3 ? ROWS + 3 : 0);
+      assert_int_equal(c.heads, (first <= ROWS) + (asked <= ROWS + 1 && erased < 2) + (asked <= ROWS + 3));
+      /* In pieces of every size, and under a key that is read from the file. */
+      for (size_t piece = 1; piece < 400; piece += 57) {
+        struct source s = {out.data, out.len, piece};
+        assert_int_equal(audit_lines_verify(source_read, &s, NULL, &again), 0);
+        assert_memory_equal(&again, &c, sizeof c);
+      }
+      buf_finish(&out);
+    }
+  }
+}
+
+/* Whatever is done to an export: each byte, each line. */
+static void test_export_changed(void **state) {
+  struct store_bed *b = *state;
+  struct audit_lines_check c;
+  char one[HASH_TEXT], two[HASH_TEXT];
+  unsigned n = 0;
+  fill_all(b, one, two);
+  for (int erased = 0; erased < 2; erased++) {
+    if (erased)
+      assert_int_equal(erase(b, INT64_MAX), ROWS + 2);
+    struct buf out = export(b, 1);
+    for (size_t at = 0; at < out.len; at++)
+      for (size_t bit = at % 4; bit < 8; bit += 4, n++) {
+        out.data[at] ^= (uint8_t)(1u << bit);
+        const int r = lines(out.data, out.len, NULL, &c);
+        if (r == 0 ? c.ok || !c.broken_line : r != -EPROTO)
+          fail_msg("bit %zu of byte %zu: %d", bit, at, r);
+        out.data[at] ^= (uint8_t)(1u << bit);
+      }
+    for (size_t cut = 0; cut < out.len; cut++, n++) {
+      const int r = lines(out.data, cut, NULL, &c);
+      if (r == 0 ? c.ok || !c.broken_line : r != -EPROTO)
+        fail_msg("cut at %zu: %d", cut, r);
+    }
+    /* Each line away, twice, and in the next one's place. */
+    const uint8_t *end = out.data + out.len;
+    int64_t number = 1;
+    for (const uint8_t *line = out.data, *next; line < end; line = next, number++) {
+      uint8_t *now = malloc(2 * out.len);
+      assert_non_null(now);
+      next = (const uint8_t *)memchr(line, '\n', (size_t)(end - line)) + 1;
+      const uint8_t *after = next < end ? (const uint8_t *)memchr(next, '\n', (size_t)(end - next)) + 1 : NULL;
+      const size_t before_n = (size_t)(line - out.data), line_n = (size_t)(next - line), left = (size_t)(end - next);
+      memcpy(now, out.data, before_n);
+      memcpy(now + before_n, next, left);
+      int r = lines(now, before_n + left, NULL, &c);
+      assert_true(number == 1 ? r == -EPROTO : r == 0 && !c.ok);
+      memcpy(now, out.data, before_n + line_n);
+      memcpy(now + before_n + line_n, line, line_n + left);
+      assert_int_equal(lines(now, out.len + line_n, NULL, &c), 0);
+      assert_int_equal(c.broken_line, number + 1);
+      if (after) {
+        const size_t after_n = (size_t)(after - next);
+        memcpy(now, out.data, before_n);
+        memcpy(now + before_n, next, after_n);
+        memcpy(now + before_n + after_n, line, line_n);
+        memcpy(now + before_n + after_n + line_n, after, (size_t)(end - after));
+        r = lines(now, out.len, NULL, &c);
+        assert_true(number == 1 ? r == -EPROTO : r == 0 && !c.ok);
+      }
+      n += 3;
+      free(now);
+    }
+    buf_finish(&out);
+  }
+  print_message("# %u changes of an export found\n", n);
+}
+
+/* Another site's key, other formats, what ends in the middle of reading, lines without end. */
+static ssize_t read_fails(void *arg, void *bytes, size_t n) {
+  (void)arg;
+  (void)bytes;
+  (void)n;
+  return -EISDIR;
+}
+
+static int write_fails(void *arg, const void *bytes, size_t n) {
+  (void)bytes;
+  unsigned *left = arg;
+  return n && (*left)-- ? 0 : -EPIPE;
+}
+
+static void test_export_other(void **state) {
+  struct store_bed *b = *state;
+  struct audit_lines_check c = {.rows = 42};
+  uint8_t other[SIGNATURE_PUBLIC] = {1};
+  char one[HASH_TEXT], two[HASH_TEXT];
+  fill_all(b, one, two);
+  struct buf out = export(b, 1);
+  assert_int_equal(lines(out.data, out.len, other, &c), 0);
+  assert_int_equal(c.broken_line, 1);
+  c.rows = 42;
+  static const char *const none[] = {
+      "", "\n", "x", "{}\n", "[]\n", "{\"asaleed_audit\":2}\n", "{\"a\":1}\n{\"b\":2}\n"};
+  for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+    assert_int_equal(lines(none[i], strlen(none[i]), NULL, &c), -EPROTO);
+  assert_int_equal(audit_lines_verify(read_fails, NULL, NULL, &c), -EISDIR);
+  assert_int_equal(c.rows, 42);
+  /* A row of many megabytes is none. */
+  size_t n = AUDIT_LINE_MAX + 10;
+  char *large = malloc(n + 1);
+  assert_non_null(large);
+  memset(large, 'x', n);
+  assert_int_equal(lines(large, n, NULL, &c), -EPROTO);
+  const size_t header = (size_t)((uint8_t *)memchr(out.data, '\n', out.len) + 1 - out.data);
+  memcpy(large, out.data, header);
+  assert_int_equal(lines(large, n, NULL, &c), 0);
+  assert_int_equal(c.broken_line, 2);
+  free(large);
+  buf_finish(&out);
+  /* Who reads the export goes away, at each line of it; an archive is gone. */
+  unsigned lines_n = 0;
+  for (;; lines_n++) {
+    unsigned left = lines_n;
+    const int r = audit_export(b->store, b->artefacts, 1, write_fails, &left);
+    if (r == 0)
+      break;
+    assert_int_equal(r, -EPIPE);
+  }
+  assert_int_equal(lines_n, 2 * (1 + ROWS + 4 + 3 + 1));
+  assert_int_equal(unlink(file_of(b, one)), 0);
+  unsigned many = 1000;
+  assert_int_equal(audit_export(b->store, b->artefacts, 1, write_fails, &many), -EUCLEAN);
+  assert_int_equal(audit_export(b->store, b->artefacts, ROWS + 1, write_fails, &many), 0);
+}
+
+/* More than is read at once. */
+static void test_export_large(void **state) {
+  struct store_bed *b = *state;
+  struct audit_lines_check c;
+  char sha[HASH_TEXT];
+  static char text[3000];
+  memset(text, 'x', sizeof text - 1);
+  bed_begin(b);
+  for (int i = 0; i < 300; i++)
+    assert_int_equal(audit_add(b->store, &nurse, "a", "S-1", json_pack("{s:s}", "text", text + i % 2 * 2900)), 0);
+  assert_int_equal(audit_head_sign(b->store), 1);
+  bed_keep(b);
+  for (int archived = 0; archived < 2; archived++) {
+    struct buf out = export(b, 1);
+    assert_true(out.len > 5 * 65536);
+    assert_int_equal(lines(out.data, out.len, NULL, &c), 0);
+    assert_true(c.ok && c.rows == 300 && c.heads == 1 && c.signed_to == 300);
+    out.data[out.len / 2] ^= 1;
+    assert_int_equal(lines(out.data, out.len, NULL, &c), 0);
+    assert_false(c.ok);
+    buf_finish(&out);
+    if (!archived)
+      assert_int_equal(archive(b, INT64_MAX, sha), 300);
+  }
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, bed_setup, bed_teardown)
   const struct CMUnitTest tests[] = {
-      TEST(chain),    TEST(list),         TEST(every_byte),     TEST(rows),
-      TEST(raw),      TEST(archive),      TEST(archive_undone), TEST(clock_back),
-      TEST(archives), TEST(archive_file), TEST(anchor_forged),  TEST(archive_rewritten),
+      TEST(chain),        TEST(list),         TEST(every_byte),        TEST(rows),
+      TEST(raw),          TEST(archive),      TEST(archive_undone),    TEST(clock_back),
+      TEST(archives),     TEST(archive_file), TEST(anchor_forged),     TEST(archive_rewritten),
+      TEST(origin),       TEST(who_saw),      TEST(list_forged),       TEST(heads),
+      TEST(head_forged),  TEST(erase),        TEST(erase_interrupted), TEST(erase_damaged),
+      TEST(erase_forged), TEST(export),       TEST(export_changed),    TEST(export_other),
+      TEST(export_large),
   };
   return cmocka_run_group_tests_name("audit", tests, NULL, NULL);
 }
