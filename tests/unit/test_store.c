@@ -612,15 +612,15 @@ static void from_version(struct store_bed *b, int version, size_t missing) {
 }
 
 static void test_from_version_2(void **state) {
-  from_version(*state, 2, 30);
+  from_version(*state, 2, 32);
 }
 
 static void test_from_version_3(void **state) {
-  from_version(*state, 3, 25);
+  from_version(*state, 3, 27);
 }
 
 static void test_from_version_4(void **state) {
-  from_version(*state, 4, 20);
+  from_version(*state, 4, 22);
 }
 
 int main(void) {
