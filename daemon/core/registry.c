@@ -83,9 +83,9 @@ static enum problem is_a(struct store *s, const char *rpps, enum role role) {
 static enum problem delegation_check(struct store *s, const struct delegation *d, const char **ret_field) {
   const struct {
     const char *name, *date;
-  } dates[] = {{"authorised", d->authorised},
-               {"from", d->from},
+  } dates[] = {{"from", d->from},
                {"until", d->until},
+               {"authorised", d->authorised},
                {"nurse_adhesion", d->nurse_adhesion},
                {"gp_adhesion", d->gp_adhesion}};
   *ret_field = "nurse";
@@ -97,8 +97,8 @@ static enum problem delegation_check(struct store *s, const struct delegation *d
   for (size_t i = 0; i < sizeof dates / sizeof *dates && p == P_OK; i++) {
     *ret_field = dates[i].name;
     /* Nothing is delegated before it was authorised and both had joined. */
-    if (!wall_is_date(dates[i].date) || (i != 2 && strcmp(dates[i].date, d->from) > 0) ||
-        (i == 2 && strcmp(d->until, d->from) < 0))
+    if (!wall_is_date(dates[i].date) || (i == 1 && strcmp(d->until, d->from) < 0) ||
+        (i > 1 && strcmp(dates[i].date, d->from) > 0))
       p = P_invalid_field;
   }
   return p;
