@@ -250,6 +250,7 @@ def finish(place, job, d):
     job.d = d
     job.run()
     must(d.stop() == 0, "exit status", d.log()[-300:])
+    must("reads could not be written" not in d.log(), "reads are lost")
     return check_files(place.store, True)
 
 
@@ -293,7 +294,7 @@ def check_files_copy(place):
 
 def sqlite_has_schema(store):
     db = sqlite3.connect(f"{store}/asaleed.db")
-    n = db.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'answered'").fetchone()[0]
+    n = db.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'professional'").fetchone()[0]
     db.close()
     return n == 1
 
