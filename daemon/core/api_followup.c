@@ -133,7 +133,7 @@ enum problem api_followup_open(struct api_call *call) {
     p = api_text(call, "protocol", PROTOCOL_ID_MAX, true, &protocol);
   if (p == P_OK)
     p = take_team(call, &gp, &nurse);
-  call->field = "patient";
+  call->field = p == P_OK ? "patient" : call->field;
   if (p == P_OK)
     p = access_patient(call->api->store, &call->caller, patient);
   if (p == P_OK)

@@ -440,7 +440,7 @@ enum problem api_order_add(struct api_call *call) {
     p = api_text(call, "followup", STR_REF_MAX, false, &followup_text);
   if (p == P_OK && followup_text && !api_id(followup_text, 'W', &followup))
     p = P_invalid_field;
-  call->field = "patient";
+  call->field = p == P_OK ? "patient" : call->field;
   if (p == P_OK)
     p = worklist_order(call->api->store, call->api->conf, &call->caller, patient, act, followup, &order, &study);
   if (p != P_OK)

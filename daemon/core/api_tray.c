@@ -121,7 +121,7 @@ enum problem api_unmatched_attach(struct api_call *call) {
   enum problem p = find_tray(call, &id);
   if (p == P_OK)
     p = read_attach(call, false, &sheet, &at);
-  call->field = "order";
+  call->field = p == P_OK ? "order" : call->field;
   if (p == P_OK)
     p = unmatched_attach(call->api->store, call->api->artefacts, id, &at, &study);
   return p == P_OK ? api_study_moved(call, &study) : p;
