@@ -45,7 +45,9 @@ static const struct route {
      "Creates a patient under the practice software's id, or changes it (If-Match). ins is the national identity's"
      " matricule with its key, ins_oid its authority's, ins_status provisional, retrieved, validated or qualified."},
     {"POST", "/v1/patients/lookup", api_patient_lookup, NURSE | GP | LGC, WRITE, "datamatrix",
-     "Whose INS DataMatrix this is, as a scanner gives it: the patient, and whether each trait agrees."},
+     "Whose INS DataMatrix this is, as a scanner gives it, with U+241D for each GS (0x1D): the patient, and whether "
+     "each"
+     " trait agrees."},
     {"GET", "/v1/patients/{}", api_patient_get, NURSE | GP | OPH | LGC, READ, NULL, "A patient."},
     {"GET", "/v1/patients/{}/history", api_patient_history, GP | ADMIN, READ, NULL,
      "What was done to a patient's studies, newest first: from the audit trail."},

@@ -116,13 +116,29 @@ enum problem api_patient_get(struct api_call *call) {
   return call->answer ? P_OK : P_overloaded;
 }
 
+#define SCANNED_MAX 400
+
+/* As a scanner gave it: no text of a body has controls, so the separator GS comes as its symbol. */
+static size_t scanned(const char *text, char ret[static SCANNED_MAX + 1]) {
+  static const char symbol[] = "\u241d";
+  size_t n = 0;
+  for (const char *at = text; *at; n++) {
+    const bool is_gs = !strncmp(at, symbol, sizeof symbol - 1);
+    ret[n] = is_gs ? 0x1d : *at;
+    at += is_gs ? sizeof symbol - 1 : 1;
+  }
+  ret[n] = 0;
+  return n;
+}
+
 enum problem api_sheet(struct api_call *call, struct ins_datamatrix *ret, bool *ret_there) {
   const char *text, *what;
-  enum problem p = api_text(call, "datamatrix", 400, false, &text);
+  char bytes[SCANNED_MAX + 1];
+  enum problem p = api_text(call, "datamatrix", SCANNED_MAX, false, &text);
   *ret_there = p == P_OK && text;
   if (!*ret_there)
     return p;
-  if (ins_datamatrix_parse(text, strlen(text), ret, &what) < 0)
+  if (ins_datamatrix_parse(bytes, scanned(text, bytes), ret, &what) < 0)
     return P_ins_unreadable;
   return call->api->conf->production && ins_is_fictitious(ret->ins.authority) ? P_ins_fictitious : P_OK;
 }

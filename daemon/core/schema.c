@@ -249,7 +249,7 @@ const char *const schema_migrations[] = {
     "  END;"
     "CREATE TRIGGER erasure_stays BEFORE DELETE ON erasure BEGIN SELECT RAISE(ABORT, 'append only'); END;"
 
-    "CREATE TABLE patient_archive(id INTEGER PRIMARY KEY AUTOINCREMENT, patient TEXT NOT NULL REFERENCES patient(id), "
+    "CREATE TABLE patient_archive(id INTEGER PRIMARY KEY AUTOINCREMENT, patient TEXT NOT NULL, "
     "  sha256 TEXT NOT NULL, bytes INTEGER NOT NULL, at INTEGER NOT NULL, by TEXT NOT NULL) STRICT;"
     APPEND_ONLY("patient_archive")
     /* What an erasure is about, while it runs: found before the rows that say so go. */
