@@ -936,14 +936,13 @@ def test_sessions(d, p):
     # Elsewhere than on this machine the cookie is for TLS alone.
     a = Browser(d.tcp).login("ines", CHOSEN, Host="practice.example", Origin="https://practice.example")
     must(a.status == 200 and a.headers["set-cookie"].endswith("; Secure"), a.headers)
-    # What a session does is in the trail under its person, and that it was one.
+    # What a session does is in the trail under its person.
     made = b.call("POST", "/v1/orders", order)
     must(made.status == 201 and made.json["ordered_by"] == "ines", made)
     rows = p.root.get("/v1/audit?limit=50")["items"]
-    must({"login", "login.refused", "user.password"} <= {r["action"] for r in rows}, "the trail")
-    must(next(r for r in rows if r["action"] == "order")["from"] == "loopback, session", rows[0])
-    must(all(r["actor"] == "unknown" for r in rows if r["action"] == "login.refused" and r["subject"] not in
-             ("ines",)), "a name that somebody typed")
+    must({("login", "ines"), ("login.refused", "ines"), ("login.refused", "unknown"), ("user.password", "ines"),
+          ("order", made.json["study"]["id"])} <= {(r["action"], r["subject"]) for r in rows}, "the trail", rows)
+    must(not any("nobody" in json.dumps(r) for r in rows), "a name that somebody typed")
     check_problem(b.call("GET", "/v1/queue", Asaleed_Acting_For="martin"), 403, "forbidden")
     check_problem(b.call("GET", "/v1/users"), 403, "forbidden")
     # A token goes before a cookie, and needs no page.
@@ -1120,9 +1119,10 @@ def test_enumeration(d, p):
 
 # ---- the national identity ----
 
-def sheet(matricule, oid=NIR, family="DUPONT", given="ZOE MARIE", sex="F", birth="23-07-1931"):
+def sheet(matricule, oid=NIR, family="DUPONT", given="ZOE", sex="F", birth="23-07-1931"):
     """The text of an INS DataMatrix; its separators as the API takes them."""
-    return (f"IS01{'0' * 22}S1{matricule}S2{oid}\u241dS3{given}\u241dS4{family}\u241dS5{sex}S6{birth}S72A004")
+    end = "\u241d" if len(oid) < 20 else ""
+    return (f"IS01{'0' * 22}S1{matricule}S2{oid}{end}S3{given}\u241dS4{family}\u241dS5{sex}S6{birth}S72A004")
 
 
 def test_ins(d, p):
