@@ -138,6 +138,8 @@ enum problem api_sheet(struct api_call *call, struct ins_datamatrix *ret, bool *
   *ret_there = p == P_OK && text;
   if (!*ret_there)
     return p;
+  if (!*text)
+    return P_invalid_field;
   if (ins_datamatrix_parse(bytes, scanned(text, bytes), ret, &what) < 0)
     return P_ins_unreadable;
   return call->api->conf->production && ins_is_fictitious(ret->ins.authority) ? P_ins_fictitious : P_OK;
