@@ -11,6 +11,13 @@
 
 /* ---- claims ------------------------------------------------------------------------------------------------- */
 
+/* An answer that is not quite as it came. */
+static void print_object(struct ctl *c, const json_t *object) {
+  char *text = json_dumps(object, JSON_COMPACT);
+  print_json(c->out, text ? text : "{}", strlen(text ? text : "{}"), c->tty);
+  free(text);
+}
+
 int cmd_claim(struct ctl *c) {
   _answer_cleanup_ struct api_answer a = {0};
   const char *path = ctl_option(c, "claim-file");
@@ -34,9 +41,7 @@ int cmd_claim(struct ctl *c) {
   if (!a.json || (r != CTL_OK && r != CTL_USAGE))
     return r;
   if (c->json && path) {
-    char *text = json_dumps(a.json, JSON_COMPACT);
-    print_json(c->out, text ? text : "{}", strlen(text ? text : "{}"), c->tty);
-    free(text);
+    print_object(c, a.json);
     return r;
   }
   if (api_json(c, &a))
@@ -284,25 +289,39 @@ int cmd_preview(struct ctl *c) {
 
 /* ---- drafts ------------------------------------------------------------------------------------------------- */
 
-/* The version of a draft is its tag alone: "3" for "\"3\"". */
-static void print_draft(FILE *f, const struct api_answer *a) {
-  char version[sizeof a->etag];
+/* The version of a draft is in the answer's tag alone; 0 when that is none of the daemon's. */
+static uint64_t draft_version(const struct api_answer *a) {
+  char digits[32];
+  uint64_t version = 0;
   size_t n = strlen(a->etag);
-  snprintf(version, sizeof version, "%.*s", n > 2 ? (int)(n - 2) : 0, n > 2 ? a->etag + 1 : "");
-  print_field(f, "Version", version);
-  print_field(f, "Enregistré le", show_time(json_text(a->json, "saved")));
-  print_field(f, "Conclusion", say_conclusion(json_text(a->json, "conclusion")));
-  print_findings(f, json_object_get(a->json, "findings"));
+  if (n > 2 && n - 2 < sizeof digits) {
+    snprintf(digits, sizeof digits, "%.*s", (int)(n - 2), a->etag + 1);
+    str_to_u64(digits, 1, INT64_MAX, &version);
+  }
+  return version;
+}
+
+static void print_draft(struct ctl *c, const struct api_answer *a) {
+  const uint64_t version = draft_version(a);
+  json_object_set_new(a->json, "version", version ? json_integer((json_int_t)version) : json_null());
+  if (c->json) { /* with the version, which the next save needs */
+    print_object(c, a->json);
+    return;
+  }
+  print_field(c->out, "Version", show_int(a->json, "version"));
+  print_field(c->out, "Enregistré le", show_time(json_text(a->json, "saved")));
+  print_field(c->out, "Conclusion", say_conclusion(json_text(a->json, "conclusion")));
+  print_findings(c->out, json_object_get(a->json, "findings"));
   if (json_text(a->json, "text"))
-    fputc('\n', f);
-  print_lines(f, json_text(a->json, "text"));
+    fputc('\n', c->out);
+  print_lines(c->out, json_text(a->json, "text"));
 }
 
 int cmd_draft_show(struct ctl *c) {
   _answer_cleanup_ struct api_answer a = {0};
   int r = api_get(c, &a, "/v1/studies/%s/draft", c->args[0]);
-  if (r == CTL_OK && !api_json(c, &a))
-    print_draft(c->out, &a);
+  if (r == CTL_OK)
+    print_draft(c, &a);
   return r;
 }
 
@@ -325,8 +344,8 @@ int cmd_draft_save(struct ctl *c) {
   if (r == CTL_REFUSED && code && (!strcmp(code, "precondition_required") || !strcmp(code, "precondition_failed")))
     ctl_say(c, "lire le brouillon et sa version par « asaleectl draft show %s », puis la donner par --if-match",
             c->args[0]);
-  if (r == CTL_OK && !api_json(c, &a))
-    print_draft(c->out, &a);
+  if (r == CTL_OK)
+    print_draft(c, &a);
   return r;
 }
 
@@ -381,7 +400,7 @@ void print_interpretation(FILE *f, const json_t *interpretation) {
   print_field(f, "Signée par", json_text(interpretation, "by"));
   print_field(f, "Le", show_time(json_text(interpretation, "signed")));
   if (json_text(interpretation, "reason"))
-    print_field(f, "Corrige", json_text(interpretation, "reason"));
+    print_field(f, "Corrigée pour", json_text(interpretation, "reason"));
   if (json_is_object(withdrawn))
     print_fieldf(f, "RETIRÉE", "le %s : %s", known(show_time(json_text(withdrawn, "at"))),
                  known(json_text(withdrawn, "reason")));

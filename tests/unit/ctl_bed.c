@@ -161,6 +161,8 @@ static void answer(int fd, const struct step *s) {
                      : problem ? "application/problem+json"
                                : "application/json";
   int n = snprintf(head, sizeof head, "HTTP/1.1 %d X\r\nContent-Type: %s\r\n", s->status, type);
+  if (s->etag)
+    n += snprintf(head + n, sizeof head - (size_t)n, "ETag: \"%s\"\r\n", s->etag);
   size_t body = s->body_n ? s->body_n : s->body ? strlen(s->body) : 0;
   if (s->hold)
     n += snprintf(head + n, sizeof head - (size_t)n, "Transfer-Encoding: chunked\r\n\r\n%zx\r\n", body);

@@ -47,6 +47,7 @@ struct step {
   const char *body;
   size_t body_n;    /* of a body that holds NULs */
   const char *type; /* NULL for JSON */
+  const char *etag; /* without its quotes; NULL for none */
   bool hold;        /* the body is the beginning of an event stream that stays open */
   const char *push; /* what the held stream gets after this answer */
   bool drop;        /* then the held stream is closed */

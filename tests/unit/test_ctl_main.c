@@ -359,9 +359,37 @@ static void test_usage(void **state) {
 /* Any words in any order: an answer, never a crash. */
 static void test_usage_random(void **state) {
   (void)state;
-  static const char *const words[] = {
-      "status", "user",   "add", "list", "sign",  "S-1",   "--role", "gp", "--",     "-h", "--json",    "--claim",
-      CLAIM,    "--text", "x",   "help", "order", "audit", "-",      "",   "--help", "=",  "--socket=", "--limit=5"};
+  static const char *const words[] = {"status",
+                                      "user",
+                                      "add",
+                                      "list",
+                                      "sign",
+                                      "S-1",
+                                      "--role",
+                                      "gp",
+                                      "--",
+                                      "-h",
+                                      "--json",
+                                      "--claim",
+                                      CLAIM,
+                                      "--text",
+                                      "x",
+                                      "help",
+                                      "order",
+                                      "audit",
+                                      "-",
+                                      "",
+                                      "--help",
+                                      "=",
+                                      "--socket=",
+                                      "--limit=5",
+                                      "draft",
+                                      "save",
+                                      "rhythm=sinus",
+                                      "signs=",
+                                      "--mine",
+                                      "queue",
+                                      "--findings=/dev/null"};
   unsigned seed = 1;
   unlink(socket_path);
   for (int i = 0; i < 20000; i++) {
