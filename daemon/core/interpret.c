@@ -33,15 +33,17 @@ static void signer_finish(struct signer *x) {
 }
 #define _signer_cleanup_ __attribute__((cleanup(signer_finish)))
 
-/* Each professional has a key of its own, made at the first signature. */
-static enum problem signer_find(struct store *s, const struct caller *c, struct signer *ret) {
+/* Each professional has a key of its own, made at the first signature; and another where the clock was set back before
+ * that: no key signs before it was there (proof.h). */
+static enum problem signer_find(struct store *s, const struct caller *c, int64_t now, struct signer *ret) {
   if (!c->rpps[0])
     return P_professional_unknown;
   enum problem p = registry_professional(s, c->rpps, &ret->who);
   if (p != P_OK)
     return p == P_not_found ? P_professional_unknown : p;
   struct rows r =
-      store_query(s, "SELECT public, secret FROM signing_key WHERE rpps = ? ORDER BY at DESC LIMIT 1", "t", c->rpps);
+      store_query(s, "SELECT public, secret FROM signing_key WHERE rpps = ? AND at <= ? ORDER BY at DESC LIMIT 1", "ti",
+                  c->rpps, now);
   bool found = rows_next(&r);
   int err = 0;
   if (found) {
@@ -64,7 +66,7 @@ static enum problem signer_find(struct store *s, const struct caller *c, struct 
   signature_key(ret->public, ret->secret);
   signature_wrap(store_site_key(s)->wrap, ret->secret, wrapped);
   err = store_run(s, "INSERT INTO signing_key VALUES(?,?,?,?)", "btbi", ret->public, sizeof ret->public, c->rpps,
-                  wrapped, sizeof wrapped, wall_now().us);
+                  wrapped, sizeof wrapped, now);
   if (err >= 0)
     err = audit_add(s, &by, "key.made", c->rpps, NULL);
   return problem_of_errno(err);
@@ -130,7 +132,7 @@ static enum problem version_add(struct store *s, const struct caller *c, const s
   _covered_cleanup_ struct covered covered = {0};
   int err;
   const int64_t version = 1 + newest_version(s, study->id, false, &err), now = wall_now().us;
-  enum problem p = err < 0 ? problem_of_errno(err) : signer_find(s, c, &signer);
+  enum problem p = err < 0 ? problem_of_errno(err) : signer_find(s, c, now, &signer);
   if (p == P_OK)
     p = covered_find(s, study, aids, &covered);
   if (p != P_OK)

@@ -1,5 +1,5 @@
 /* A practice in a store: two nurses, three GPs and an ophthalmologist are registered, ines works for martin under each
- * protocol. Include after <cmocka.h>, in one file of a program: the clock is here. */
+ * protocol. Include after <cmocka.h>, in one file of a program: it takes the place of the clock and of the disk. */
 #ifndef PRACTICE_BED_H
 #define PRACTICE_BED_H
 
@@ -12,6 +12,14 @@
 #include <time.h>
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
+
+/* Thousands of commits, of which none need survive a power cut. */
+int fsync(int fd) {
+  return fcntl(fd, F_GETFD) < 0 ? -1 : 0;
+}
+int fdatasync(int fd) {
+  return fsync(fd);
+}
 
 /* ---- the clocks, moved by this much ---- */
 
