@@ -90,6 +90,13 @@ enum problem api_patient_put(struct api_call *call) {
     p = access_patient(call->api->store, &call->caller, patient.id);
   if (p != P_OK)
     return p;
+  /* A practice software that knows nothing of the INS takes none away; null does. */
+  struct patient known;
+  if (!json_object_get(call->body, "ins") && patient_find(call->api->store, patient.id, &known) == P_OK) {
+    memcpy(patient.ins, known.ins, sizeof patient.ins);
+    memcpy(patient.ins_oid, known.ins_oid, sizeof patient.ins_oid);
+    memcpy(patient.ins_status, known.ins_status, sizeof patient.ins_status);
+  }
   struct actor by = caller_actor(&call->caller);
   p = patient_put(call->api->store, &by, &patient, if_match, &created);
   if (p != P_OK)

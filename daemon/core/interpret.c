@@ -233,8 +233,8 @@ static enum problem repeat_add(struct store *s, const struct study *study, int64
   char ref[STR_REF_MAX];
   int64_t now = wall_now().us;
   int r = store_run(s,
-                    "INSERT INTO study(orders, state, created, updated, reader, height_mm, repeats)"
-                    " SELECT orders, 'ordered', ?2, ?2, reader, height_mm, id FROM study WHERE id = ?1",
+                    "INSERT INTO study(orders, state, created, updated, reader, height_mm, urgent, repeats)"
+                    " SELECT orders, 'ordered', ?2, ?2, reader, height_mm, urgent, id FROM study WHERE id = ?1",
                     "ii", study->id, now);
   if (r >= 0) {
     *ret = store_last_id(s);
@@ -301,7 +301,10 @@ enum problem interpret_draft(struct store *s, const struct caller *c, const stru
   if (rows_next(&r)) {
     json_t *draft = json_loads(rows_text(&r, 0), 0, NULL);
     *ret_version = rows_int(&r, 1);
-    p = draft && json_object_set_new(draft, "saved", json_time(rows_int(&r, 2))) == 0 ? P_OK : P_internal;
+    p = draft && json_object_set_new(draft, "saved", json_time(rows_int(&r, 2))) == 0 &&
+                json_object_set_new(draft, "version", json_integer(*ret_version)) == 0
+            ? P_OK
+            : P_internal;
     *ret = draft;
   }
   int err = rows_finish(&r);
