@@ -347,7 +347,7 @@ system: build/.packages-system $(PROGRAMS) $(SIMULATORS) ## root: real systemd i
 	  'spirometers-unplugged=python3 tests/e2e/spirometry.py $(B) --every unplug_serial unplug_usb' \
 	  'cameras=python3 tests/e2e/retinography.py $(B) --every'
 
-BENCH := $(addprefix $(B)/bench/,load bare_store bare_pictures decode_rate file_rate measure usb_rate stamp.so)
+BENCH := $(addprefix $(B)/bench/,load audit_rate bare_store bare_pictures decode_rate file_rate measure usb_rate stamp.so)
 $(B)/obj/tests/bench/%.o: INCLUDES = $(INCLUDE_tests)
 $(B)/obj/tests/bench/usb_rate.o $(B)/obj/tests/bench/bare_pictures.o: INCLUDES += $(UMOCKDEV_CFLAGS)
 $(B)/bench/usb_rate: $(call obj,tests/unit/usb_echo_bed.c tests/sim/usb_bed.c)
@@ -357,7 +357,7 @@ ifneq ($(wildcard /usr/include/biosig.h),)
   $(B)/bench/file_rate: LIBS_TEST += -lbiosig
 endif
 $(B)/obj/tests/bench/file_rate.o: INCLUDES += $(shell pkg-config --cflags libxml-2.0)
-$(addprefix $(B)/bench/,load bare_store bare_pictures decode_rate file_rate measure usb_rate): $(B)/bench/%: $(B)/obj/tests/bench/%.o $(EVERYTHING)
+$(addprefix $(B)/bench/,load audit_rate bare_store bare_pictures decode_rate file_rate measure usb_rate): $(B)/bench/%: $(B)/obj/tests/bench/%.o $(EVERYTHING)
 	@mkdir -p $(@D) && echo "  LINK $@"
 	@$(CC) $(LDFLAGS_ALL) $(LINK_LTO) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS_TEST) -pthread -lm
 $(B)/bench/%.so: tests/bench/%.c | build/.packages
