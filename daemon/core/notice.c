@@ -134,14 +134,14 @@ static int make(struct due *d, const char *kind, int64_t study, int64_t delegati
   return 0;
 }
 
-/* One row at a time: what is made changes what is asked. */
+/* What is made changes what is asked: so many rows, the earliest first, and the others when it is looked again. */
 #define ROWS_MAX 64
 struct wanted {
   int64_t id, at;
   char gp[RPPS_MAX];
 };
 
-static int gather(struct rows r, struct wanted list[static ROWS_MAX]) {
+static int gather(struct due *d, struct rows r, struct wanted list[static ROWS_MAX]) {
   int n = 0;
   while (n < ROWS_MAX && rows_next(&r)) {
     list[n] = (struct wanted){.id = rows_int(&r, 0), .at = rows_int(&r, 1)};
@@ -149,17 +149,21 @@ static int gather(struct rows r, struct wanted list[static ROWS_MAX]) {
     n++;
   }
   int err = rows_finish(&r);
+  if (n == ROWS_MAX && list[n - 1].at <= d->now)
+    d->next = d->now;
   return err < 0 ? err : n;
 }
 
+/* A page that was written in what is the future now, as the clock was set back, has waited long enough. */
 static int pages_due(struct due *d, const struct conf *conf) {
   struct wanted list[ROWS_MAX];
-  int n = gather(store_query(d->store,
-                             "SELECT n.study, n.at + ?, n.recipient FROM notice n WHERE n.kind = 'page' AND n.recipient"
-                             " IS NOT NULL AND n.id NOT IN (SELECT notice FROM notice_end) AND NOT EXISTS(SELECT 1 FROM"
-                             " notice m WHERE m.kind = 'page_again' AND m.study = n.study AND m.at >= n.at)"
-                             " ORDER BY n.at LIMIT 64",
-                             "i", (int64_t)conf->page_minutes * 60 * WALL_SECOND),
+  int n = gather(d,
+                 store_query(d->store,
+                             "SELECT n.study, min(iif(n.at > ?1, ?1, n.at + ?2)), NULL FROM notice n WHERE n.kind ="
+                             " 'page' AND n.recipient IS NOT NULL AND n.id NOT IN (SELECT notice FROM notice_end) AND"
+                             " NOT EXISTS(SELECT 1 FROM notice m WHERE m.kind = 'page_again' AND m.study = n.study AND"
+                             " m.id > n.id) GROUP BY n.study ORDER BY 2 LIMIT 64",
+                             "ii", d->now, (int64_t)conf->page_minutes * 60 * WALL_SECOND),
                  list);
   int r = n < 0 ? n : 0;
   for (int i = 0; i < n && r == 0; i++)
@@ -172,7 +176,8 @@ static int pages_due(struct due *d, const struct conf *conf) {
 static int studies_due(struct due *d, const char *kind, int64_t ahead) {
   struct wanted list[ROWS_MAX];
   int n =
-      gather(store_query(d->store,
+      gather(d,
+             store_query(d->store,
                          "SELECT y.id, y.due - ?1, t.gp FROM study y JOIN orders o ON o.id = y.orders LEFT JOIN"
                          " followup_team t ON t.id = (SELECT max(id) FROM followup_team WHERE followup = o.followup)"
                          " WHERE y.state IN ('to_interpret', 'interpreting') AND y.urgent IS NULL AND NOT EXISTS("
@@ -206,7 +211,7 @@ static int delegations_due(struct due *d) {
   wall_date(d->now, day);
   for (int k = 0; k < 2 && r == 0; k++) {
     struct wanted list[ROWS_MAX];
-    int n = gather(store_query(d->store, sql[k], "ti", day, (int64_t)DELEGATION_WARN_DAYS), list);
+    int n = gather(d, store_query(d->store, sql[k], "ti", day, (int64_t)DELEGATION_WARN_DAYS), list);
     r = n < 0 ? n : 0;
     for (int i = 0; i < n && r == 0; i++)
       r = make(d, "delegation", 0, list[i].id, list[i].gp);

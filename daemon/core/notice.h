@@ -19,12 +19,13 @@ enum problem notice_returned(struct store *s, const struct caller *c, const stru
 enum problem notice_acknowledge(struct store *s, const struct caller *c, int64_t id);
 
 /* Those for the caller, newest first: all that are open, and the newest that are not. {"at","by","delegation",
- * "heard":{"at","by"}|null,"id","kind","study","text"}; `texts` says whether free text is shown. */
+ * "heard":{"at","by"}|null,"id","kind","study","text"}. */
 int notice_list(struct store *s, const struct caller *c, int limit, json_t **ret);
 
-/* Makes those whose time has come: pages that nobody heard go to every GP; studies that are soon due, to their reader;
- * overdue ones, to every GP; delegations that end within 60 days, to nurse and GP. `made` learns of each study.
- * Returns when to look again (microseconds) or a negative errno. */
+/* Makes those whose time has come: pages that nobody heard go to every GP; studies that are soon due, to their reader
+ * (those of the ophthalmologist to the follow-up's GP, who sent them); overdue ones, to every GP; delegations that end
+ * within 60 days, to nurse and GP. `made` learns of each notice. Returns when to look again (microseconds; not after
+ * `now` when there are more than it makes in one go) or a negative errno. */
 int64_t notice_due(struct store *s, const struct conf *conf, int64_t now, void (*made)(void *arg, int64_t notice),
                    void *arg);
 
