@@ -16,13 +16,13 @@
 enum problem access_patient(struct store *s, const struct caller *c, const char *patient);
 enum problem access_study(struct store *s, const struct caller *c, int64_t study, const char *patient);
 
-/* SQL: the rows of a list that the caller may see. Parameters: the nurse's RPPS ('' = no nurse: every row) and the day.
- */
-#define ACCESS_NURSE(rpps, day, patient_)                                                                        \
-  "(" rpps " = '' OR NOT EXISTS(SELECT 1 FROM followup f WHERE f.patient = " patient_                            \
-  ") OR EXISTS(SELECT 1 FROM followup f JOIN followup_team t ON t.id = (SELECT max(id) FROM followup_team WHERE" \
-  " followup = f.id) WHERE f.patient = " patient_ " AND (t.nurse = " rpps                                        \
-  " OR " REGISTRY_IN_FORCE(day, rpps, "t.gp", "f.protocol") ")))"
+/* SQL: the rows of a list that the caller may see. Parameters: the nurse's RPPS ('' = no nurse: every row) and the day;
+ * patient_ is a column of the list, whose tables are not called xf or xt here. */
+#define ACCESS_NURSE(rpps, day, patient_)                                                                           \
+  "(" rpps " = '' OR NOT EXISTS(SELECT 1 FROM followup xf WHERE xf.patient = " patient_                             \
+  ") OR EXISTS(SELECT 1 FROM followup xf JOIN followup_team xt ON xt.id = (SELECT max(id) FROM followup_team WHERE" \
+  " followup = xf.id) WHERE xf.patient = " patient_ " AND (xt.nurse = " rpps                                        \
+  " OR " REGISTRY_IN_FORCE(day, rpps, "xt.gp", "xf.protocol") ")))"
 /* What to bind for rpps. A nurse without a registered number sees nobody's follow-up. */
 const char *access_rpps(const struct caller *c);
 
