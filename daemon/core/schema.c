@@ -342,6 +342,15 @@ const char *const schema_migrations[] = {
     ERASABLE("referral")
     "CREATE INDEX referral_of_study ON referral(study, id);"
 
+    /* Each time that a study was accepted, and by when its protocol wanted it read: for the figures (report.h). It says
+     * nothing of anybody and stays when the study is erased, as its changes do. */
+    "CREATE TABLE acceptance(id INTEGER PRIMARY KEY AUTOINCREMENT, study INTEGER NOT NULL, at INTEGER NOT NULL, due INTEGER "
+    "  NOT NULL) STRICT;"
+    "INSERT INTO acceptance(study, at, due) SELECT id, accepted, due FROM study WHERE accepted IS NOT NULL ORDER BY accepted;"
+    APPEND_ONLY("acceptance")
+    "CREATE INDEX acceptance_at ON acceptance(at);"
+    "CREATE INDEX acceptance_of_study ON acceptance(study, at);"
+
     /* To whom something is to be said: a professional, or every GP of the practice. */
     "CREATE TABLE notice(id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL CHECK(kind IN "
     "  ('page','page_again','reminder','overdue','returned','delegation')), study INTEGER REFERENCES study(id), "

@@ -246,10 +246,12 @@ enum problem study_accept(struct store *s, const struct caller *c, const struct 
     p = P_confirmation_needed;
   if (p != P_OK)
     return p;
-  int64_t now = wall_now().us;
-  int r = store_run(
-      s, "UPDATE study SET accepted = ?, due = ?, comment = ?, failure = NULL, failed = NULL WHERE id = ?", "iiti", now,
-      study->urgent ? study->urgent : now + (int64_t)act->delay_hours * 3600 * WALL_SECOND, comment, study->id);
+  int64_t now = wall_now().us, due = now + (int64_t)act->delay_hours * 3600 * WALL_SECOND;
+  int r =
+      store_run(s, "UPDATE study SET accepted = ?, due = ?, comment = ?, failure = NULL, failed = NULL WHERE id = ?",
+                "iiti", now, study->urgent ? study->urgent : due, comment, study->id);
+  if (r >= 0)
+    r = store_run(s, "INSERT INTO acceptance(study, at, due) VALUES(?,?,?)", "iii", study->id, now, due);
   struct actor by = caller_actor(c);
   return r < 0 ? problem_of_errno(r)
                : study_move(s, &by, c->role, study, EV_ACCEPT,
