@@ -125,6 +125,26 @@ static const struct route {
      "All that is kept of a patient, as a tar to be kept apart."},
     {"POST", "/v1/patients/{}/erase", api_patient_erase, GP, WRITE, "archive",
      "Erases a patient whose retention period is over, by the SHA-256 of the archive that was exported."},
+    {"GET", "/v1/recalls", api_recalls, NURSE | GP | LGC, READ, NULL,
+     "Acts that the protocols of open follow-ups make due again, the longest due first (?until=YYYY-MM-DD, in 30 days"
+     " when left out): due, overdue, or ordered already."},
+    {"GET", "/v1/meetings/agenda", api_meeting_agenda, NURSE | GP, READ, NULL,
+     "What a GP and a nurse have to talk about (?gp=, ?nurse=: RPPS numbers, the caller's may be left out; ?since=, "
+     "else"
+     " their last meeting): of each open follow-up of theirs the studies that wait, are being read, were returned or"
+     " signed, the overdue recalls, the notices that nobody heard. Conclusions only as far as the caller gets them."},
+    {"POST", "/v1/meetings", api_meeting_add, NURSE | GP, WRITE, "gp nurse held minute followups",
+     "Keeps the minutes of a meeting for ever: the day it was held, what was said, and in followups (a list) what was"
+     " said of each: followup (\"W-3\") and minute. Both read these texts in full, whatever the protocol shows the "
+     "nurse"
+     " otherwise. What is about a patient belongs under its follow-up, with which it is erased."},
+    {"GET", "/v1/meetings", api_meetings, NURSE | GP | ADMIN, READ, NULL,
+     "Meetings without their texts, newest first: one's own, to the administrator all."},
+    {"GET", "/v1/meetings/{}", api_meeting_get, NURSE | GP, READ, NULL, "The minutes, for who was there."},
+    {"GET", "/v1/reports/monthly", api_report_monthly, GP | ADMIN | AUDITOR, READ, NULL,
+     "A month's figures (?month=YYYY-MM): per act, protocol and structure what was done, repeated, returned, read, how"
+     " long it took. Nobody is named, and figures of 1 to 4 are withheld. Signed with the site's key over the canonical"
+     " JSON of report; with ?format=csv a table for a spreadsheet, signed as it is in the header Asaleed-Signature."},
     {"GET", "/v1/protocols", api_protocols, EVERYBODY, READ, NULL, "The protocols of the site and what each opens."},
     {"GET", "/v1/professionals", api_professionals, EVERYBODY, READ, NULL, "The registered professionals."},
     {"GET", "/v1/professionals/{}", api_professional_get, EVERYBODY, READ, NULL, "One, by RPPS number."},
@@ -423,7 +443,7 @@ static void answer_problem(struct http_request *q, enum problem p, json_t *field
   if (body && field && (p == P_unknown_field || p == P_missing_field || p == P_invalid_field || p == P_not_found))
     json_object_set(body, "field", field);
   json_decref(field);
-  q->etag[0] = q->save_as[0] = q->set_cookie[0] = 0;
+  q->etag[0] = q->save_as[0] = q->set_cookie[0] = q->signature[0] = 0;
   if (p != P_login_wait) /* whoever says so knows how long */
     q->retry_after_s = p == P_dicom_pending ? API_PENDING_S : 0;
   answer_json(q, problem_status(p), "application/problem+json", body);

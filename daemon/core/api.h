@@ -205,6 +205,13 @@ enum problem api_audit_erase(struct api_call *call);
 enum problem api_retention(struct api_call *call);
 enum problem api_patient_archive(struct api_call *call);
 enum problem api_patient_erase(struct api_call *call);
+/* api_cooperation.c */
+enum problem api_recalls(struct api_call *call);
+enum problem api_meeting_agenda(struct api_call *call);
+enum problem api_meetings(struct api_call *call);
+enum problem api_meeting_add(struct api_call *call);
+enum problem api_meeting_get(struct api_call *call);
+enum problem api_report_monthly(struct api_call *call);
 /* api_record.c */
 enum problem api_record_get(struct api_call *call);
 enum problem api_record_channels(struct api_call *call);

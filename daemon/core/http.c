@@ -137,6 +137,8 @@ static struct MHD_Response *make_response(struct http_request *q) {
     snprintf(disposition, sizeof disposition, "attachment; filename=\"%s\"", q->save_as);
     MHD_add_response_header(r, "Content-Disposition", disposition);
   }
+  if (q->signature[0])
+    MHD_add_response_header(r, "Asaleed-Signature", q->signature);
   if (q->retry_after_s) {
     char seconds[16];
     snprintf(seconds, sizeof seconds, "%u", q->retry_after_s);

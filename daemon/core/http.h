@@ -64,6 +64,7 @@ struct http_request {
   const char *allow;      /* a constant; NULL = none */
   char set_cookie[160];   /* "" = none */
   char save_as[32];       /* what it is saved as, plain ASCII; "" = it is shown */
+  char signature[136];    /* of the answer's bytes, in hexadecimal: Asaleed-Signature; "" = none */
   unsigned retry_after_s; /* 0 = nothing to come back for */
   bool replayed;
   bool answered, suspended, given, handled, at_headers, at_once; /* http.c's own */
