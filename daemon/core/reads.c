@@ -22,7 +22,8 @@ struct reads {
   struct store *store;
   sd_event_source *again;
   struct read *waiting, **last;
-  unsigned n_waiting;
+  unsigned n_waiting, n_written; /* of those that wait the first n_written are in the transaction of this turn */
+  bool is_noting;                /* what was noted in this turn waits for its commit */
   struct {
     uint8_t hash[HASH_BYTES];
     uint64_t at;
@@ -37,12 +38,13 @@ static void read_free(struct read *x) {
   free(x);
 }
 
-static int read_write(struct store *s, const struct caller *c, const char *subject, json_t *detail) {
+static int read_add(struct store *s, const struct caller *c, const char *subject, json_t *detail) {
   struct actor by = caller_actor(c);
-  int r = store_begin(s);
-  if (r < 0)
-    return r;
-  r = audit_add(s, &by, "read", subject, json_incref(detail));
+  return audit_add(s, &by, "read", subject, json_incref(detail));
+}
+
+/* Ends the act that wrote them. */
+static int reads_end(struct store *s, int r) {
   if (r >= 0)
     r = store_keep(s);
   if (r < 0)
@@ -50,11 +52,17 @@ static int read_write(struct store *s, const struct caller *c, const char *subje
   return r < 0 ? r : 0;
 }
 
+static void reads_retry(struct reads *a) {
+  sd_event_source_set_time_relative(a->again, READS_RETRY_US);
+  sd_event_source_set_enabled(a->again, SD_EVENT_ONESHOT);
+}
+
 static int reads_keep(struct reads *a, const struct caller *c, const char *subject, json_t *detail) {
   if (a->n_waiting == READS_WAITING_MAX)
     return -ENOBUFS;
   struct read *x = calloc(1, sizeof *x);
-  if (!x || !(x->subject = strdup(subject))) {
+  /* The row will have the time at which it is written. */
+  if (!x || !(x->subject = strdup(subject)) || json_object_set_new(detail, "seen", json_time(wall_now().us)) < 0) {
     read_free(x);
     return -ENOMEM;
   }
@@ -63,41 +71,45 @@ static int reads_keep(struct reads *a, const struct caller *c, const char *subje
   *a->last = x;
   a->last = &x->next;
   a->n_waiting++;
-  sd_event_source_set_time_relative(a->again, READS_RETRY_US);
-  sd_event_source_set_enabled(a->again, SD_EVENT_ONESHOT);
+  reads_retry(a);
   return 0;
 }
 
-static void reads_forget(struct reads *a) {
-  while (a->waiting) {
+/* The first n of those that wait. */
+static void reads_forget(struct reads *a, unsigned n) {
+  for (; n && a->waiting; n--, a->n_waiting--) {
     struct read *x = a->waiting;
     a->waiting = x->next;
     read_free(x);
   }
-  a->last = &a->waiting;
-  a->n_waiting = 0;
+  if (!a->waiting)
+    a->last = &a->waiting;
 }
 
-/* What waited is in the transaction that this turn commits; if that fails it is there again. */
+/* What had waited is written; others may have come since. If it could not be, all of it waits again. */
 static void on_written(void *arg, int result) {
   struct reads *a = arg;
   if (result == 0) {
-    log_notice("audit: %u reads written that had waited for the store", a->n_waiting);
-    reads_forget(a);
-  } else {
-    sd_event_source_set_time_relative(a->again, READS_RETRY_US);
-    sd_event_source_set_enabled(a->again, SD_EVENT_ONESHOT);
+    log_notice("audit: %u reads written that had waited for the store", a->n_written);
+    reads_forget(a, a->n_written);
   }
+  a->n_written = 0;
+  if (a->waiting)
+    reads_retry(a);
 }
 
+/* All in one act: none is written twice. */
 static void write_waiting(struct reads *a) {
-  int r = 0;
-  for (struct read *x = a->waiting; x && r == 0; x = x->next)
-    r = read_write(a->store, &x->caller, x->subject, x->detail);
-  if (r < 0)
-    on_written(a, r);
-  else
+  int r = store_begin(a->store);
+  for (struct read *x = a->waiting; x && r >= 0; x = x->next)
+    r = read_add(a->store, &x->caller, x->subject, x->detail);
+  r = reads_end(a->store, r);
+  if (r < 0) {
+    reads_retry(a);
+  } else {
+    a->n_written = a->n_waiting;
     store_on_commit(a->store, on_written, a);
+  }
 }
 
 static int on_again(sd_event_source *source, uint64_t usec, void *arg) {
@@ -133,7 +145,7 @@ void reads_close(struct reads *a) {
   }
   if (a->n_waiting)
     log_error("audit: %u reads could not be written: the store cannot be", a->n_waiting);
-  reads_forget(a);
+  reads_forget(a, a->n_waiting);
   sd_event_source_disable_unref(a->again);
   free(a);
 }
@@ -163,14 +175,41 @@ static bool reads_same(struct reads *a, const struct caller *c, const char *subj
   return false;
 }
 
+/* Nobody was shown what could not be written: whoever asks again is noted. */
+static void forget_same(struct reads *a) {
+  memset(a->same, 0, sizeof a->same);
+}
+
+static void on_noted(void *arg, int result) {
+  struct reads *a = arg;
+  a->is_noting = false;
+  if (result < 0)
+    forget_same(a);
+}
+
+static int reads_write(struct reads *a, const struct caller *c, const char *subject, json_t *detail) {
+  int r = store_health(a->store);
+  if (r == 0)
+    r = store_begin(a->store);
+  if (r < 0)
+    return r;
+  r = reads_end(a->store, read_add(a->store, c, subject, detail));
+  if (r == 0 && !a->is_noting) {
+    a->is_noting = true;
+    store_on_commit(a->store, on_noted, a);
+  }
+  return r;
+}
+
 int reads_note(struct reads *a, const struct caller *c, const char *route, const char *subject,
                const json_t *patients) {
   _json_cleanup_ json_t *detail = json_pack("{s:O, s:s}", "patients", patients, "route", route);
   if (!detail)
     return -ENOMEM;
-  if (reads_same(a, c, subject, detail))
+  if (reads_same(a, c, subject, detail) || reads_write(a, c, subject, detail) == 0)
     return 0;
-  if (store_health(a->store) == 0 && read_write(a->store, c, subject, detail) == 0)
-    return 0;
-  return reads_keep(a, c, subject, detail);
+  int r = reads_keep(a, c, subject, detail);
+  if (r < 0)
+    forget_same(a);
+  return r;
 }

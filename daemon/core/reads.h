@@ -1,6 +1,7 @@
 /* Who saw whom: each reading of patients' data becomes a row of the audit trail. A store that cannot be written (disk
- * full) does not keep a GP from the queue: what was seen meanwhile is kept in memory, and written when it can be.
- * The same list seen again by the same person within READS_SAME_US is not written again. */
+ * full) does not keep a GP from the queue: what was seen meanwhile is kept in memory, and written when it can be, with
+ * the time at which it was ("seen"). The same list seen again by the same person within READS_SAME_US is not written
+ * again. */
 #ifndef ASALEED_READS_H
 #define ASALEED_READS_H
 
