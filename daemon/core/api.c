@@ -857,9 +857,16 @@ void api_notice_made(struct api *a, int64_t notice) {
   api_notices_at(a, 0);
 }
 
+/* By the clock that nobody sets. */
 void api_notices_at(struct api *a, int64_t us) {
-  sd_event_source_set_time(a->notice_timer, (uint64_t)us);
+  const int64_t wait = us - wall_now().us;
+  sd_event_source_set_time_relative(a->notice_timer, wait > 0 ? (uint64_t)wait : 0);
   sd_event_source_set_enabled(a->notice_timer, SD_EVENT_ONESHOT);
+}
+
+static void on_notices_durable(void *arg, int result) {
+  if (result < 0)
+    api_notices_at(arg, wall_now().us + CLAIMS_RETRY_US);
 }
 
 static void on_made(void *arg, int64_t notice) {
@@ -898,6 +905,7 @@ static int on_notices(sd_event_source *source, uint64_t usec, void *arg) {
   if (r < 0)
     log_errno(LOG_ERROR, r, "audit: no head can be signed now");
   api_notices_at(a, next < 0 ? now + CLAIMS_RETRY_US : next > now ? next : now + WALL_SECOND);
+  store_on_commit(a->store, on_notices_durable, a);
   return 0;
 }
 
@@ -914,7 +922,7 @@ static int on_alive(sd_event_source *source, uint64_t usec, void *arg) {
 int api_open(struct api *a) {
   int r = sd_event_add_time(a->event, &a->claim_timer, CLOCK_REALTIME, 0, 1000000, on_claims, a);
   if (r >= 0)
-    r = sd_event_add_time(a->event, &a->notice_timer, CLOCK_REALTIME, 0, 1000000, on_notices, a);
+    r = sd_event_add_time(a->event, &a->notice_timer, CLOCK_MONOTONIC, 0, 1000000, on_notices, a);
   if (r >= 0)
     r = sd_event_add_time_relative(a->event, &a->alive_timer, CLOCK_MONOTONIC, API_ALIVE_US, 1000000, on_alive, a);
   if (r >= 0)
