@@ -172,18 +172,19 @@ static int pages_due(struct due *d, const struct conf *conf) {
   return r;
 }
 
-/* Each once for each time that the study was accepted. */
-static int studies_due(struct due *d, const char *kind, int64_t ahead) {
+/* Each once for each time that the study was accepted. One state at a time: in the order of an index, however many
+ * wait. */
+static int studies_due_in(struct due *d, const char *state, const char *kind, int64_t ahead) {
   struct wanted list[ROWS_MAX];
   int n =
       gather(d,
              store_query(d->store,
                          "SELECT y.id, y.due - ?1, t.gp FROM study y JOIN orders o ON o.id = y.orders LEFT JOIN"
                          " followup_team t ON t.id = (SELECT max(id) FROM followup_team WHERE followup = o.followup)"
-                         " WHERE y.state IN ('to_interpret', 'interpreting') AND y.urgent IS NULL AND NOT EXISTS("
+                         " WHERE y.state = ?3 AND y.urgent IS NULL AND NOT EXISTS("
                          "SELECT 1 FROM notice n WHERE n.study = y.id AND n.kind = ?2 AND n.at >= y.accepted)"
                          " ORDER BY y.due LIMIT 64",
-                         "it", ahead, kind),
+                         "itt", ahead, kind, state),
              list);
   int r = n < 0 ? n : 0;
   for (int i = 0; i < n && r == 0; i++)
@@ -195,6 +196,11 @@ static int studies_due(struct due *d, const char *kind, int64_t ahead) {
         r = make(d, kind, list[i].id, 0, reader);
     }
   return r;
+}
+
+static int studies_due(struct due *d, const char *kind, int64_t ahead) {
+  int r = studies_due_in(d, "to_interpret", kind, ahead);
+  return r < 0 ? r : studies_due_in(d, "interpreting", kind, ahead);
 }
 
 static int delegations_due(struct due *d) {
