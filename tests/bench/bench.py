@@ -21,6 +21,7 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
+from bed import RPPS  # noqa: E402
 from client import EMI12, ROOT, Client, Daemon, Refused, acquire, alive, can_simulate  # noqa: E402
 
 BUILD = os.path.abspath(sys.argv[1])
@@ -233,6 +234,13 @@ def dicom(waveform):
     return b"\0" * 128 + b"DICM" + element(2, 0, "UL", ul(len(meta))) + meta + body
 
 
+def ordered(daemon, act):
+    """The nurse and a GP of a new practice, and the study of an order of hers."""
+    practice = daemon.practice()
+    practice.admit("P-1")
+    return practice.nurse, practice.gp, practice.order("P-1", act)
+
+
 class Orders:
     """POST /v1/orders from so many clients."""
 
@@ -240,10 +248,10 @@ class Orders:
         self.work = os.path.join(work, name)
         os.makedirs(self.work + "/store")
         self.daemon = Daemon(BUILD, self.work, self.work + "/store", instruments=[EMI12 + ",speed=max"] if simulate else [])
-        self.nurse, self.gp = self.daemon.accounts("nurse", "gp")
-        self.nurse.call("PUT", "/v1/patients/B-1",
-                        {"family": "Exemple", "given": "Camille", "birth_date": "1958-04-12", "sex": "F"})
-        self.nurse.post("/v1/orders", {"patient": "B-1", "act": "ecg"})
+        practice = self.daemon.practice()
+        self.nurse, self.gp = practice.nurse, practice.gp
+        practice.admit("B-1")
+        practice.order("B-1")
         self.body = os.path.join(self.work, "order.json")
         with open(self.body, "w") as f:
             f.write('{"patient":"B-1","act":"ecg"}')
@@ -337,16 +345,20 @@ def sqlite(store, sql, readonly=False):
 # ---- 2: the queue ----
 
 def seed_queue(store, n):
-    """n patients with an accepted ECG each, straight into the schema that the daemon has made."""
+    """n patients with a follow-up and an accepted ECG each, straight into the schema that the daemon has made."""
     now = time.time_ns() // 1000
     hour = 3600 * 1000000
     series = f"WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < {n}) "
     sqlite(store, f"""
         PRAGMA synchronous = OFF; PRAGMA foreign_keys = ON; BEGIN;
-        {series} INSERT INTO patient_version SELECT 'Q-' || i, 1, 'Famille' || (i * 7919 % 100003), 'Prénom' || i,
-          '1950-02-03', 'F', {now} FROM n;
+        {series} INSERT INTO patient_version(patient, version, family, given, birth_date, sex, at)
+          SELECT 'Q-' || i, 1, 'Famille' || (i * 7919 % 100003), 'Prénom' || i, '1950-02-03', 'F', {now} FROM n;
         {series} INSERT INTO patient SELECT 'Q-' || i, 1 FROM n;
-        {series} INSERT INTO orders(patient, act, ordered_by, at) SELECT 'Q-' || i, 'ecg', 'nurse', {now} - i FROM n;
+        {series} INSERT INTO followup(patient, protocol, at, by) SELECT 'Q-' || i, 'tous', {now}, 'ines' FROM n;
+        INSERT INTO followup_team(followup, gp, nurse, at, by) SELECT id, '{RPPS["martin"]}', '{RPPS["ines"]}', at, by
+          FROM followup WHERE id NOT IN (SELECT followup FROM followup_team);
+        INSERT INTO orders(patient, act, ordered_by, at, followup, delegation) SELECT patient, 'ecg', by, at - id, id, 1
+          FROM followup WHERE patient LIKE 'Q-%';
         INSERT INTO study(orders, state, version, attempts, created, updated, accepted, due, clean)
           SELECT id, 'to_interpret', 4, 1, at, at, at, at + (id * 7919 % 100003) * {hour} / 4000, 1 FROM orders
           WHERE id NOT IN (SELECT orders FROM study);
@@ -477,9 +489,7 @@ def bench_apdu(work):
     store = os.path.join(work, "store")
     os.mkdir(store, 0o700)
     daemon = Daemon(BUILD, work, store, instruments=["phdc,serial=PHDC,profile=ecg,auto=100,speed=max"])
-    nurse, = daemon.accounts("nurse")
-    nurse.call("PUT", "/v1/patients/P-1", {"family": "F", "given": "G", "birth_date": "1950-01-01", "sex": "F"})
-    study = nurse.post("/v1/orders", {"patient": "P-1", "act": "ecg"})["study"]["id"]
+    nurse, _, study = ordered(daemon, "ecg")
     while not nurse.get("/v1/devices")["items"][0]["present"]:
         time.sleep(0.01)
     acquire(nurse, study, 10, device="phdc")
@@ -570,9 +580,7 @@ def our_pictures(work, options):
     os.mkdir(store, 0o700)
     daemon = Daemon(BUILD, work, store, instruments=[CAMERA + options],
                     simulator_options=["--control", os.path.join(work, "sim.sock")])
-    nurse, = daemon.accounts("nurse")
-    nurse.call("PUT", "/v1/patients/P-1", {"family": "F", "given": "G", "birth_date": "1950-01-01", "sex": "F"})
-    study = nurse.post("/v1/orders", {"patient": "P-1", "act": "fundus"})["study"]["id"]
+    nurse, _, study = ordered(daemon, "fundus")
     while not nurse.get("/v1/devices")["items"][0]["present"]:
         time.sleep(0.01)
     nurse.post(f"/v1/studies/{study}/acquire", {"device": "camera", "pictures": PICTURES + 1, "seconds": 120})
@@ -644,9 +652,7 @@ def reading(work, act, driver, instrument, seconds):
     store = os.path.join(work, "store")
     os.mkdir(store, 0o700)
     daemon = Daemon(BUILD, work, store, instruments=[instrument + ",serial=BENCHDEV"])
-    nurse, gp = daemon.accounts("nurse", "gp")
-    nurse.call("PUT", "/v1/patients/P-1", {"family": "F", "given": "G", "birth_date": "1950-01-01", "sex": "F"})
-    study = nurse.post("/v1/orders", {"patient": "P-1", "act": act})["study"]["id"]
+    nurse, gp, study = ordered(daemon, act)
     while not nurse.get("/v1/devices")["items"][0]["present"]:
         time.sleep(0.01)
     record = gp.get("/v1/records/" + acquire(nurse, study, seconds, device="d")["records"][-1]["id"])
@@ -803,8 +809,8 @@ def import_once(work, stick, whole):
         f.write(f"[device scp]\ndriver = file_scp_ecg\nfolder = {folder}\n")
     d = Daemon(BUILD, work, work + "/store")
     start = collector_start(d)
-    gp, = d.accounts("gp")
-    admin, worst, over = Client(d.socket), [0.0], threading.Event()
+    practice = d.practice()
+    gp, admin, worst, over = practice.gp, practice.root, [0.0], threading.Event()
 
     def ask():
         while not over.wait(0.002):
@@ -909,8 +915,9 @@ def bench_preview(work):
     os.makedirs(w + "/store")
     env = {"STAMP": os.path.join(w, "stamps")}
     d = Daemon(BUILD, w, w + "/store", instruments=[EMI12], env=env, preload=os.path.join(BUILD, "bench/stamp.so"))
-    nurse, _ = d.accounts("nurse", "gp")
-    nurse.call("PUT", "/v1/patients/B-1", {"family": "E", "given": "C", "birth_date": "1958-04-12", "sex": "F"})
+    practice = d.practice()
+    nurse = practice.nurse
+    practice.admit("B-1")
     latencies, oldest = [], []
     for seconds in (5, 5):
         study = nurse.post("/v1/orders", {"patient": "B-1", "act": "ecg"})["study"]["id"]
@@ -1007,7 +1014,7 @@ class Rest:
         self.start = time.monotonic()
         self.process = subprocess.Popen(
             [BUILD + "/asaleed", "--config", "/dev/null", "--store", store, "--socket", f"{work}/{name}.sock",
-             "--devices", devices, "--messages", ROOT + "/config/messages.fr", "--driver-program",
+             "--devices", devices, "--protocols", devices, "--messages", ROOT + "/config/messages.fr", "--driver-program",
              BUILD + "/asaleed-driver"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             env={**os.environ, **env})
         self.pid = self.process.pid
