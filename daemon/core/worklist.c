@@ -356,6 +356,8 @@ enum problem study_claim_end(struct store *s, const struct caller *c, struct stu
                              enum study_event event, json_t *detail) {
   enum study_state to;
   enum problem p = study_next(study->state, event, c->role, &to);
+  if (p == P_forbidden && (c->role & ROLE_READERS)) /* without a claim: a GP alone refers from the queue */
+    p = P_wrong_state;
   if (p == P_OK || p == P_wrong_state)
     p = study_is_mine(c, study) == P_OK ? p : P_wrong_reader;
   if (p == P_wrong_state && study->state != CANCELLED)
