@@ -397,10 +397,11 @@ int interpret_course(struct store *s, int64_t study, const struct view *v, json_
   int err = referrals ? 0 : -ENOMEM;
   struct rows r = store_query(s, "SELECT reader, text, at, by FROM referral WHERE study = ? ORDER BY id", "i", study);
   while (err == 0 && rows_next(&r)) {
-    json_t *x = json_pack("{s:o, s:s, s:s}", "at", json_time(rows_int(&r, 2)), "by", rows_text(&r, 3), "reader",
-                          rows_text(&r, 0));
-    if (x && texts)
+    json_t *x = json_pack("{s:o, s:s}", "at", json_time(rows_int(&r, 2)), "reader", rows_text(&r, 0));
+    if (x && texts) {
+      json_object_set_new(x, "by", json_string(rows_text(&r, 3)));
       json_object_set_new(x, "text", json_string(rows_text(&r, 1)));
+    }
     err = json_array_append_new(referrals, x) < 0 ? -ENOMEM : 0;
   }
   int query_err = rows_finish(&r);
@@ -416,10 +417,12 @@ int interpret_course(struct store *s, int64_t study, const struct view *v, json_
     for (const struct interpret_reason *k = interpret_reasons; k->code; k++)
       label = strcmp(k->code, rows_text(&r, 0)) ? label : k->label;
     str_ref('S', rows_int(&r, 4), repeat);
-    returned = json_pack("{s:o, s:s, s:s, s:s, s:s}", "at", json_time(rows_int(&r, 2)), "by", rows_text(&r, 3), "code",
-                         rows_text(&r, 0), "label", label, "repeat", repeat);
-    if (returned && texts)
+    returned = json_pack("{s:o, s:s, s:s, s:s}", "at", json_time(rows_int(&r, 2)), "code", rows_text(&r, 0), "label",
+                         label, "repeat", repeat);
+    if (returned && texts) {
+      json_object_set_new(returned, "by", json_string(rows_text(&r, 3)));
       json_object_set_new(returned, "text", json_string(rows_text(&r, 1)));
+    }
   }
   query_err = rows_finish(&r);
   err = err < 0 ? err : query_err;

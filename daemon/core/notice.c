@@ -183,7 +183,7 @@ static int studies_due_in(struct due *d, const char *state, const char *kind, in
                          " followup_team t ON t.id = (SELECT max(id) FROM followup_team WHERE followup = o.followup)"
                          " WHERE y.state = ?3 AND y.urgent IS NULL AND NOT EXISTS("
                          "SELECT 1 FROM notice n WHERE n.study = y.id AND n.kind = ?2 AND n.at >= y.accepted)"
-                         " ORDER BY y.due LIMIT 64",
+                         " ORDER BY " QUEUE_RANK " LIMIT 64",
                          "itt", ahead, kind, state),
              list);
   int r = n < 0 ? n : 0;

@@ -286,7 +286,11 @@ int registry_stands_in(struct store *s, const char *gp, char ret[static RPPS_MAX
                               " FROM absence a WHERE a.gp = ?1 AND ?2 BETWEEN a.first_day AND a.last_day"
                               " AND a.id NOT IN (SELECT absence FROM absence_end) ORDER BY a.id DESC LIMIT 1",
                               "tt", gp, day);
+  char reader[RPPS_MAX];
   bool away = rows_next(&r);
-  str_copy(ret, RPPS_MAX, !away ? gp : rows_int(&r, 1) ? "" : rows_text(&r, 0));
-  return rows_finish(&r);
+  str_copy(reader, sizeof reader, !away ? gp : rows_int(&r, 1) ? "" : rows_text(&r, 0));
+  int err = rows_finish(&r);
+  if (err == 0)
+    memcpy(ret, reader, sizeof reader);
+  return err;
 }

@@ -153,8 +153,8 @@ enum problem study_may_acquire(struct store *s, const struct conf *conf, const s
                                const struct study *study, int64_t *ret_delegation) {
   struct followup followup;
   *ret_delegation = 0;
-  if (!study->followup) /* ordered before there were any */
-    return P_followup_missing;
+  if (!study->followup) /* ordered before there were any: the GP's alone */
+    return c->role == ROLE_NURSE ? P_followup_missing : P_OK;
   enum problem p = followup_find(s, study->followup, &followup);
   if (p == P_OK && followup.closed)
     p = P_followup_closed;
@@ -405,7 +405,6 @@ int64_t worklist_expire(struct store *s, int64_t now, void (*expired)(void *, in
 }
 
 /* What is urgent is due since the nurse called, and stands before all that is not, however long that is overdue. */
-#define QUEUE_RANK "(y.due + (y.urgent IS NULL) * 288230376151711744)" /* 2^58: later than any time (WALL_MAX) */
 /* A cursor is "<rank>.<id>" of the last row seen: a page is one seek in the index study_queue (state, rank, id) however
  * long the queue is. (Of an expression SQLite seeks to one value, not to a pair: the first is said on its own.) */
 #define QUEUE_MINE                                                                                                  \

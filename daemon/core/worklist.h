@@ -112,6 +112,10 @@ enum problem study_height(struct store *s, const struct caller *c, const struct 
  * will (0 = none) or a negative errno. */
 int64_t worklist_expire(struct store *s, int64_t now, void (*expired)(void *arg, int64_t study), void *arg);
 
+/* SQL: where study y stands in its state's queue, as the index study_queue has it: what is urgent first, then by due
+ * time. */
+#define QUEUE_RANK "(y.due + (y.urgent IS NULL) * 288230376151711744)" /* 2^58: later than any time (WALL_MAX) */
+
 /* One page of the queue, what is urgent and then the oldest due time first; cursor "" or what the last page gave; mine:
  * only what the caller is to read, or who the caller stands in for. *ret = {"items","next"}. */
 struct queue_page {

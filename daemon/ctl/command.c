@@ -114,6 +114,17 @@ static bool is_noun(const char *word) {
   return false;
 }
 
+/* A command whose word begins others too tells them after itself. */
+static void help_found(FILE *f, const struct ctl_command *command) {
+  help_command(f, command);
+  if (!is_noun(command->path))
+    return;
+  fputs("\nSee also:\n", f);
+  for (const struct ctl_command *other = ctl_commands; other->path; other++)
+    if (other != command && below(other->path, command->path))
+      fprintf(f, "  %-16s  %s\n", other->path, other->summary);
+}
+
 static const struct ctl_command *command_find(const char *path) {
   for (const struct ctl_command *command = ctl_commands; command->path; command++)
     if (!strcmp(command->path, path))
@@ -139,10 +150,7 @@ int cmd_help(struct ctl *c) {
   }
   const struct ctl_command *command = command_of(c->args[0], c->args[1], &words);
   if (command && (words == 2 || !c->args[1])) {
-    if (words == 1 && is_noun(c->args[0]))
-      help_commands(c->out, c->args[0]);
-    else
-      help_command(c->out, command);
+    help_found(c->out, command);
     return CTL_OK;
   }
   if (!c->args[1] && is_noun(c->args[0])) {
@@ -705,10 +713,10 @@ static int run(struct ctl *c, int argc, char *const argv[]) {
     return CTL_OK;
   }
   if (line_option(&l, "help") && (!first || c->command || is_noun(first))) {
-    if (!c->command || (words == 1 && is_noun(first)))
-      help_commands(c->out, first);
+    if (c->command)
+      help_found(c->out, c->command);
     else
-      help_command(c->out, c->command);
+      help_commands(c->out, first);
     return CTL_OK;
   }
   if (!c->command && first && is_noun(first))

@@ -292,6 +292,13 @@ void print_delegations(FILE *f, const json_t *items);
 void print_spirometry(FILE *f, const json_t *study);
 /* The same of a retinography. */
 void print_fundus(FILE *f, const json_t *study);
+int cmd_recalls(struct ctl *c);
+int cmd_meeting_agenda(struct ctl *c);
+int cmd_meeting_add(struct ctl *c);
+int cmd_meeting_list(struct ctl *c);
+int cmd_meeting_show(struct ctl *c);
+int cmd_report(struct ctl *c);
+int cmd_report_verify(struct ctl *c);
 int cmd_completion_bash(struct ctl *c);
 int cmd_help(struct ctl *c);
 

@@ -6,6 +6,7 @@
 #include "hash.h"
 #include "live.h"
 #include "proof_make.h"
+#include "signature.h"
 #include "str.h"
 #include <fcntl.h>
 #include <poll.h>
@@ -128,8 +129,6 @@ static void test_help(void **state) {
     snprintf(first, sizeof first, "%s", c->path);
     if ((second = strchr(first, ' ')))
       *second++ = 0;
-    if (!strcmp(c->path, "order")) /* shares its word with order list: the list of both */
-      continue;
     synopsis(c, text, sizeof text);
     assert_int_equal(second ? RUN(first, second, "--help") : RUN(first, "--help"), CTL_OK);
     has(out_text, text);
@@ -138,8 +137,9 @@ static void test_help(void **state) {
     assert_int_equal(second ? RUN("help", first, second) : RUN("help", first), CTL_OK);
     has(out_text, text);
   }
-  assert_int_equal(RUN("order", "--help"), CTL_OK);
+  assert_int_equal(RUN("order", "--help"), CTL_OK); /* shares its word with order list */
   has(out_text, "order list");
+  has_not(out_text, "audit");
   assert_int_equal(RUN("user", "--help"), CTL_OK);
   has(out_text, "user token");
   has_not(out_text, "audit");
@@ -1739,6 +1739,171 @@ static void test_clean_text(void **state) {
   assert_int_equal(text_prefix("é", 9), 2);
 }
 
+/* ---- working together --------------------------------------------------------------------------------------- */
+
+#define MARIE "{\"birth_date\":\"1957-03-02\",\"family\":\"DUPONT\",\"given\":\"Marie\",\"id\":\"4711\",\"sex\":\"F\"}"
+
+static void test_recalls(void **state) {
+  (void)state;
+  pid_t pid = SCRIPT(
+      {.expect = "GET /v1/recalls?limit=200 ",
+       .status = 200,
+       .body = "{\"items\":[{\"act\":\"ecg\",\"due\":\"2025-11-03\",\"followup\":\"W-3\",\"gp\":\"1\","
+               "\"last\":\"S-9\",\"nurse\":\"10100000024\",\"order\":null,\"overdue\":true,\"patient\":" MARIE
+               ",\"protocol\":\"diabete-type2\",\"state\":\"overdue\"}],\"next\":null}"},
+      {.expect = "GET /v1/recalls?until=2026-01-31&limit=5 ", .status = 200, .body = "{\"items\":[],\"next\":null}"});
+  assert_int_equal(RUN("recalls"), CTL_OK);
+  assert_string_equal(out_text, "Pour le     État       Acte  Patient       Né(e) le    Suivi  Protocole      Dernier"
+                                " examen  Prescription\n"
+                                "03/11/2025  EN RETARD  ECG   DUPONT Marie  02/03/1957  W-3    diabete-type2  S-9"
+                                "             —\n");
+  assert_int_equal(RUN("recalls", "--until", "2026-01-31", "--limit", "5"), CTL_OK);
+  assert_string_equal(out_text, "Aucun rappel.\n");
+  free(played(pid));
+  assert_int_equal(RUN("recalls", "--until", "demain"), CTL_USAGE);
+}
+
+static void test_agenda(void **state) {
+  (void)state;
+  pid_t pid = SCRIPT(
+      {.expect = "GET /v1/meetings/agenda?gp=10100000016&since=2025-11-01&limit=200 ",
+       .status = 200,
+       .body =
+           "{\"items\":[{\"followup\":\"W-3\",\"notices\":[{\"kind\":\"page\",\"study\":\"S-1\"}],\"patient\":" MARIE
+           ",\"recalls\":[{\"act\":\"ecg\",\"due\":\"2025-11-03\",\"last\":null,\"order\":\"O-7\"}],\"studies\":["
+           "{\"act\":\"ecg\",\"id\":\"S-1\",\"overdue\":true,\"returned\":null,\"state\":\"to_interpret\"},"
+           "{\"act\":\"ecg\",\"id\":\"S-2\",\"interpretation\":{\"conclusion\":\"abnormal\"},\"overdue\":false,"
+           "\"returned\":null,\"state\":\"interpreted\"},"
+           "{\"act\":\"ecg\",\"id\":\"S-3\",\"overdue\":false,\"returned\":{\"label\":\"Examen incomplet\"},"
+           "\"state\":\"returned\"}]},"
+           "{\"followup\":\"W-4\",\"notices\":[],\"patient\":" MARIE ",\"recalls\":[],\"studies\":[]}],"
+           "\"next\":null}"});
+  assert_int_equal(RUN("meeting", "agenda", "--gp", "10100000016", "--from", "2025-11-01"), CTL_OK);
+  assert_string_equal(out_text, "Suivi  Patient       Examen  À voir\n"
+                                "W-3    DUPONT Marie  S-1     ECG à interpréter (en retard)\n"
+                                "W-3    DUPONT Marie  S-2     ECG interprété : anormal\n"
+                                "W-3    DUPONT Marie  S-3     ECG renvoyé : Examen incomplet\n"
+                                "W-3    DUPONT Marie  O-7     ECG : rappel du 03/11/2025, prescrit\n"
+                                "W-3    DUPONT Marie  S-1     APPEL : patient symptomatique, pas encore entendu\n"
+                                "W-4    DUPONT Marie  —       rien de nouveau\n");
+  free(played(pid));
+}
+
+static void test_meeting(void **state) {
+  (void)state;
+#define MEETING                                                                                            \
+  "\"at\":\"2025-11-22T08:05:00Z\",\"by\":\"martin\",\"gp\":\"1\",\"held\":\"2025-11-20\",\"id\":\"M-1\"," \
+  "\"nurse\":\"10100000024\""
+  pid_t pid =
+      SCRIPT({.expect = "POST /v1/meetings ", .status = 201, .body = "{" MEETING "}"},
+             {.expect = "GET /v1/meetings?limit=50 ",
+              .status = 200,
+              .body = "{\"items\":[{" MEETING ",\"followups\":2}],\"next\":null}"},
+             {.expect = "GET /v1/meetings/M-1 ",
+              .status = 200,
+              .body = "{" MEETING ",\"followups\":[{\"followup\":\"W-3\",\"minute\":\"À revoir.\",\"patient\":" MARIE
+                      "}],\"minute\":\"Tout.\\nBien.\"}"});
+  write_file(file_path, "W-3 À revoir.\n\nW-4  Rien ; voir W-3.\n");
+  assert_int_equal(RUN("meeting", "add", "--nurse", "10100000024", "--held", "2025-11-20", "--minute", "Tout.",
+                       "--followups", file_path),
+                   CTL_OK);
+  has(out_text, "Réunion          : M-1\n");
+  assert_int_equal(RUN("meeting", "list"), CTL_OK);
+  assert_string_equal(out_text, "Réunion  Tenue le    Médecin  Infirmier(ère)  Suivis  Écrit par\n"
+                                "M-1      20/11/2025  1        10100000024     2       martin\n");
+  assert_int_equal(RUN("meeting", "show", "M-1"), CTL_OK);
+  has(out_text, "Compte rendu     : Tout. Bien.\nW-3              : DUPONT Marie\n                 : À revoir.\n");
+  char *log = played(pid);
+  has(log, "\r\n\r\n{\"followups\":[{\"followup\":\"W-3\",\"minute\":\"À revoir.\"},{\"followup\":\"W-4\",\"minute\":"
+           "\"Rien ; voir W-3.\"}],\"held\":\"2025-11-20\",\"minute\":\"Tout.\",\"nurse\":\"10100000024\"}\n");
+  free(log);
+  /* Nothing is sent of a file that is not understood. */
+  static const char *const bad[] = {"W-3", "W-3 ", "S-3 texte", "W-3 a\nsuite", "W-3 \xff"};
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    write_file(file_path, bad[i]);
+    assert_int_equal(RUN("meeting", "add", "--held", "2025-11-20", "--minute", "m", "--followups", file_path),
+                     CTL_USAGE);
+    has(err_text, i == 3 ? "ligne 2" : "ligne 1");
+  }
+  assert_int_equal(RUN("meeting", "add", "--held", "2025-11-20"), CTL_USAGE);
+  unlink(file_path);
+}
+
+static void test_report(void **state) {
+  (void)state;
+  static const char report[] =
+      "{\"ended\":true,\"groups\":[{\"act\":\"ecg\",\"done\":12,\"finess\":\"750000019\",\"hours_median\":\"3.0\","
+      "\"hours_p90\":\"48.0\",\"interpreted\":6,\"overdue\":null,\"protocol\":\"diabete-type2\",\"repeated\":0,"
+      "\"returned\":0,\"suppressed\":true,\"unreadable\":null}],\"month\":\"2025-10\",\"schema\":1,\"totals\":[{"
+      "\"act\":"
+      "\"ecg\",\"done\":12,\"hours_median\":null,\"hours_p90\":null,\"interpreted\":null,\"overdue\":null,\"protocol\":"
+      "null,"
+      "\"repeated\":0,\"returned\":0,\"suppressed\":true,\"unreadable\":0}]}";
+  uint8_t public[SIGNATURE_PUBLIC], secret[SIGNATURE_SECRET], signature[SIGNATURE_BYTES];
+  char answer[2048], hex[2 * SIGNATURE_BYTES + 1], key[2 * SIGNATURE_PUBLIC + 1], csv_path[128];
+  signature_seed((const uint8_t[SIGNATURE_SEED]){1}, public, secret);
+  signature_make(secret, report, strlen(report), signature);
+  str_hex(signature, sizeof signature, hex);
+  str_hex(public, sizeof public, key);
+  snprintf(answer, sizeof answer, "{\"public_key\":\"%s\",\"report\":%s,\"signature\":\"%s\"}", key, report, hex);
+  pid_t pid = SCRIPT({.expect = "GET /v1/reports/monthly?month=2025-10 ", .status = 200, .body = answer},
+                     {.expect = "GET /v1/reports/monthly?month=2025-10 ", .status = 200, .body = answer},
+                     {.expect = "GET /v1/reports/monthly?month=2025-10&format=csv ",
+                      .status = 200,
+                      .body = "a;b\r\n",
+                      .type = "text/csv"},
+                     {.expect = "GET /v1/reports/monthly?month=2025-10&format=csv ",
+                      .status = 200,
+                      .body = "a;b\r\n",
+                      .type = "text/csv"});
+  assert_int_equal(RUN("report", "--month", "2025-10"), CTL_OK);
+  assert_string_equal(out_text,
+                      "Mois             : 2025-10\n"
+                      "Acte  Protocole      Structure  Réalisés  Refaits  Renvoyés  Interprétés  Ininterpr.  En retard"
+                      "  Médiane (h)  90 % (h)\n"
+                      "ECG   diabete-type2  750000019  12        0        0         6            s           s        "
+                      "  3,0          48,0\n"
+                      "ECG   —              ensemble   12        0        0         s            0           s        "
+                      "  s            s\n"
+                      "s : chiffre de 1 à 4, ou qui permettrait d'en calculer un (secret statistique)\n");
+  unlink(file_path);
+  assert_int_equal(RUN("report", "--month", "2025-10", "--out", file_path), CTL_OK);
+  assert_int_equal(RUN("report", "--month", "2025-10", "--csv"), CTL_OK);
+  assert_string_equal(out_text, "a;b\r\n");
+  snprintf(csv_path, sizeof csv_path, "%s/csv", directory);
+  assert_int_equal(RUN("report", "--month", "2025-10", "--csv", "--out", csv_path), CTL_OK);
+  char *text = read_file(csv_path);
+  assert_string_equal(text, "a;b\r\n");
+  free(text);
+  unlink(csv_path);
+  free(played(pid));
+  /* A file that is there is left alone; no month, no question. */
+  assert_int_equal(RUN("report", "--month", "2025-10", "--out", file_path), CTL_USAGE);
+  static const char *const bad[] = {"2025", "2025-13", "2025-1", "25-10", "2025-10-01", "octobre"};
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+    assert_int_equal(RUN("report", "--month", bad[i]), CTL_USAGE);
+  /* What was written is what the site signed, and nothing else is. */
+  assert_int_equal(RUN("report", "verify", file_path), CTL_OK);
+  has(out_text, "valable");
+  has(out_text, key);
+  char *figure = strstr(answer, "12");
+  *figure = '2';
+  write_file(file_path, answer);
+  assert_int_equal(RUN("report", "verify", file_path), CTL_REFUSED);
+  *figure = '1';
+  char *other = strstr(answer, key);
+  other[0] = other[0] == 'a' ? 'b' : 'a';
+  write_file(file_path, answer);
+  assert_int_equal(RUN("report", "verify", file_path), CTL_REFUSED);
+  static const char *const none[] = {"", "{}", "[]", "{\"report\":{}}", "a;b"};
+  for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+    write_file(file_path, none[i]);
+    assert_int_equal(RUN("report", "verify", file_path), CTL_USAGE);
+  }
+  unlink(file_path);
+  assert_int_equal(RUN("report", "verify", file_path), CTL_USAGE);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_table),
@@ -1786,6 +1951,10 @@ int main(void) {
       cmocka_unit_test(test_reassign),
       cmocka_unit_test(test_media),
       cmocka_unit_test(test_media_check),
+      cmocka_unit_test(test_recalls),
+      cmocka_unit_test(test_agenda),
+      cmocka_unit_test(test_meeting),
+      cmocka_unit_test(test_report),
   };
   return cmocka_run_group_tests_name("ctl_main", tests, bed_open, bed_close);
 }

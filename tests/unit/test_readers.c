@@ -287,11 +287,9 @@ static enum problem model_end(const struct step *x, const char *token) {
 static enum problem model_refer(const struct step *x, const char *token, const char *reader) {
   if ((strcmp(reader, "gp") && strcmp(reader, "ophthalmologist")) || !strcmp(reader, role_name(x->saw.reader)))
     return P_invalid_field;
-  if (x->saw.state != TO_INTERPRET)
+  if (token || x->saw.state != TO_INTERPRET)
     return model_end(x, token ? token : "");
-  if (x->c->role != ROLE_GP) /* from the queue it is for a GP */
-    return P_forbidden;
-  return !token ? unless_changed(x) : x->saw.reader == ROLE_GP ? P_stale_token : P_wrong_reader;
+  return x->c->role == ROLE_GP ? unless_changed(x) : P_forbidden; /* from the queue */
 }
 
 static enum problem model_amend(const struct step *x, bool valid, int64_t version) {
@@ -328,6 +326,8 @@ static enum problem model_accept(const struct step *x, bool confirmed) {
     return P_forbidden;
   if (x->saw.state != ACQUIRED)
     return P_wrong_state;
+  if (x->saw.act == ACQ_FUNDUS && !x->is->standing) /* set aside since it was seen */
+    return P_pictures_none;
   /* No retinography of these has all its views. */
   if (!confirmed && (!x->saw.clean || x->saw.act == ACQ_FUNDUS))
     return P_confirmation_needed;
@@ -496,6 +496,7 @@ static enum problem do_return(struct step *x) {
     become(x->is, EV_RETURN, RETURNED);
     assert_true(repeat > x->is->id);
     now.life[now.n] = new_life(repeat, x->is->act, x->is->reader);
+    now.life[now.n].urgent = x->is->urgent; /* the patient is as ill as before */
     now.life[now.n++].repeats = x->is->id;
   }
   return p;
@@ -662,10 +663,14 @@ static void check_row(const struct study *y, const struct life *is) {
   if (y->state != is->state || y->version != is->version || y->reader != is->reader ||
       y->claim_expires != is->expires || strcmp(y->claim_by, holder) || y->repeats != is->repeats ||
       (y->urgent != 0) != is->urgent || y->clean != (is->standing ? is->clean : -1)) {
-    char what[256];
-    snprintf(what, sizeof what, "S-%lld is %s, version %lld, claimed by '%s'; expected %s, version %lld, '%s'",
+    char what[320];
+    snprintf(what, sizeof what,
+             "S-%lld is %s, version %lld, claimed by '%s' until %lld, for %s, urgent %d, clean %d; expected %s, version"
+             " %lld, '%s' until %lld, for %s, urgent %d, clean %d",
              (long long)y->id, study_state_name(y->state), (long long)y->version, y->claim_by,
-             study_state_name(is->state), (long long)is->version, holder);
+             (long long)y->claim_expires, role_name(y->reader), y->urgent != 0, y->clean, study_state_name(is->state),
+             (long long)is->version, holder, (long long)is->expires, role_name(is->reader), is->urgent,
+             is->standing ? is->clean : -1);
     broken(what);
   }
 }
