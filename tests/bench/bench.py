@@ -345,7 +345,8 @@ def sqlite(store, sql, readonly=False):
 # ---- 2: the queue ----
 
 def seed_queue(store, n):
-    """n patients with a follow-up and an accepted ECG each, straight into the schema that the daemon has made."""
+    """n patients with a follow-up and an accepted ECG each, straight into the schema that the daemon has made. They are
+    due so late that nobody is reminded yet."""
     now = time.time_ns() // 1000
     hour = 3600 * 1000000
     series = f"WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < {n}) "
@@ -360,7 +361,7 @@ def seed_queue(store, n):
         INSERT INTO orders(patient, act, ordered_by, at, followup, delegation) SELECT patient, 'ecg', by, at - id, id, 1
           FROM followup WHERE patient LIKE 'Q-%';
         INSERT INTO study(orders, state, version, attempts, created, updated, accepted, due, clean)
-          SELECT id, 'to_interpret', 4, 1, at, at, at, at + (id * 7919 % 100003) * {hour} / 4000, 1 FROM orders
+          SELECT id, 'to_interpret', 4, 1, at, at, at, at + 5 * {hour} + (id * 7919 % 100003) * {hour} / 4000, 1 FROM orders
           WHERE id NOT IN (SELECT orders FROM study);
         COMMIT;""")
 

@@ -24,19 +24,21 @@ instrument() {
 is_asked() { [ "$only" = "  " ] || [[ $only == *" $1 "* || $only == *" $driver "* ]]; }
 
 # daemon_with PLACE [WRAPPER...]: asaleed on an empty store, with the driver's instrument d1 in that place; ctl speaks to
-# it as a nurse.
+# it as a nurse, who follows the patient CAPTURE under a protocol that opens every act.
 daemon_with() {
-  rm -rf "$D"/* && mkdir -p "$D/store" "$D/devices.d" "$D/folder"
+  rm -rf "$D"/* && mkdir -p "$D/store" "$D/devices.d" "$D/protocols.d" "$D/folder" "$D/tokens"
+  python3 tests/e2e/bed.py --every-act >"$D/protocols.d/every_act.conf"
   printf '[device d1]\ndriver = %s\n%s\ncalibration = off\n' "$driver" "$1" >"$D/devices.d/d1.conf"
   : >"$D/asaleed.conf"
   shift
   "$@" "$B/asaleed" --config "$D/asaleed.conf" --store "$D/store" --socket "$D/api.sock" --devices "$D/devices.d" \
-    --messages config/messages.fr --driver-program "$B/asaleed-driver" --export-program "$B/asaleed-export" 2>"$D/log" &
+    --protocols "$D/protocols.d" --messages config/messages.fr --driver-program "$B/asaleed-driver" \
+    --export-program "$B/asaleed-export" 2>"$D/log" &
   pid=$!
   ctl=("$B/asaleectl" --socket "$D/api.sock")
   for _ in $(seq 100); do "${ctl[@]}" devices --json 2>/dev/null | grep -q '"maturity":"' && break; sleep 0.1; done
-  (umask 077; "${ctl[@]}" user add ines --role nurse --json | sed -n 's/.*"token":"\([0-9a-f]*\)".*/\1/p' >"$D/token")
-  ctl+=(--token-file "$D/token")
+  python3 tests/e2e/bed.py "$D/api.sock" "$D/tokens" CAPTURE
+  ctl+=(--token-file "$D/tokens/ines")
 }
 
 # session NAME SECONDS CANCEL_AFTER CONTROL KEYS [PICTURES]: one acquisition, its capture under NAME; KEYS are the
@@ -46,7 +48,6 @@ session() {
   if ! is_asked "$name"; then return; fi
   daemon_with 'usb-serial = RECORDED' umockdev-wrapper "$B/tests/sim" \
     --instrument "$engine,serial=RECORDED,seed=7$keys" --control "$D/sim.sock" --
-  "${ctl[@]}" patient put CAPTURE --family Capture --given Essai --birth-date 1960-01-01 --sex F >/dev/null
   "${ctl[@]}" order CAPTURE "$act" >/dev/null
   if [ -n "$control" ]; then python3 tests/captures/say.py "$D/sim.sock" "$control"; fi
   if [ -n "$cancel" ]; then (sleep "$cancel"; "${ctl[@]}" cancel S-1 >/dev/null) & fi

@@ -1353,10 +1353,13 @@ def wait_state(caller, study, *states, seconds=30):
 
 def signed_statement(p, study, signed):
     """What the newest signature covers, from the proof; its hash is what the interpretation says."""
-    proof = p.gp.get(f"/v1/studies/{study}/proof")["interpretations"][-1]
+    whole = p.gp.get(f"/v1/studies/{study}/proof")
+    proof = whole["interpretations"][-1]
     text = json.dumps(proof["statement"], separators=(",", ":"), sort_keys=True, ensure_ascii=False)
     must(signed["interpretation"]["covers_sha256"] == hashlib.sha256(text.encode()).hexdigest(), "what was signed")
     must(len(proof["signature"]) == 128 and len(proof["public_key"]) == 64, proof)
+    key = next(k for k in whole["keys"] if k["public_key"] == proof["public_key"])
+    must(key["rpps"] == RPPS["martin"] and key["since"] <= proof["statement"]["signed"], "before its key", key)
     return proof["statement"]
 
 

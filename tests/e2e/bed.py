@@ -444,9 +444,14 @@ class Asaleed:
             shutil.rmtree(self.work, ignore_errors=True)
 
 
-if __name__ == "__main__":  # bed.py SOCKET FOLDER PATIENT: for scripts; the folder gets a file a person, with the token
-    made = Practice(collections.namedtuple("Daemon", "socket")(sys.argv[1]))
-    for person, secret in made.token.items():
-        with open(os.path.join(sys.argv[2], person), "w", opener=lambda p, f: os.open(p, f, 0o600)) as out:
-            out.write(secret)
-    made.admit(sys.argv[3])
+# For scripts. bed.py --every-act: that protocol; bed.py SOCKET FOLDER PATIENT: a practice that follows the patient, and
+# a file a person with the token.
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--every-act"]:
+        print(EVERY_ACT)
+    else:
+        made = Practice(collections.namedtuple("Daemon", "socket")(sys.argv[1]))
+        for person, secret in made.token.items():
+            with open(os.path.join(sys.argv[2], person), "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as out:
+                out.write(secret)
+        made.admit(sys.argv[3])

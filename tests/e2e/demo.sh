@@ -9,15 +9,38 @@ cd "$(dirname "$0")/../.."
 B=$(realpath "$1")
 D=$(realpath -m "${RUN_DIR:-build/run}")
 rm -rf "$D"
-mkdir -p "$D/store" "$D/devices.d" "$D/tokens"
-step() { printf '\n\033[1m%s\033[0m\n' "$*" | if [ -t 1 ]; then cat; else sed 's/\x1b\[[0-9]*m//g'; fi; }
+mkdir -p "$D/store" "$D/devices.d" "$D/protocols.d" "$D/tokens"
+steps=0
+step() {
+  steps=$((steps + 1))
+  printf '\n\033[1m%d. %s\033[0m\n' "$steps" "$*" | if [ -t 1 ]; then cat; else sed 's/\x1b\[[0-9]*m//g'; fi; }
 ctl() { "$B/asaleectl" --socket "$D/api.sock" "$@"; }
 as() { local who=$1; shift; "$B/asaleectl" --socket "$D/api.sock" --token-file "$D/tokens/$who" "$@"; }
+# api TOKEN-FILE METHOD PATH [JSON]: what asaleectl has no command for
+api() { python3 tests/e2e/client.py "$D/api.sock" "$@"; }
 
 daemon_args=(--store "$D/store" --socket "$D/api.sock" --listen 127.0.0.1:0 --devices "$D/devices.d"
-  --messages config/messages.fr --driver-program "$B/asaleed-driver" --export-program "$B/asaleed-export"
-  --config "$D/asaleed.conf")
+  --protocols "$D/protocols.d" --messages config/messages.fr --driver-program "$B/asaleed-driver"
+  --export-program "$B/asaleed-export" --config "$D/asaleed.conf")
 : >"$D/asaleed.conf"
+# A protocol that exists nowhere: it opens all that the simulated instruments show.
+cat >"$D/protocols.d/exemple.conf" <<'END'
+[protocol exemple]
+label = Protocole d'exemple
+[act ecg]
+prescribe = yes
+perform = yes
+delay-hours = 24
+[act spirometry]
+prescribe = yes
+perform = yes
+delay-hours = 72
+[act fundus]
+prescribe = yes
+perform = yes
+delay-hours = 72
+authorisation = Exemple, sans autorisation réelle
+END
 # In a session of its own: Ctrl-C is for the step that runs (asaleectl cancels the acquisition), and the daemon, which
 # must outlive that step, ends with this script however it ends.
 start() {
@@ -52,42 +75,54 @@ for _ in $(seq 100); do
   sleep 0.1
 done
 
-step "1. The instruments"
+step "The instruments"
 ctl devices
-step "2. A nurse, a GP, a patient"
-for who in nurse:ines gp:martin; do
-  ctl user add "${who#*:}" --role "${who%:*}" --json | sed -n 's/.*"token":"\([0-9a-f]*\)".*/\1/p' >"$D/tokens/${who#*:}"
-done
+step "The people: a nurse and a GP, as the RPPS has them, and whose account is whose"
+nurse=10100000016 gp=10100000024
+# person ACCOUNT ROLE RPPS FAMILY GIVEN
+person() {
+  ctl user add "$1" --role "$2" --json | sed -n 's/.*"token":"\([0-9a-f]*\)".*/\1/p' >"$D/tokens/$1"
+  api "" PUT "/v1/professionals/$3" \
+    "{\"family\":\"$4\",\"given\":\"$5\",\"role\":\"$2\",\"finess\":\"750000010\"}" >/dev/null
+  api "" POST "/v1/users/$1/professional" "{\"rpps\":\"$3\"}"
+}
+person ines nurse $nurse Exemple Inès
+person martin gp $gp Exemple Martin
+step "The GP delegates the protocol to her: who, what, under which authorisation, from when to when"
+api "" POST /v1/delegations "{\"nurse\":\"$nurse\",\"gp\":\"$gp\",\"protocol\":\"exemple\",
+  \"authorisation\":\"Exemple, sans autorisation réelle\",\"authorised\":\"2020-01-01\",\"from\":\"$(date +%Y)-01-01\",
+  \"until\":\"$(date +%Y)-12-31\",\"nurse_adhesion\":\"2020-01-01\",\"gp_adhesion\":\"2020-01-01\"}"
+step "A patient, and the follow-up under the protocol"
 as ines patient put DEMO-1 --family Exemple --given Camille --birth-date 1958-04-12 --sex F
+api "$D/tokens/ines" POST /v1/followups "{\"patient\":\"DEMO-1\",\"protocol\":\"exemple\",\"gp\":\"$gp\"}"
 # order ACT: the study's id
 order() { as ines order DEMO-1 "$1" --json | sed -n 's/.*"study":{"id":"\(S-[0-9]*\)".*/\1/p'; }
 # record_of STUDY: its newest record's id
 record_of() { as martin show "$1" --json | grep -o '"R-[0-9]*"' | tail -1 | tr -d '"'; }
-step "3. The nurse orders an ECG and records it"
+step "The nurse orders an ECG and records it"
 study=$(order ecg)
 as ines acquire "$study" --device ecg1 --seconds "${SECONDS_OF_ECG:-10}"
-step "4. She looks at its technical quality and sends it to the GP"
+step "She looks at its technical quality and sends it to the GP"
 as ines show "$study"
 as ines accept "$study" --confirm
-others=""
 if [ -z "${REAL:-}" ]; then
-  step "5. A spirometry with curves over USB: the syringe, then three blows, each judged"
+  step "A spirometry with curves over USB: the syringe, then three blows, each judged"
   as ines calibrate spiro1 --measured 2.98,3.01,2.97
   blown=$(order spirometry)
   for _ in 1 2 3; do as ines acquire "$blown" --device spiro1 --seconds 60 --height 168.5; done
   as ines show "$blown"
   as ines accept "$blown" --confirm
-  step "6. A spirometry of values alone, over the serial line: they are kept, and not judged"
+  step "A spirometry of values alone, over the serial line: they are kept, and not judged"
   pocket=$(order spirometry)
   as ines acquire "$pocket" --device souffle1 --seconds 30
   as ines show "$pocket"
   as ines accept "$pocket" --confirm
-  step "7. A retinography: the camera shoots both fields of both eyes, the pictures come over USB as they are made"
+  step "A retinography: the camera shoots both fields of both eyes, the pictures come over USB as they are made"
   eyes=$(order fundus)
   as ines acquire "$eyes" --device retino1 --seconds 60
   fundus=$(record_of "$eyes")
   as ines picture "$fundus" 1 --preview --out "$D/preview.jpg"
-  step "8. The nurse says which eye and field each one shows, and that the pupil was not dilated; she sees previews alone"
+  step "The nurse says which eye and field each one shows, and that the pupil was not dilated; she sees previews alone"
   n=0
   for view in "droit macula" "droit disc" "gauche macula" "gauche disc"; do
     # shellcheck disable=SC2086
@@ -96,44 +131,42 @@ if [ -z "${REAL:-}" ]; then
   as ines pupil "$eyes" --undilated >/dev/null
   as ines show "$eyes"
   as ines accept "$eyes" --confirm
-  step "9. An ECG that another recorder left as a file, with an opinion of its own: it lies in the tray and is nobody's"
+  step "An ECG that another recorder left as a file, with an opinion of its own: it lies in the tray and is nobody's"
   "$B/tests/file_maker" scp --family Exemple --given Camille --id DEMO-1 --birth-date 1958-04-12 --sex F --seed 3 \
     --time "$(date +%Y-%m-%dT%H:%M:%S)" --marker "Fibrillation auriculaire possible" "$D/recorder.scp"
   as ines import "$D/recorder.scp"
   tray=$(as ines unmatched list --json | sed -n 's/.*"id":"\(U-[0-9]*\)".*/\1/p' | head -1)
   as ines unmatched show "$tray"
-  step "10. The nurse says whose it is, with the date of birth as proof: its leads show in the study, its opinion does not"
+  step "The nurse says whose it is, with the date of birth as proof: its leads show in the study, its opinion does not"
   ordered=$(as ines order DEMO-1 ecg --json)
   filed=$(sed -n 's/.*"study":{"id":"\(S-[0-9]*\)".*/\1/p' <<<"$ordered")
   as ines attach "$tray" --order "$(grep -o '"O-[0-9]*"' <<<"$ordered" | head -1 | tr -d '"')" --birth-date 1958-04-12
   as ines show "$filed"
   as ines accept "$filed" --confirm
-  others="$blown $pocket $eyes $filed"
 fi
-step "11. The GP's queue"
+step "The GP's queue"
 as martin queue
-step "12. The GP claims the ECG, reads it, signs; likewise the others"
-for s in $study $others; do
-  as martin claim "$s" --claim-file "$D/claim"
-  text="Spirométrie sans particularité."
-  if [ "$s" = "$study" ]; then
-    text="Rythme sinusal régulier, pas d'anomalie de repolarisation."
-  elif [ "$s" = "${eyes:-}" ]; then
-    as martin show "$s"
-    as martin picture "$fundus" 1 --out "$D/picture.jpg"
-    text="Pas de rétinopathie diabétique visible."
-  elif [ "$s" = "${filed:-}" ]; then
-    as martin show "$(record_of "$s")"
-    text="Rythme sinusal ; la fibrillation auriculaire que propose l'appareil n'est pas retenue."
-  else
-    as martin show "$s"
-  fi
-  as martin sign "$s" --claim-file "$D/claim" --conclusion normal --text "$text"
-done
+step "The GP claims the ECG, reads it, signs; likewise the others"
+# signs STUDY TEXT FINDINGS
+signs() {
+  as martin claim "$1" --claim-file "$D/claim"
+  as martin show "$1"
+  api "$D/tokens/martin" POST "/v1/studies/$1/sign" \
+    "{\"token\":\"$(cat "$D/claim")\",\"conclusion\":\"normal\",\"findings\":{$3},\"text\":\"$2\"}" >/dev/null
+}
+signs "$study" "Rythme sinusal régulier, pas d'anomalie de repolarisation." '"rhythm":"sinus"'
+if [ -z "${REAL:-}" ]; then
+  signs "$blown" "Spirométrie sans particularité." '"pattern":"normal"'
+  signs "$pocket" "Spirométrie sans particularité." '"pattern":"normal"'
+  as martin picture "$fundus" 1 --out "$D/picture.jpg"
+  signs "$eyes" "Pas de rétinopathie diabétique visible." '"right_retinopathy":"none","left_retinopathy":"none"'
+  as martin show "$(record_of "$filed")"
+  signs "$filed" "Rythme sinusal ; la fibrillation auriculaire que propose l'appareil n'est pas retenue." '"rhythm":"sinus"'
+fi
 as martin show "$study"
-step "13. What the nurse sees now: the state, not the interpretation"
+step "What the nurse sees now: the state, and as the protocol says not the interpretation"
 as ines show "$study"
-step "14. The readings as DICOM objects"
+step "The readings as DICOM objects"
 # dicom STUDY NAME [PICTURE]
 dicom() { as martin dicom "$(record_of "$1")" ${3:+"$3"} --out "$D/$2.dcm"; }
 dicom "$study" ecg
@@ -142,7 +175,8 @@ if [ -z "${REAL:-}" ]; then
   dicom "$eyes" fundus 1
   dicom "$filed" file
 fi
-step "15. The proof"
+step "The proof"
+as martin verify "$study" --save "$D/proof.json"
 ctl audit verify
 as martin show "$(record_of "$study")" --channels "$D/channels.bin"
 echo

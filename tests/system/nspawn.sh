@@ -56,33 +56,38 @@ printf '[Service]\nWatchdogSec=2\n' >"$root/etc/systemd/system/asaleed.service.d
 mkdir -p "$root/srv/ecg"
 printf '[device folder1]\ndriver = file_scp_ecg\nfolder = /srv/ecg\n' >"$root/etc/asaleed/devices.d/folder1.conf"
 
-# A store with one acquired study in it, made outside; the unit hands it to its user.
-outside() { "$build/asaleectl" --socket "$work/out.sock" "$@"; }
-read_an_ecg() {
-  local pid token=$work/nurse.token ready=1
-  mkdir -p "$work/devices.d" "$root/var/lib/asaleed"
+# A store made outside, with the people of a practice, the follow-up of P0, and with the simulator one acquired study; the
+# unit hands it to its user.
+outside() { "$build/asaleectl" --socket "$work/out.sock" --token-file "$work/tokens/ines" "$@"; }
+make_a_store() { # [WRAPPER...]
+  local pid status
+  mkdir -p "$work/devices.d" "$work/tokens" "$root/var/lib/asaleed"
+  python3 tests/e2e/bed.py --every-act >"$root/etc/asaleed/protocols.d/every_act.conf"
   printf '[device ecg1]\ndriver = corscience_emi12\nusb-serial = SIM\n' >"$work/devices.d/ecg1.conf"
-  umockdev-wrapper "$build/tests/sim" --instrument emi12,serial=SIM,speed=max -- "$build/asaleed" --config /dev/null \
+  "$@" "$build/asaleed" --config /dev/null \
     --store "$root/var/lib/asaleed" --socket "$work/out.sock" --devices "$work/devices.d" \
-    --messages config/messages.fr --driver-program "$build/asaleed-driver" >"$work/out.log" 2>&1 &
+    --protocols "$root/etc/asaleed/protocols.d" --messages config/messages.fr \
+    --driver-program "$build/asaleed-driver" >"$work/out.log" 2>&1 &
   pid=$!
   for _ in $(seq 100); do
-    outside devices --json 2>/dev/null | grep -q '"maturity":"' && ready=0 && break
+    "$build/asaleectl" --socket "$work/out.sock" drivers --json 2>/dev/null | grep -q corscience_emi12 && break
     sleep 0.1
   done
-  [ $ready = 0 ] && outside user add nurse1 --role nurse --json | sed -n 's/.*"token":"\([0-9a-f]*\)".*/\1/p' >"$token" &&
-    chmod 600 "$token" && outside --token-file "$token" patient put P0 --family Durand --given Anne \
-      --birth-date 1950-01-31 --sex F && outside --token-file "$token" order P0 ecg &&
-    outside --token-file "$token" acquire S-1 --device ecg1 --seconds 1
-  local status=$?
+  python3 tests/e2e/bed.py "$work/out.sock" "$work/tokens" P0 &&
+    { [ $# = 0 ] || { outside order P0 ecg && outside acquire S-1 --device ecg1 --seconds 1; }; }
+  status=$?
   kill $pid
   wait $pid
   return $status
 }
 reading=
 if [ -x "$build/tests/sim" ] && command -v umockdev-wrapper >/dev/null; then
-  read_an_ecg >"$work/reading.log" 2>&1 && reading=yes || sed 's/^/# /' "$work/reading.log"
-fi
+  make_a_store umockdev-wrapper "$build/tests/sim" --instrument emi12,serial=SIM,speed=max -- \
+    >"$work/reading.log" 2>&1 && reading=yes
+else
+  make_a_store >"$work/reading.log" 2>&1
+fi || sed 's/^/# /' "$work/reading.log"
+install -m 600 "$work/tokens/martin" "$root/root/gp.token"
 
 SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn -D "$root" --register=no --keep-unit --private-network -b \
   </dev/null >"$work/console" 2>&1 &
@@ -145,13 +150,9 @@ check "the unit's view is read-only but for its folders" is "$(inside nsenter -t
   "/var/lib/asaleed /run/asaleed "
 
 gp() { inside env ASALEED_TOKEN_FILE=/root/gp.token asaleectl "$@"; }
-account() {
-  ctl user add gp1 --role gp --display 'Dr Martin' --json | sed -n 's/.*"token":"\([0-9a-f]*\)".*/\1/p' |
-    inside sh -c 'umask 077; cat >/root/gp.token; test -s /root/gp.token'
-}
-check "an account is made" account
+check "an account is made" has "$(ctl user add secretariat --role admin --json 2>&1; ctl user list)" secretariat
 check "a patient is written" gp patient put P1 --family Durand --given Anne --birth-date 1950-01-31 --sex F
-check "an act is ordered" has "$(gp order P1 ecg 2>&1)" 'S-[12]'
+check "an act is ordered" has "$(gp order P0 ecg 2>&1)" 'S-[12]'
 drivers() { ctl drivers 2>/dev/null | grep -q corscience_emi12; }
 check "the worker program runs inside the sandbox" until_ 5 drivers
 second_record() { gp show S-1 --json 2>/dev/null | grep -q '"R-2"'; }
@@ -216,6 +217,14 @@ inside systemctl start asaleed-tcp.socket asaleed.service
 tcp() { inside bash -c 'exec 3<>/dev/tcp/127.0.0.1/8430; printf "GET /v1/health HTTP/1.0\r\n\r\n" >&3; cat <&3' 2>&1; }
 check "loopback TCP is served by its own socket unit" has "$(tcp)" '"status":"ok"'
 check "and the Unix socket with it" has "$(ctl status --json 2>&1)" '"status":"ok"'
+post() { # PATH BODY, as an administrator
+  inside bash -c 'exec 3<>/dev/tcp/127.0.0.1/8430
+    printf "POST %s HTTP/1.0\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s" "$1" "$2" ${#3} "$3" >&3
+    cat <&3' - "$1" "$(cat "$work/tokens/adele")" "$2" 2>&1
+}
+password=$(post /v1/users/ines/password '{}' | sed -n 's/.*"password":"\([a-z-]*\)".*/\1/p')
+check "passwords are computed in a sandbox inside the unit's" has \
+  "$(post /v1/login "{\"name\":\"ines\",\"password\":\"$password\"}")" '"must_change":true'
 
 if [ $bad = 1 ]; then
   inside journalctl -u asaleed --no-pager -o short-monotonic 2>&1 | tail -40 | sed 's/^/# /'

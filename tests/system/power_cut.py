@@ -33,6 +33,7 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
+from bed import RPPS, signature  # noqa: E402
 from client import EMI12, Client, Daemon, Refused, acquire, alive, can_simulate, sha256_file  # noqa: E402
 
 OUTER_MB, INNER_MB = 640, 512
@@ -113,6 +114,8 @@ class Writer(threading.Thread):
         body = {"family": "Famille", "given": "Prénom", "birth_date": "1950-02-03", "sex": "U"}
         p = self.nurse.call("PUT", f"/v1/patients/{patient}", body)
         self.told.add("patient", patient, p["version"], p["given"])
+        f = self.nurse.post("/v1/followups", {"patient": patient, "protocol": "tous", "gp": RPPS["martin"]})
+        self.told.add("followup", f["id"], patient)
         return patient, body
 
     def order(self, patient):
@@ -139,8 +142,7 @@ def work_acquisitions(w):
     claim = w.gp.post(f"/v1/studies/{study}/claim")
     w.told.study(claim["study"])
     text = f"Lecture de {study}, {time.monotonic_ns()}"
-    w.told.study(w.gp.post(f"/v1/studies/{study}/sign",
-                           {"token": claim["token"], "conclusion": "normal", "text": text}))
+    w.told.study(w.gp.post(f"/v1/studies/{study}/sign", signature(claim["token"], text)))
 
 
 def work_accounts(w):
@@ -182,6 +184,11 @@ class Cut:
         p = self.gp.get(f"/v1/patients/{patient}")
         if p["version"] < version or (p["version"] == version and p["given"] != given):
             return f"is {p['version']} {p['given']}"
+
+    def look_followup(self, followup, patient):
+        f = self.gp.get(f"/v1/followups/{followup}")
+        if f["patient"] != patient:
+            return f"is of {f['patient']}"
 
     def look_order(self, order, patient):
         o = self.gp.get(f"/v1/orders/{order}")
@@ -288,9 +295,10 @@ def main():
         speed = choose.choice(["max", "20", "4"])
         d = Daemon(build, work, store, instruments=[f"{EMI12},speed={speed}"] if simulate else [])
         if not tokens:
-            tokens = {c: k.token for c, k in zip(("nurse", "gp"), d.accounts("nurse", "gp"))}
-            for who, token in tokens.items():
-                told.add("token", who, token)
+            made = d.practice().token
+            tokens = {"nurse": made["ines"], "gp": made["martin"]}
+            for who in ("ines", "martin", "durand"):
+                told.add("token", who, made[who])
         writers = [Writer(f"rows{i}.{n}", work_rows, d, tokens, told) for i in range(2)]
         writers.append(Writer(f"accounts.{n}", work_accounts, d, tokens, told))
         if simulate:
