@@ -15,7 +15,8 @@
 #define RECALLS(which)                                                                                                \
   "WITH rule AS (SELECT json_extract(value, '$[0]') AS protocol, json_extract(value, '$[1]') AS act,"                 \
   " json_extract(value, '$[2]') AS months FROM json_each(?1)),"                                                       \
-  " item AS (SELECT w.id AS followup, w.patient, w.protocol, w.at AS opened, t.gp, t.nurse, r.act, r.months,"         \
+  " item AS MATERIALIZED (SELECT w.id AS followup, w.patient, w.protocol, w.at AS opened, t.gp, t.nurse, r.act, "     \
+  "r.months,"                                                                                                         \
   " (SELECT y.id FROM orders o JOIN study y ON y.orders = o.id WHERE o.patient = w.patient AND o.followup = w.id AND" \
   " o.act = r.act AND y.state IN ('to_interpret', 'interpreting', 'interpreted') ORDER BY y.accepted DESC, y.id DESC" \
   " LIMIT 1) AS last,"                                                                                                \
@@ -25,7 +26,7 @@
   " JOIN rule r ON r.protocol = w.protocol WHERE w.id NOT IN (SELECT followup FROM followup_end) AND " which "),"     \
   " since AS (SELECT *, date(coalesce((SELECT accepted FROM study WHERE id = item.last), opened) / 1000000,"          \
   " 'unixepoch', 'localtime') AS day FROM item),"                                                                     \
-  " recall AS (SELECT *, iif(last IS NULL, day, min(date(day, '+' || months || ' months'),"                           \
+  " recall AS MATERIALIZED (SELECT *, iif(last IS NULL, day, min(date(day, '+' || months || ' months'),"              \
   " date(day, 'start of month', '+' || (months + 1) || ' months', '-1 day'))) AS due FROM since)"                     \
   " SELECT x.followup, x.patient, v.family, v.given, v.birth_date, v.sex, x.protocol, x.act, x.due, x.due < ?2,"      \
   " x.last, x.pending, x.gp, x.nurse FROM recall x JOIN patient p ON p.id = x.patient"                                \

@@ -48,8 +48,8 @@ static int month_read(const char *text, int64_t *ret_from, int64_t *ret_until) {
   " UNION ALL SELECT 2, study, at, NULL FROM interpretation i WHERE at >= ?1 AND at < ?2 AND reason IS NULL AND at >" \
   " (SELECT due FROM acceptance a WHERE a.study = i.study AND a.at <= i.at ORDER BY a.at DESC LIMIT 1)"               \
   " UNION ALL SELECT 2, study, a.at, NULL FROM acceptance a WHERE at < ?2 AND due < ?3"                               \
-  " AND NOT EXISTS(SELECT 1 FROM acceptance b WHERE b.study = a.study AND b.id > a.id AND b.at < ?2)"                 \
   " AND NOT EXISTS(SELECT 1 FROM interpretation i WHERE i.study = a.study AND i.at >= a.at AND i.at < ?2)"            \
+  " AND NOT EXISTS(SELECT 1 FROM acceptance b WHERE b.study = a.study AND b.id > a.id AND b.at < ?2)"                 \
   " AND NOT EXISTS(SELECT 1 FROM study_return x WHERE x.study = a.study AND x.at < ?2)"                               \
   " AND NOT EXISTS(SELECT 1 FROM study y WHERE y.id = a.study AND y.state = 'cancelled' AND y.updated < ?2)"          \
   " AND NOT EXISTS(SELECT 1 FROM record r JOIN reassignment x ON x.record = r.id WHERE r.study = a.study AND x.at >=" \
