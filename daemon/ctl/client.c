@@ -319,6 +319,8 @@ int http_connect(struct http_conn *c, const struct http_client *client, const st
                  size_t body_max) {
   *c = (struct http_conn){.fd = -1, .wake_fd = client->wake_fd};
   http_parser_init(&c->parser, body_max);
+  c->parser.sink = request->sink;
+  c->parser.userdata = request->userdata;
   uint64_t timeout = (uint64_t)client->timeout_ms * 1000, deadline = monotonic_us() + timeout;
   struct buf b = BUF_INIT(request->body_bytes + 16384);
   int r = build(request, &b);
@@ -365,6 +367,8 @@ int http_exchange(struct http_conn *c, const struct http_client *client, const s
     if (now >= deadline)
       return -ETIMEDOUT;
     r = http_step(c, (int)((deadline - now + 999) / 1000));
+    if (r > 0 && request->sink)
+      deadline = monotonic_us() + (uint64_t)client->timeout_ms * 1000;
   }
   return r < 0 ? r : 0;
 }

@@ -58,7 +58,7 @@ static inline bool http_parser_has_head(const struct http_parser *p) {
 
 struct http_client {
   const char *path; /* the socket */
-  int timeout_ms;   /* for connecting, and for a whole exchange; of a file that is sent, for each piece of it */
+  int timeout_ms;   /* for connecting, and for a whole exchange; of a file, for each piece of it */
   int wake_fd;      /* readable: stop waiting (-ECANCELED); -1 for none */
 };
 
@@ -80,7 +80,9 @@ struct http_request {
   struct http_header headers[8]; /* up to the first entry without a name */
   const char *body;              /* JSON, or NULL */
   size_t body_bytes;
-  struct http_upload *upload; /* instead of body; or NULL */
+  struct http_upload *upload;                                  /* instead of body; or NULL */
+  int (*sink)(void *userdata, const uint8_t *bytes, size_t n); /* the parser's; or NULL */
+  void *userdata;
 };
 
 struct http_conn {

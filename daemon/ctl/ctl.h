@@ -170,7 +170,10 @@ struct api_request {
   struct http_upload *upload; /* a file instead; NULL for none */
   const char *if_match;
   const char *bytes; /* the types "a/b, c/d" that are expected instead of JSON; NULL for JSON */
-  bool quiet;        /* nothing is told: that is for the caller */
+  /* Takes the bytes piece by piece, as long as they may be; an error ends it. Such a request is never sent again. */
+  int (*sink)(void *userdata, const uint8_t *bytes, size_t n);
+  void *userdata;
+  bool quiet; /* nothing is told: that is for the caller */
 };
 
 /* CTL_OK: a 2xx answer. CTL_REFUSED: a problem. CTL_UNREACHED, CTL_USAGE. All but CTL_OK were told on err. */
@@ -256,6 +259,10 @@ int cmd_redecode(struct ctl *c);
 int cmd_changes(struct ctl *c);
 int cmd_audit_list(struct ctl *c);
 int cmd_audit_verify(struct ctl *c);
+int cmd_audit_head(struct ctl *c);
+int cmd_audit_export(struct ctl *c);
+int cmd_audit_who_saw(struct ctl *c);
+int cmd_audit_erase(struct ctl *c);
 int cmd_audit_archive(struct ctl *c);
 int cmd_calibrate(struct ctl *c);
 int cmd_calibration_list(struct ctl *c);

@@ -120,8 +120,12 @@ int api_call(struct ctl *c, const struct api_request *request, struct api_answer
   char *text = body ? json_canonical(body, NULL) : NULL;
   char authorization[600], key[KEY_DIGITS + 1];
   bool post = !strcmp(request->method, "POST"), get = !strcmp(request->method, "GET");
-  struct http_request r = {
-      .method = request->method, .target = request->target, .body = text, .upload = request->upload};
+  struct http_request r = {.method = request->method,
+                           .target = request->target,
+                           .body = text,
+                           .upload = request->upload,
+                           .sink = request->sink,
+                           .userdata = request->userdata};
   *ret = (struct api_answer){0};
   if (body && !text)
     return ctl_usage(c, "la demande ne peut pas être écrite en JSON");
@@ -132,7 +136,7 @@ int api_call(struct ctl *c, const struct api_request *request, struct api_answer
   random_text(key, KEY_DIGITS);
   r.headers[5] = (struct http_header){"Idempotency-Key", post ? key : NULL};
   int err = exchange(c, &r, request->bytes, ret);
-  if (err == -ECONNRESET && (post || get))
+  if (err == -ECONNRESET && (post || get) && !request->sink)
     err = exchange_again(c, &r, request->bytes, ret);
   explicit_bzero(authorization, sizeof authorization);
   if (text)

@@ -387,7 +387,9 @@ static int listen_here(int backlog) {
 struct server {
   const char *answer;
   size_t piece;      /* bytes a write; 0 for all at once */
+  int pause_ms;      /* before each */
   bool deaf, silent; /* does not read the request; sends nothing for a while */
+  bool stays;        /* after the last of them, and sends nothing more */
 };
 
 static pid_t serve(const struct server *s) {
@@ -408,8 +410,10 @@ static pid_t serve(const struct server *s) {
     poll(NULL, 0, 3000);
   size_t n = s->answer ? strlen(s->answer) : 0, piece = s->piece ? s->piece : n;
   for (size_t at = 0; at < n; at += piece)
-    if (write(c, s->answer + at, piece < n - at ? piece : n - at) < 0)
+    if (poll(NULL, 0, s->pause_ms) < 0 || write(c, s->answer + at, piece < n - at ? piece : n - at) < 0)
       _exit(1);
+  if (s->stays)
+    poll(NULL, 0, 3000);
   _exit(0); /* closes */
 }
 
@@ -462,6 +466,61 @@ static void test_timeout(void **state) {
   assert_int_equal(exchange(&(struct server){.silent = true}, 200, 2, &status), -ETIMEDOUT);
   assert_true(monotonic_us() - before < 2000000);
   assert_int_equal(exchange(&(struct server){.silent = true, .deaf = true}, 200, 4u << 20, &status), -ETIMEDOUT);
+}
+
+/* ---- an answer that is taken piece by piece ---- */
+
+struct taken {
+  char bytes[64];
+  size_t n, most; /* and then no more */
+};
+
+static int take(void *userdata, const uint8_t *bytes, size_t n) {
+  struct taken *t = userdata;
+  if (t->n + n > t->most)
+    return -ENOSPC;
+  memcpy(t->bytes + t->n, bytes, n);
+  t->n += n;
+  return 0;
+}
+
+static int exchange_taken(const struct server *s, struct taken *t, size_t *ret_body) {
+  struct http_client client = {.path = path, .timeout_ms = 300, .wake_fd = -1};
+  struct http_request request = {.method = "GET", .target = "/v1/x", .sink = take, .userdata = t};
+  struct http_conn c;
+  pid_t pid = serve(s);
+  int r = http_exchange(&c, &client, &request, 2);
+  *ret_body = c.parser.body.len;
+  http_disconnect(&c);
+  finish(pid);
+  return r;
+}
+
+/* Longer than what fits into memory, slower than the time for an exchange: only for a piece it must not last. */
+static void test_taken(void **state) {
+  (void)state;
+  static const char answer[] = OK "Content-Length: 40\r\n\r\n0123456789012345678901234567890123456789";
+  struct taken t = {.most = 64};
+  size_t body;
+  uint64_t before = monotonic_us();
+  assert_int_equal(exchange_taken(&(struct server){.answer = answer, .piece = 10, .pause_ms = 80}, &t, &body), 0);
+  assert_true(monotonic_us() - before > 300000);
+  assert_int_equal(t.n, 40);
+  assert_memory_equal(t.bytes, strstr(answer, "\r\n\r\n") + 4, 40);
+  assert_int_equal(body, 0);
+  t = (struct taken){.most = 64};
+  assert_int_equal(
+      exchange_taken(&(struct server){.answer = OK "Content-Length: 40\r\n\r\n01", .stays = true}, &t, &body),
+      -ETIMEDOUT);
+  assert_int_equal(t.n, 2);
+  t = (struct taken){.most = 30};
+  assert_int_equal(exchange_taken(&(struct server){.answer = answer, .piece = 10}, &t, &body), -ENOSPC);
+  /* What is no 200 is told, and goes to the body. */
+  t = (struct taken){.most = 64};
+  assert_int_equal(
+      exchange_taken(&(struct server){.answer = "HTTP/1.1 404 X\r\nContent-Length: 2\r\n\r\n{}"}, &t, &body), 0);
+  assert_int_equal(body, 2);
+  assert_int_equal(t.n, 0);
 }
 
 static void test_full_queue(void **state) {
@@ -635,13 +694,28 @@ static void test_encode(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_length),          cmocka_unit_test(test_chunks),     cmocka_unit_test(test_interim),
-      cmocka_unit_test(test_no_content),      cmocka_unit_test(test_garbage),    cmocka_unit_test(test_oversize_head),
-      cmocka_unit_test(test_early_close),     cmocka_unit_test(test_every_bit),  cmocka_unit_test(test_sse_every_split),
-      cmocka_unit_test(test_sse_restart),     cmocka_unit_test(test_sse_bounds), cmocka_unit_test(test_sse_in_chunks),
-      cmocka_unit_test(test_sse_until_close), cmocka_unit_test(test_exchange),   cmocka_unit_test(test_early_answer),
-      cmocka_unit_test(test_timeout),         cmocka_unit_test(test_full_queue), cmocka_unit_test(test_wake),
-      cmocka_unit_test(test_nobody),          cmocka_unit_test(test_request),    cmocka_unit_test(test_encode),
+      cmocka_unit_test(test_length),
+      cmocka_unit_test(test_chunks),
+      cmocka_unit_test(test_interim),
+      cmocka_unit_test(test_no_content),
+      cmocka_unit_test(test_garbage),
+      cmocka_unit_test(test_oversize_head),
+      cmocka_unit_test(test_early_close),
+      cmocka_unit_test(test_every_bit),
+      cmocka_unit_test(test_sse_every_split),
+      cmocka_unit_test(test_sse_restart),
+      cmocka_unit_test(test_sse_bounds),
+      cmocka_unit_test(test_sse_in_chunks),
+      cmocka_unit_test(test_sse_until_close),
+      cmocka_unit_test(test_exchange),
+      cmocka_unit_test(test_early_answer),
+      cmocka_unit_test(test_timeout),
+      cmocka_unit_test(test_full_queue),
+      cmocka_unit_test(test_taken),
+      cmocka_unit_test(test_wake),
+      cmocka_unit_test(test_nobody),
+      cmocka_unit_test(test_request),
+      cmocka_unit_test(test_encode),
       cmocka_unit_test(test_upload),
   };
   return cmocka_run_group_tests_name("ctl_http", tests, make_directory, remove_directory);
