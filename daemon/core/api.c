@@ -433,9 +433,12 @@ static json_t *field_json(const struct api_call *call) {
   return json_sprintf("%s[%zu]%s%s", call->list, call->place, *name ? "." : "", name);
 }
 
-/* Takes field. */
+/* Takes field. What the handler would have sent (a reading that then could not be written down) does not go out. */
 static void answer_problem(struct http_request *q, enum problem p, json_t *field) {
   char type[80];
+  if (q->stream.finish)
+    q->stream.finish(q->stream.arg);
+  q->stream = (struct http_stream){0};
   snprintf(type, sizeof type, "urn:asaleed:problem:%s", problem_code(p));
   json_t *body = json_pack("{s:s, s:s, s:i, s:s, s:s}", "code", problem_code(p), "detail", problem_detail(p), "status",
                            problem_status(p), "title", problem_title(p), "type", type);
@@ -452,9 +455,6 @@ static void answer_problem(struct http_request *q, enum problem p, json_t *field
 static void on_durable(void *arg, int result) {
   struct http_request *q = arg;
   if (result < 0) {
-    if (q->stream.finish)
-      q->stream.finish(q->stream.arg);
-    q->stream = (struct http_stream){0};
     q->replayed = false;
     answer_problem(q, problem_of_errno(result), NULL);
   }

@@ -20,22 +20,21 @@ struct exporting {
   struct api *api;
   struct retention_archive *archive;
   struct caller caller;
-  char patient[PATIENT_ID_MAX + 1];
   uint64_t left;
 };
 
 static enum problem exported(struct exporting *x) {
-  char sha256[HASH_TEXT];
   struct store *s = x->api->store;
-  retention_archive_sha256(x->archive, sha256);
   int r = store_begin(s);
   if (r < 0)
     return problem_of_errno(r);
-  enum problem p = retention_archived(s, &x->caller, x->patient, sha256, retention_archive_bytes(x->archive));
+  enum problem p = retention_archived(s, &x->caller, x->archive);
   if (p == P_OK)
     p = problem_of_errno(store_keep(s));
-  if (p != P_OK)
+  if (p != P_OK) {
     store_undo(s);
+    log_error("retention: an archive was read, but not that it was can be written (%s)", problem_code(p));
+  }
   return p;
 }
 
@@ -57,22 +56,18 @@ static void exporting_finish(void *arg) {
 }
 
 enum problem api_patient_archive(struct api_call *call) {
-  struct patient patient;
   struct exporting *x = calloc(1, sizeof *x);
   if (!x)
     return P_overloaded;
-  enum problem p = patient_find(call->api->store, call->id, &patient);
+  enum problem p = retention_archive_start(call->api->store, call->api->artefacts, call->id, &x->archive);
   if (p == P_OK)
-    p = api_saw(call, patient.id);
-  if (p == P_OK)
-    p = retention_archive_start(call->api->store, call->api->artefacts, patient.id, &x->archive);
+    p = api_saw(call, call->id);
   if (p != P_OK) {
-    free(x);
+    exporting_finish(x);
     return p;
   }
   x->api = call->api;
   x->caller = call->caller;
-  memcpy(x->patient, patient.id, sizeof x->patient);
   x->left = retention_archive_bytes(x->archive);
   str_copy(call->http->save_as, sizeof call->http->save_as, "patient.tar");
   call->http->status = 200;
@@ -82,41 +77,23 @@ enum problem api_patient_archive(struct api_call *call) {
   return P_OK;
 }
 
-struct erased {
-  struct artefacts *artefacts;
-  json_t *gone;
-};
-
+/* Whether the act was kept or not: what is durable is in the store's own list. */
 static void on_erased(void *arg, int result) {
-  struct erased *e = arg;
-  size_t i;
-  json_t *sha256;
-  if (result == 0) {
-    json_array_foreach(e->gone, i, sha256) {
-      int r = artefact_erase(e->artefacts, json_string_value(sha256));
-      if (r < 0)
-        log_errno(LOG_ERROR, r, "retention: artefact %s stays on the disk", json_string_value(sha256));
-    }
-  }
-  json_decref(e->gone);
-  free(e);
+  struct api *api = arg;
+  (void)result;
+  retention_sweep(api->store, api->artefacts);
 }
 
 enum problem api_patient_erase(struct api_call *call) {
+  struct api *api = call->api;
   const char *archive;
-  struct erased *e = calloc(1, sizeof *e);
-  if (!e)
-    return P_overloaded;
-  e->artefacts = call->api->artefacts;
+  int64_t files;
   enum problem p = api_text(call, "archive", HASH_TEXT - 1, true, &archive);
-  if (p == P_OK)
-    p = retention_erase(call->api->store, call->api->conf, &call->caller, call->id, archive, &e->gone);
-  if (p != P_OK) {
-    free(e);
+  if (p != P_OK)
     return p;
-  }
-  call->answer =
-      json_pack("{s:I, s:b, s:s}", "artefacts", (json_int_t)json_array_size(e->gone), "erased", 1, "patient", call->id);
-  store_on_commit(call->api->store, on_erased, e);
-  return call->answer ? P_OK : P_overloaded;
+  p = retention_erase(api->store, api->artefacts, api->conf, &call->caller, call->id, archive, &files);
+  store_on_commit(api->store, on_erased, api);
+  if (p == P_OK)
+    call->answer = json_pack("{s:I, s:b, s:s}", "artefacts", (json_int_t)files, "erased", 1, "patient", call->id);
+  return p == P_OK && !call->answer ? P_overloaded : p;
 }

@@ -98,6 +98,10 @@ size_t blobs_count(const struct blobs *b) {
   return b->n;
 }
 
+const char *blobs_sha256(const struct blobs *b, size_t i) {
+  return b->list[i].sha256;
+}
+
 bool blobs_stored(const struct blobs *b) {
   return b->stored == b->n;
 }

@@ -16,6 +16,7 @@ struct blobs;
 int blobs_new(struct artefacts *a, const char *capture, size_t n, int file, struct blobs **ret);
 void blobs_free(struct blobs *b); /* takes NULL */
 size_t blobs_count(const struct blobs *b);
+const char *blobs_sha256(const struct blobs *b, size_t i); /* as the capture names it; once stored, as it is */
 
 /* Makes those that are not yet into artefacts; `done` is told 0 once all would survive a power cut, or a negative
  * errno: then it may be called again, and goes on with the one that failed. */

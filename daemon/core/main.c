@@ -2,6 +2,7 @@
 #include "api.h"
 
 #include "log.h"
+#include "retention.h"
 #include "str.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -365,6 +366,8 @@ static int open_parts(struct program *p) {
     r = store_open(p->conf.store, &a->store);
   if (r >= 0 && (r = artefacts_open(p->conf.store, &a->artefacts)) < 0)
     log_errno(LOG_ERROR, r, "cannot open %s/artefacts", p->conf.store);
+  if (r >= 0)
+    retention_sweep(a->store, a->artefacts); /* says itself what stays; then it is tried again at the next start */
   if (r >= 0)
     r = devices_open(p->event, &p->conf, &a->devices);
   if (r >= 0)

@@ -18,6 +18,12 @@
   "CREATE TRIGGER " table "_keeps BEFORE UPDATE ON " table " BEGIN SELECT RAISE(ABORT, 'append only'); END;"   \
   ERASABLE_STAYS(table)
 #define AGAIN_ERASABLE(table) "DROP TRIGGER " table "_stays;" ERASABLE_STAYS(table)
+/* The rows stay when a patient is erased, but for the text in one column. */
+#define ERASABLE_BUT_FOR(table, kept, text)                                                                    \
+  "CREATE TRIGGER " table "_keeps BEFORE UPDATE OF " kept " ON " table " BEGIN SELECT RAISE(ABORT, 'append only'); END;" \
+  "CREATE TRIGGER " table "_keeps_text BEFORE UPDATE OF " text " ON " table " WHEN NOT EXISTS(SELECT 1 FROM erasure " \
+  "  WHERE NOT done) BEGIN SELECT RAISE(ABORT, 'append only'); END;"                                           \
+  "CREATE TRIGGER " table "_stays BEFORE DELETE ON " table " BEGIN SELECT RAISE(ABORT, 'append only'); END;"
 
 const char *const schema_migrations[] = {
     "CREATE TABLE user(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, role TEXT NOT NULL CHECK(role IN "
@@ -249,10 +255,12 @@ const char *const schema_migrations[] = {
     "  END;"
     "CREATE TRIGGER erasure_stays BEFORE DELETE ON erasure BEGIN SELECT RAISE(ABORT, 'append only'); END;"
 
-    "CREATE TABLE patient_archive(id INTEGER PRIMARY KEY AUTOINCREMENT, patient TEXT NOT NULL, "
-    "  sha256 TEXT NOT NULL, bytes INTEGER NOT NULL, at INTEGER NOT NULL, by TEXT NOT NULL) STRICT;"
+    /* contents: the hash of the patient's rows alone, by which is seen whether they changed since. */
+    "CREATE TABLE patient_archive(id INTEGER PRIMARY KEY AUTOINCREMENT, patient TEXT NOT NULL REFERENCES patient(id), "
+    "  sha256 TEXT NOT NULL, contents TEXT NOT NULL, bytes INTEGER NOT NULL, at INTEGER NOT NULL, by TEXT NOT NULL) "
+    "  STRICT;"
     APPEND_ONLY("patient_archive")
-    /* What an erasure is about, while it runs: found before the rows that say so go. */
+    /* What an erasure is about, while it runs: found before the rows that say so go. Then the files that are to go. */
     "CREATE TABLE erasing(kind TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY(kind, id)) STRICT, WITHOUT ROWID;"
 
     "CREATE TABLE professional(rpps TEXT NOT NULL, version INTEGER NOT NULL, family TEXT NOT NULL, given TEXT NOT NULL, "
@@ -297,15 +305,15 @@ const char *const schema_migrations[] = {
 
     "CREATE TABLE followup(id INTEGER PRIMARY KEY AUTOINCREMENT, patient TEXT NOT NULL REFERENCES patient(id), protocol "
     "  TEXT NOT NULL, at INTEGER NOT NULL, by TEXT NOT NULL) STRICT;"
-    ERASABLE("followup")
+    APPEND_ONLY("followup")
     "CREATE INDEX followup_of_patient ON followup(patient);"
     "CREATE TABLE followup_team(id INTEGER PRIMARY KEY AUTOINCREMENT, followup INTEGER NOT NULL REFERENCES followup(id), "
     "  gp TEXT NOT NULL, nurse TEXT NOT NULL, at INTEGER NOT NULL, by TEXT NOT NULL, reason TEXT) STRICT;"
-    ERASABLE("followup_team")
+    ERASABLE_BUT_FOR("followup_team", "id, followup, gp, nurse, at, by", "reason")
     "CREATE INDEX followup_team_of ON followup_team(followup, id);"
     "CREATE TABLE followup_end(followup INTEGER PRIMARY KEY REFERENCES followup(id), at INTEGER NOT NULL, by TEXT NOT "
     "  NULL, reason TEXT NOT NULL) STRICT;"
-    ERASABLE("followup_end")
+    ERASABLE_BUT_FOR("followup_end", "followup, at, by", "reason")
 
     "ALTER TABLE patient_version ADD COLUMN ins TEXT;" /* the matricule and its key, 15 characters */
     "ALTER TABLE patient_version ADD COLUMN ins_oid TEXT;"
@@ -380,6 +388,7 @@ const char *const schema_migrations[] = {
     "CREATE TABLE meeting_followup(meeting INTEGER NOT NULL REFERENCES meeting(id), followup INTEGER NOT NULL REFERENCES "
     "  followup(id), minute TEXT NOT NULL, PRIMARY KEY(meeting, followup)) STRICT, WITHOUT ROWID;"
     ERASABLE("meeting_followup")
+    "CREATE INDEX meeting_of_followup ON meeting_followup(followup);"
 
     /* An archive whose time is over leaves its anchor, and no artefact to refer to. */
     "DROP TRIGGER audit_stays;"
@@ -399,12 +408,12 @@ const char *const schema_migrations[] = {
     APPEND_ONLY("audit_head")
     "CREATE TABLE seal(name TEXT PRIMARY KEY, sum BLOB NOT NULL) STRICT, WITHOUT ROWID;"
 
-    AGAIN_ERASABLE("patient_version") AGAIN_ERASABLE("patient") AGAIN_ERASABLE("orders") AGAIN_ERASABLE("acquisition")
+    AGAIN_ERASABLE("patient_version") AGAIN_ERASABLE("acquisition")
     AGAIN_ERASABLE("record") AGAIN_ERASABLE("supersession") AGAIN_ERASABLE("interpretation") AGAIN_ERASABLE("assessment")
     AGAIN_ERASABLE("picture") AGAIN_ERASABLE("picture_label") AGAIN_ERASABLE("pupil") AGAIN_ERASABLE("dicom")
     AGAIN_ERASABLE("unmatched") AGAIN_ERASABLE("unmatched_end") AGAIN_ERASABLE("reassignment")
     AGAIN_ERASABLE("withdrawal") AGAIN_ERASABLE("file") AGAIN_ERASABLE("artefact")
-    ERASABLE_STAYS("study")
+    "CREATE TRIGGER study_stays BEFORE DELETE ON study BEGIN SELECT RAISE(ABORT, 'append only'); END;"
     "DROP TRIGGER acquisition_keeps;"
     "CREATE TRIGGER acquisition_keeps BEFORE UPDATE ON acquisition WHEN OLD.ended IS NOT NULL AND NOT EXISTS(SELECT 1 "
     "  FROM erasure WHERE NOT done) BEGIN SELECT RAISE(ABORT, 'append only'); END;",
