@@ -141,7 +141,10 @@ static const char files_sql[] =
 /* and those that name more of them in their own text. */
 static const char captures_sql[] =
     "SELECT capture FROM acquisition WHERE capture IS NOT NULL AND id IN " ACQUISITIONS " ORDER BY id";
-static const char strays_sql[] = "SELECT sha256 FROM unmatched WHERE sha256 IS NOT NULL AND id IN " TRAY " ORDER BY id";
+#define NOBODYS                                                                                \
+  "SELECT sha256 FROM unmatched WHERE sha256 IS NOT NULL AND id NOT IN (SELECT unmatched FROM" \
+  " unmatched_end WHERE record IS NOT NULL) AND id IN "
+static const char strays_sql[] = NOBODYS TRAY " ORDER BY id";
 
 /* One more of them, unless it is gone: a recording that another patient's reading comes from too outlives this one. */
 static int name_file(struct store *s, const char *sha256, json_t *files) {
@@ -479,27 +482,53 @@ static const char *const find[] = {
     "INSERT INTO erasing SELECT 'acquisition', id FROM acquisition WHERE file IN " OF("file"),
     "INSERT INTO erasing SELECT 'unmatched', id FROM unmatched WHERE acquisition IN " OF(
         "acquisition") " OR id IN (SELECT unmatched FROM unmatched_end WHERE record IN " OF("record") ")",
-    "INSERT OR IGNORE INTO erasing SELECT 'artefact', sha256 FROM artefact WHERE sha256 IN (SELECT sha256 FROM record"
-    " WHERE id IN " OF("record") " UNION SELECT samples FROM record WHERE id IN " OF("record") " UNION SELECT sha256 "
-                                                                                               "FROM picture WHERE "
-                                                                                               "record IN " OF("record") " UNION SELECT preview FROM picture WHERE record IN " OF("record") " UNION SELECT sha256 FROM dicom WHERE record IN " OF("record") " UNION SELECT sha256 FROM unmatched WHERE id IN " OF(
-                                                                                                   "unmatched") " UNION"
-                                                                                                                " SELEC"
-                                                                                                                "T "
-                                                                                                                "sample"
-                                                                                                                "s "
-                                                                                                                "FROM "
-                                                                                                                "unmatc"
-                                                                                                                "hed "
-                                                                                                                "WHERE "
-                                                                                                                "id "
-                                                                                                                "IN"
-                                                                                                                " " OF("unmatched") " UNION SELECT capture FROM acquisition WHERE id IN " OF("acquisition") " UNION SELECT sha256 FROM file WHERE id IN " OF("file") ")",
+    "INSERT OR IGNORE INTO erasing SELECT 'artefact', sha256 FROM artefact WHERE sha256 IN (SELECT sha256 "
+    "FROM record"
+    " WHERE id IN " OF("record") " UNION SELECT samples FROM record WHERE id IN " OF(
+        "record") " UNION SELECT sha256 "
+                  "FROM picture WHERE "
+                  "record IN " OF("record") " UNION SELECT preview FROM picture WHERE record IN " OF(
+                      "recor"
+                      "d") " UNION SELECT sha256 FROM dicom WHERE record IN " OF("record") " UNION SELECT "
+                                                                                           "sha256 FROM "
+                                                                                           "unmatched "
+                                                                                           "WHERE id "
+                                                                                           "IN " OF(
+                                                                                               "unmatc"
+                                                                                               "hed") " UNION"
+                                                                                                      " SELEC"
+                                                                                                      "T "
+                                                                                                      "sample"
+                                                                                                      "s "
+                                                                                                      "FROM "
+                                                                                                      "unmatc"
+                                                                                                      "hed "
+                                                                                                      "WHERE "
+                                                                                                      "id "
+                                                                                                      "IN"
+                                                                                                      " " OF("unmatche"
+                                                                                                             "d") " UNI"
+                                                                                                                  "ON "
+                                                                                                                  "SELE"
+                                                                                                                  "CT "
+                                                                                                                  "capt"
+                                                                                                                  "ure "
+                                                                                                                  "FROM"
+                                                                                                                  " acq"
+                                                                                                                  "uisi"
+                                                                                                                  "tion"
+                                                                                                                  " WHE"
+                                                                                                                  "RE "
+                                                                                                                  "id "
+                                                                                                                  "IN"
+                                                                                                                  " " OF(
+                                                                                                                      "acquisition") " UNION SELECT sha256 FROM "
+                                                                                                                                     "file WHERE id IN " OF(
+                                                                                                                                         "file") ")",
 };
 static const char erased_captures_sql[] =
     "SELECT capture FROM acquisition WHERE capture IS NOT NULL AND id IN " OF("acquisition") " ORDER BY id";
-static const char erased_strays_sql[] =
-    "SELECT sha256 FROM unmatched WHERE sha256 IS NOT NULL AND id IN " OF("unmatched") " ORDER BY id";
+static const char erased_strays_sql[] = NOBODYS OF("unmatched") " ORDER BY id";
 
 /* Those that refer come first. */
 static const char *const erase[] = {
