@@ -46,6 +46,8 @@ enum ctl_kind {
   KIND_IMPORT,     /* F-<n> */
   KIND_PICTURE,    /* R-<n>/<n> */
   KIND_CLAIM,      /* 64 hexadecimal digits */
+  KIND_KEY,        /* the same, of a public key */
+  KIND_ARCHIVE,    /* the same, the SHA-256 of an archive */
   KIND_FOLLOWUP,   /* W-<n> */
   KIND_DELEGATION, /* D-<n> */
   KIND_ABSENCE,    /* A-<n> */
@@ -57,7 +59,6 @@ enum ctl_kind {
   KIND_FINDINGS,   /* any number of FIELD=CODE[,CODE]: the last argument only */
   KIND_WORDS,      /* any number of words: the last argument only */
   KIND_FILES,      /* one or more files: the last argument only */
-  KIND_KEY,        /* the same, of a public key */
 };
 
 struct ctl_option {
@@ -282,6 +283,9 @@ int cmd_pupil(struct ctl *c);
 int cmd_finish(struct ctl *c);
 int cmd_picture(struct ctl *c);
 int cmd_dicom(struct ctl *c);
+int cmd_retention_list(struct ctl *c);
+int cmd_patient_archive(struct ctl *c);
+int cmd_patient_erase(struct ctl *c);
 /* Prints what api_pages() gathered, and tells on err that there is more; returns r. Finishes the table. */
 int print_list(struct ctl *c, struct table *t, int r, bool more, const char *empty);
 /* POST /v1/studies/<the first argument>/<verb>; prints the study's new state. Takes body. */

@@ -54,6 +54,8 @@ static const struct {
      "UPDATE orders SET act = 'x'", true, STAYS},
     {"study", "INSERT INTO study(id, orders, state, created, updated) VALUES(1,1,'ordered',1,1)",
      "UPDATE study SET comment = 'x'", false, STAYS},
+    {"acceptance", "INSERT INTO acceptance(id, study, at, due) VALUES(1,1,1,2)", "UPDATE acceptance SET due = 3", true,
+     STAYS},
     {"study_return", "INSERT INTO study_return(study, code, text, at, by) VALUES(1,'c','t',1,'u')",
      "UPDATE study_return SET text = 'x'", true, ERASABLE},
     {"referral", "INSERT INTO referral(id, study, reader, text, at, by) VALUES(1,1,'ophthalmologist','t',1,'u')",

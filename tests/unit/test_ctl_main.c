@@ -13,6 +13,9 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -281,6 +284,14 @@ static void test_usage(void **state) {
       {{"queue", "--limit", "-1"}, "un nombre"},
       {{"show", "O-1"}, "S-12"},
       {{"show", "S-1", "--json", "--channels", "-"}, "sans --json"},
+      {{"retention", "list", "--limit", "201"}, "de 1 à 200"},
+      {{"patient", "archive", "1"}, "--out"},
+      {{"patient", "archive", "1", "--out", "-"}, "un fichier est attendu"},
+      {{"patient", "archive", "1", "--out", "/dev/null"}, "existe déjà"},
+      {{"patient", "archive", "1", "--out", "/nonexistent/x"}, "écriture impossible"},
+      {{"patient", "erase", "1"}, "--archive"},
+      {{"patient", "erase", "1", "--archive", "abc"}, "64 chiffres"},
+      {{"patient", "erase", "..%2f1", "--archive", CLAIM}, "identifiant"},
       {{"dicom", "R-1"}, "--out"},
       {{"dicom", "S-1", "--out", "x"}, "R-12"},
       {{"dicom", "R-1", "0", "--out", "x"}, "de 1 à 32"},
@@ -1914,6 +1925,179 @@ static void test_report(void **state) {
   assert_int_equal(RUN("report", "verify", file_path), CTL_USAGE);
 }
 
+/* ---- patients whose time is over ---------------------------------------------------------------------------- */
+
+static void test_retention_list(void **state) {
+  (void)state;
+  static const char both[] =
+      "{\"due\":[{\"last_contact\":\"2019-03-02T10:00:00.000000+01:00\",\"patient\":\"4711\"}],\"erased\":[{"
+      "\"archive\":"
+      "\"" CLAIM "\",\"archive_until\":\"2041-01-02T10:00:00.000000+01:00\",\"by\":\"martin\",\"erased\":"
+      "\"2026-01-02T10:00:00.000000+01:00\",\"patient\":\"4242\"}]}";
+  pid_t pid = SCRIPT({.expect = "GET /v1/retention?limit=50 HTTP/1.1", .status = 200, .body = both});
+  assert_int_equal(RUN("retention", "list"), CTL_OK);
+  free(played(pid));
+  has(out_text, "4711     02/03/2019 10:00");
+  has(out_text, "4242     02/01/2026 10:00  martin  02/01/2041 10:00       " CLAIM);
+  assert_string_equal(err_text, "");
+  pid = SCRIPT({.expect = "GET /v1/retention?limit=1 HTTP/1.1", .status = 200, .body = both});
+  assert_int_equal(RUN("retention", "list", "--limit", "1"), CTL_OK);
+  free(played(pid));
+  has(err_text, "peut-être d'autres");
+  pid = SCRIPT({.expect = "GET /v1/retention", .status = 200, .body = both});
+  assert_int_equal(RUN("retention", "list", "--json"), CTL_OK);
+  free(played(pid));
+  has(out_text, "\"last_contact\":\"2019");
+  pid = SCRIPT({.expect = "GET /v1/retention", .status = 200, .body = "{\"due\":[],\"erased\":[]}"});
+  assert_int_equal(RUN("retention", "list"), CTL_OK);
+  free(played(pid));
+  assert_string_equal(out_text, "Aucun dossier n'est à archiver.\n");
+  static const struct step wrong[] = {
+      {.expect = "GET ", .status = 200, .body = "{\"due\":[]}"},
+      {.expect = "GET ", .status = 200, .body = "{\"due\":{},\"erased\":[]}"},
+      {.expect = "GET ", .status = 403, .body = "{\"code\":\"forbidden\",\"detail\":\"Non.\"}"},
+  };
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    pid = script(&wrong[i], 1);
+    assert_int_equal(RUN("retention", "list"), i == 2 ? CTL_REFUSED : CTL_UNREACHED);
+    free(played(pid));
+  }
+}
+
+/* An archive with nothing in it but its frame: a header, a block of contents, the end. */
+#define TAR_BYTES (4 * 512)
+static void make_tar(char tar[static TAR_BYTES]) {
+  memset(tar, 0, TAR_BYTES);
+  memcpy(tar, "patient.jsonl", 13);
+  memcpy(tar + 257, "ustar", 6);
+  memcpy(tar + 512, "{}\n", 3);
+}
+
+static void test_patient_archive(void **state) {
+  (void)state;
+  char tar[TAR_BYTES], sha256[HASH_TEXT], line[256];
+  struct stat st;
+  make_tar(tar);
+  hash_sha256_text(tar, sizeof tar, sha256);
+  struct step step = {.expect = "GET /v1/patients/4711/archive HTTP/1.1",
+                      .status = 200,
+                      .body = tar,
+                      .body_n = sizeof tar,
+                      .type = "application/x-tar"};
+  unlink(file_path);
+  pid_t pid = script(&step, 1);
+  assert_int_equal(RUN("patient", "archive", "4711", "--out", file_path, "--token-file", token_path), CTL_OK);
+  char *log = played(pid);
+  has(log, "Accept: application/x-tar\r\n");
+  has(log, "Authorization: Bearer secret-token\r\n");
+  free(log);
+  assert_int_equal(stat(file_path, &st), 0);
+  assert_int_equal(st.st_size, sizeof tar);
+  assert_int_equal(st.st_mode & 0777, 0600);
+  has(out_text, file_path);
+  has(out_text, "2 Kio");
+  snprintf(line, sizeof line, "SHA-256          : %s\n", sha256);
+  has(out_text, line);
+  snprintf(line, sizeof line, "asaleectl patient erase 4711 --archive %s\n", sha256);
+  has(out_text, line);
+  /* What is there stays, and nothing is asked for, unless it is meant. */
+  assert_int_equal(RUN("patient", "archive", "4711", "--out", file_path), CTL_USAGE);
+  has(err_text, "--force");
+  write_file(file_path, "old");
+  pid = script(&step, 1);
+  assert_int_equal(RUN("patient", "archive", "4711", "--out", file_path, "--force", "--json"), CTL_OK);
+  free(played(pid));
+  snprintf(line, sizeof line, "{\"bytes\":2048,\"file\":\"%s\",\"sha256\":\"%s\"}\n", file_path, sha256);
+  assert_string_equal(out_text, line);
+  char *text = read_file(file_path);
+  assert_memory_equal(text, tar, sizeof tar);
+  free(text);
+}
+
+static void test_patient_archive_refused(void **state) {
+  (void)state;
+  char tar[TAR_BYTES], other[TAR_BYTES];
+  make_tar(tar);
+  make_tar(other);
+  other[TAR_BYTES - 1024] = 1;
+  static const char cut[] = "application/x-tar\r\nContent-Length: 2048\r\n\r\npatient.jsonl";
+  const struct {
+    struct step step;
+    int exit;
+    const char *say;
+  } wrong[] = {
+      {{.expect = "GET ", .status = 200, .body = "{}"}, CTL_UNREACHED, "n'est pas celle d'asaleed"},
+      {{.expect = "GET ", .status = 200, .body = tar, .body_n = TAR_BYTES - 1, .type = "application/x-tar"},
+       CTL_UNREACHED,
+       "n'est pas celle d'asaleed"},
+      {{.expect = "GET ", .status = 200, .body = other, .body_n = TAR_BYTES, .type = "application/x-tar"},
+       CTL_UNREACHED,
+       "n'est pas celle d'asaleed"},
+      {{.expect = "GET ", .status = 200, .body = tar + 512, .body_n = TAR_BYTES - 512, .type = "application/x-tar"},
+       CTL_UNREACHED,
+       "n'est pas celle d'asaleed"},
+      {{.expect = "GET ", .status = 200, .body = "", .type = "application/x-tar"},
+       CTL_UNREACHED,
+       "n'est pas celle d'asaleed"},
+      {{.expect = "GET ", .status = 200, .body = "", .type = cut}, CTL_UNREACHED, "n'est pas gardée"},
+      {{.expect = "GET "}, CTL_UNREACHED, "coupée"},
+      {{.expect = "GET ", .status = 404, .body = "{\"code\":\"not_found\",\"detail\":\"Inconnu.\"}"},
+       CTL_REFUSED,
+       "Inconnu. (not_found)"},
+      {{.expect = "GET ", .status = 500, .body = "<html>", .type = "text/html"}, CTL_REFUSED, "http_500"},
+      {{.expect = "GET /v1/pa", .gone = 10, .interrupt = true, .pause_ms = 200}, CTL_UNREACHED, "interrompu"},
+  };
+  unlink(file_path);
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    pid_t pid = script(&wrong[i].step, 1);
+    assert_int_equal(RUN("patient", "archive", "4711", "--out", file_path), wrong[i].exit);
+    free(played(pid));
+    has(err_text, wrong[i].say);
+    assert_int_equal(access(file_path, F_OK), -1); /* teardown finds what else was left */
+  }
+  /* No room for it. */
+  struct rlimit room, none = {1500, 1500};
+  assert_int_equal(getrlimit(RLIMIT_FSIZE, &room), 0);
+  none.rlim_max = room.rlim_max;
+  pid_t pid = SCRIPT({.expect = "GET ", .status = 200, .body = tar, .body_n = TAR_BYTES, .type = "application/x-tar"});
+  signal(SIGXFSZ, SIG_IGN);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+  assert_int_equal(RUN("patient", "archive", "4711", "--out", file_path), CTL_USAGE);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &room), 0);
+  free(played(pid));
+  has(err_text, "écriture impossible");
+  assert_int_equal(access(file_path, F_OK), -1);
+}
+
+static void test_patient_erase(void **state) {
+  (void)state;
+  pid_t pid = SCRIPT({.expect = "POST /v1/patients/4711/erase HTTP/1.1",
+                      .status = 200,
+                      .body = "{\"artefacts\":12,\"erased\":true,\"patient\":\"4711\"}"});
+  assert_int_equal(RUN("patient", "erase", "4711", "--archive", CLAIM), CTL_OK);
+  char *log = played(pid);
+  has(log, "\r\n\r\n{\"archive\":\"" CLAIM "\"}");
+  has(log, "Idempotency-Key: ");
+  free(log);
+  has(out_text, "Patient effacé   : 4711\n");
+  has(out_text, "Fichiers effacés : 12\n");
+  pid = SCRIPT({.expect = "POST ", .status = 200, .body = "{\"artefacts\":12,\"erased\":true,\"patient\":\"4711\"}"});
+  assert_int_equal(RUN("patient", "erase", "4711", "--archive", CLAIM, "--json"), CTL_OK);
+  free(played(pid));
+  assert_string_equal(out_text, "{\"artefacts\":12,\"erased\":true,\"patient\":\"4711\"}\n");
+  pid = SCRIPT({.expect = "POST ", .status = 409, .body = "{\"code\":\"archive_missing\",\"detail\":\"Changé.\"}"});
+  assert_int_equal(RUN("patient", "erase", "4711", "--archive", CLAIM), CTL_REFUSED);
+  free(played(pid));
+  has(err_text, "Changé. (archive_missing)");
+  has(err_text, "asaleectl patient archive 4711 --out");
+  pid =
+      SCRIPT({.expect = "POST ", .status = 409, .body = "{\"code\":\"retention_not_due\",\"detail\":\"Pas encore.\"}"});
+  assert_int_equal(RUN("patient", "erase", "4711", "--archive", CLAIM), CTL_REFUSED);
+  free(played(pid));
+  has(err_text, "Pas encore. (retention_not_due)");
+  has_not(err_text, "--out");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_table),
@@ -1965,6 +2149,10 @@ int main(void) {
       cmocka_unit_test(test_agenda),
       cmocka_unit_test(test_meeting),
       cmocka_unit_test(test_report),
+      cmocka_unit_test(test_retention_list),
+      cmocka_unit_test(test_patient_archive),
+      cmocka_unit_test(test_patient_archive_refused),
+      cmocka_unit_test(test_patient_erase),
   };
   return cmocka_run_group_tests_name("ctl_main", tests, bed_open, bed_close);
 }
