@@ -225,7 +225,7 @@ $(B)/tests/replay $(B)/tests/mutate: $(B)/tests/%: $(B)/obj/tests/replay/%.o $(c
 $(B)/locale/fr_FR.UTF-8: | build/.packages
 	@mkdir -p $(@D) && localedef -i fr_FR -f UTF-8 $@
 
-SIMULATORS := $(B)/tests/sim $(B)/tests/file_maker $(B)/tests/tty_shim.so $(B)/tests/crash_point.so
+SIMULATORS := $(B)/tests/sim $(B)/tests/file_maker $(B)/tests/tty_shim.so $(B)/tests/crash_point.so $(B)/tests/clock_step.so
 CAPTURES := $(wildcard tests/captures/*/*.capture)
 # A test under umockdev; with SAN=1 the sanitizer's library must come first.
 WRAP := umockdev-wrapper
@@ -248,7 +248,7 @@ CHECKS = 'crash=python3 tests/e2e/crash.py $(B)' 'tray=python3 tests/e2e/tray.py
   'instrument=python3 tests/e2e/instrument.py $(B)' 'spirometry=python3 tests/e2e/spirometry.py $(B)' \
   'retinography=python3 tests/e2e/retinography.py $(B)' \
   'formats=python3 tests/e2e/formats.py $(B)' 'sticks=python3 tests/e2e/sticks.py $(B)' \
-  'dicom=python3 tests/e2e/dicom.py $(B)' 'units=tests/system/units.sh'
+  'dicom=python3 tests/e2e/dicom.py $(B)' 'retention=python3 tests/e2e/retention.py $(B)' 'units=tests/system/units.sh'
 
 .PHONY: check check-build
 check-build: $(PROGRAMS) $(SIMULATORS) $(UNIT) $(FUZZ) $(B)/tests/replay $(B)/tests/mutate $(B)/locale/fr_FR.UTF-8
