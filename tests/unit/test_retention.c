@@ -1446,7 +1446,7 @@ static void test_store_fails(void **state) {
   assert_int_equal(rows_finish(&r), 0);
   for (size_t i = 0; i < n; i++)
     refuse_table(b, names[i], &x);
-  assert_int_equal(x.met, 36); /* of what erase() has, and of the trail and the changes */
+  assert_int_equal(x.met, 37); /* of what erase() has, of the trail and who saw whom, and of the changes */
   is_sound(b);
   assert_int_equal(erase(b, alpha.id, sha256, NULL), P_OK);
   print_message("# %u kinds of change refused, %u of them met\n", x.tried, x.met);
