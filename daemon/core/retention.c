@@ -506,25 +506,29 @@ static const char *const find[] = {
                                                                                                       "WHERE "
                                                                                                       "id "
                                                                                                       "IN"
-                                                                                                      " " OF("unmatche"
-                                                                                                             "d") " UNI"
-                                                                                                                  "ON "
-                                                                                                                  "SELE"
-                                                                                                                  "CT "
-                                                                                                                  "capt"
-                                                                                                                  "ure "
-                                                                                                                  "FROM"
-                                                                                                                  " acq"
-                                                                                                                  "uisi"
-                                                                                                                  "tion"
-                                                                                                                  " WHE"
-                                                                                                                  "RE "
-                                                                                                                  "id "
-                                                                                                                  "IN"
-                                                                                                                  " " OF(
-                                                                                                                      "acquisition") " UNION SELECT sha256 FROM "
-                                                                                                                                     "file WHERE id IN " OF(
-                                                                                                                                         "file") ")",
+                                                                                                      " " OF(
+                                                                                                          "unmatche"
+                                                                                                          "d") " UNI"
+                                                                                                               "ON "
+                                                                                                               "SELE"
+                                                                                                               "CT "
+                                                                                                               "capt"
+                                                                                                               "ure "
+                                                                                                               "FROM"
+                                                                                                               " acq"
+                                                                                                               "uisi"
+                                                                                                               "tion"
+                                                                                                               " WHE"
+                                                                                                               "RE "
+                                                                                                               "id "
+                                                                                                               "IN"
+                                                                                                               " " OF(
+                                                                                                                   "acq"
+                                                                                                                   "uis"
+                                                                                                                   "iti"
+                                                                                                                   "on") " UNION SELECT sha256 FROM "
+                                                                                                                         "file WHERE id IN " OF(
+                                                                                                                             "file") ")",
 };
 static const char erased_captures_sql[] =
     "SELECT capture FROM acquisition WHERE capture IS NOT NULL AND id IN " OF("acquisition") " ORDER BY id";
