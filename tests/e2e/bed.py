@@ -86,7 +86,7 @@ def parse(data):
         return None
     body = rest[:n]
     value = None
-    if "json" in headers.get("content-type", "") and body:
+    if headers.get("content-type", "").endswith(("/json", "+json")) and body:  # lines of JSON are none
         value = json.loads(body.decode("utf-8"))
     return Answer(status, headers, body, value), rest[n:]
 
