@@ -239,7 +239,8 @@ FUZZ_MUTATIONS ?= 40
 
 # What "make check" runs: NAME=COMMAND, or NAME!=COMMAND when the exit status is the verdict (tests/run.sh).
 # The longest first: two run at a time.
-CHECKS = 'crash=python3 tests/e2e/crash.py $(B)' 'tray=python3 tests/e2e/tray.py $(B)' $(foreach t,$(UNIT_PLAIN),$(notdir $t)=$t) $(foreach t,$(UNIT_WRAPPED),'$(notdir $t)=$(WRAP) $t') \
+CHECKS = 'crash=python3 tests/e2e/crash.py $(B)' 'tray=python3 tests/e2e/tray.py $(B)' \
+  'practice=python3 tests/e2e/practice.py $(B)' $(foreach t,$(UNIT_PLAIN),$(notdir $t)=$t) $(foreach t,$(UNIT_WRAPPED),'$(notdir $t)=$(WRAP) $t') \
   'golden=tests/captures/golden.sh $(B)' 'replay!=$(B)/tests/replay $(CAPTURES)' \
   'fault-sweep!=$(B)/tests/replay --sweep $(CAPTURES)' 'mutation!=$(B)/tests/mutate $(CAPTURES)' \
   $(foreach f,$(FUZZ),'$(notdir $f)!=$f -n $(FUZZ_MUTATIONS) tests/captures') \
