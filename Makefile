@@ -325,6 +325,8 @@ install: all ## installs under DESTDIR (nothing: this system); a configuration t
 	@install -D -m 644 systemd/asaleed.sysusers $(DESTDIR)/usr/lib/sysusers.d/asaleed.conf
 	@install -D -m 644 systemd/asaleed.tmpfiles $(DESTDIR)/usr/lib/tmpfiles.d/asaleed.conf
 	@install -D -m 644 -t $(SHARE)/man/man1 daemon/ctl/asaleectl.1
+	@install -D -m 644 -t $(SHARE)/man/man5 config/asaleed.conf.5
+	@install -D -m 644 -t $(SHARE)/man/man8 daemon/core/asaleed.8
 	@install -d -m 755 $(DESTDIR)/usr/lib/udev/rules.d $(SHARE)/bash-completion/completions $(SHARE)/doc/asaleed
 	@$(B)/asaleed-driver udev >$(B)/70-asaleed.rules && \
 	  install -m 644 $(B)/70-asaleed.rules $(DESTDIR)/usr/lib/udev/rules.d/
@@ -335,7 +337,8 @@ install: all ## installs under DESTDIR (nothing: this system); a configuration t
 .PHONY: uninstall
 uninstall: ## removes what install put there; the store, the configuration and the account stay
 	@rm -rf $(DESTDIR)/usr/sbin/asaleed $(DESTDIR)/usr/libexec/asaleed $(DESTDIR)/usr/bin/asaleectl $(SHARE)/asaleed \
-	  $(SHARE)/doc/asaleed $(SHARE)/man/man1/asaleectl.1 $(SHARE)/bash-completion/completions/asaleectl \
+	  $(SHARE)/doc/asaleed $(addprefix $(SHARE)/man/,man1/asaleectl.1 man5/asaleed.conf.5 man8/asaleed.8) \
+	  $(SHARE)/bash-completion/completions/asaleectl \
 	  $(addprefix $(UNITS)/asaleed,.service .socket -tcp.socket -media@.service) $(DESTDIR)/usr/lib/sysusers.d/asaleed.conf \
 	  $(DESTDIR)/usr/lib/tmpfiles.d/asaleed.conf $(DESTDIR)/usr/lib/udev/rules.d/70-asaleed.rules
 

@@ -4,6 +4,7 @@
 Floors: a file includes its own folder's headers, include/asalee/, and lower floors' headers.
 Third-party headers: each belongs to one named file.
 Banned calls: each has a better one in daemon/base, or has no place here.
+Man pages: asaleed.conf.5 has the keys of conf.c with their values, ranges and defaults; asaleed.8 the options of main.c.
 """
 import os
 import re
@@ -117,12 +118,80 @@ def check_format(names, out):
                 out.append(f"{name}:1: clang-format would change it")
 
 
+CONF, CONF_PAGE = "daemon/core/conf.c", "config/asaleed.conf.5"
+MAIN, MAIN_PAGE = "daemon/core/main.c", "daemon/core/asaleed.8"
+
+
+def read(path):
+    with open(path, encoding="utf-8") as f:
+        return f.read()
+
+
+def entries(path):
+    """(subsection or section, tag, text behind it, line) of each .TP of a man page, without the markup."""
+    found, section = [], ""
+    lines = [re.sub(r"\\f.", "", line).replace("\\-", "-").replace("\\ ", " ") for line in read(path).split("\n")]
+    for n, line in enumerate(lines):
+        if line.startswith((".SH ", ".SS ")):
+            section = line[4:]
+        elif line == ".TP":
+            end = next(i for i in range(n + 1, len(lines) + 1) if i == len(lines) or re.match(r"\.(TP|SH|SS)\b", lines[i]))
+            body = " ".join(re.sub(r"^\.[BI]R? ", "", text) for text in lines[n + 2:end])
+            found.append((section, re.sub(r"^\.[BI]+ ", "", lines[n + 1]), body, n + 2))
+    return found
+
+
+def conf_defaults(text, words):
+    """{(struct, member): what it says in the page}; zero-initialised members are not in it."""
+    found = {}
+    for function, struct in ("conf_defaults", "conf"), ("begin_device", "conf_device"), ("begin_act", "conf_act"):
+        body = re.search(rf"^(?:static )?void {function}\(.*?^}}", text, re.M | re.S).group(0)
+        for member, value in re.findall(r"\.(\w+) = (\w+)", body) + re.findall(r'str_copy\(\w+->(\w+), [^"]*?"(.*?)"\)', body):
+            word = value.rsplit("_", 1)[-1].lower()
+            found[struct, member] = "yes" if value == "true" else word if word in words else value
+    return found
+
+
+def check_conf_page(out):
+    text, page = read(CONF), [entry for entry in entries(CONF_PAGE) if entry[0][0] == "["]
+    kinds = {kind: re.findall(r'"(\w+)"', rest) for kind, rest in re.findall(r"\[(\w+)\] = \{(\".*?)\}", text)}
+    words = {word for kind in kinds.values() for word in kind}
+    defaults = conf_defaults(text, words)
+    keys = re.findall(r'\{"(\w+)", "([\w-]+)", (\w+), FIELD\(struct (\w+), (\w+)\), ([^,]+), ([^}]+)\}', text)
+    told = [(section[1:].split("]")[0].split()[0], tag.split(" = ")[0]) for section, tag, _, _ in page]
+    if told != [key[:2] for key in keys]:
+        out.append(f"{CONF_PAGE}:1: its keys are not those of {CONF}, in that order: {set(told) ^ {k[:2] for k in keys}}")
+        return
+    for (_, name, kind, struct, member, low, high), (_, tag, body, line) in zip(keys, page):
+        if kind in kinds and tag != f"{name} = {'|'.join(kinds[kind])}":
+            out.append(f"{CONF_PAGE}:{line}: {name} is one of {'|'.join(kinds[kind])}")
+        number = [eval(bound, {}) for bound in (low, high)] if kind == "NUMBER" else None
+        if number and f", {number[0]} to {number[1]}" not in body:
+            out.append(f"{CONF_PAGE}:{line}: {name} is {number[0]} to {number[1]}")
+        zero = kinds[kind][0] if kind in kinds else "0" if number and not number[0] else None if low != "0" else "none"
+        default = defaults.get((struct, member), zero)
+        if kind != "VIEWS" and default is not None and f"Default: {default}." not in body:
+            out.append(f"{CONF_PAGE}:{line}: what holds without {name} is {default}")
+
+
+def check_main_page(out):
+    text = read(MAIN)
+    known = [name for name in re.findall(r'^    \{"([\w-]+)", \w+_argument,', text, re.M)]
+    value = dict(re.findall(r'"  --([\w-]+) ([A-Z:]+) ', text))
+    want = [f"--{name} {value[name]}" if name in value else f"--{name}" for name in known]
+    told = [tag for section, tag, _, _ in entries(MAIN_PAGE) if section == "OPTIONS"]
+    if told != want:
+        out.append(f"{MAIN_PAGE}:1: its options are not those of {MAIN}, in that order: {set(told) ^ set(want)}")
+
+
 def main():
     out = []
     names = sources()
     for name in names:
         check(name, out)
     check_format(names, out)
+    check_conf_page(out)
+    check_main_page(out)
     for line in out:
         print(line)
     return 1 if out else 0

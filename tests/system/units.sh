@@ -26,12 +26,14 @@ check() {
 }
 
 check "installs into DESTDIR" "$(said=$(${MAKE:-make} -s install DESTDIR="$root" 2>&1) || echo "$said")"
-check "installs everything" "$(for f in usr/sbin/asaleed usr/libexec/asaleed/asaleed-{driver,export} usr/bin/asaleectl \
-  usr/share/asaleed/messages.fr etc/asaleed/asaleed.conf etc/asaleed/devices.d/example.conf \
-  etc/asaleed/protocols.d/{diabete-type2,risque-cardiovasculaire,fumeur-bpco,cognition}.conf \
-  usr/lib/systemd/system/asaleed.{service,socket} usr/lib/systemd/system/asaleed-{tcp.socket,media@.service} \
-  usr/lib/{sysusers,tmpfiles}.d/asaleed.conf usr/lib/udev/rules.d/70-asaleed.rules usr/share/man/man1/asaleectl.1 \
-  usr/share/bash-completion/completions/asaleectl usr/share/doc/asaleed/api.md; do
+installed=(usr/sbin/asaleed usr/libexec/asaleed/asaleed-{driver,export} usr/bin/asaleectl usr/share/asaleed/messages.fr
+  etc/asaleed/asaleed.conf etc/asaleed/devices.d/example.conf
+  etc/asaleed/protocols.d/{diabete-type2,risque-cardiovasculaire,fumeur-bpco,cognition}.conf
+  usr/lib/systemd/system/asaleed.{service,socket} usr/lib/systemd/system/asaleed-{tcp.socket,media@.service}
+  usr/lib/{sysusers,tmpfiles}.d/asaleed.conf usr/lib/udev/rules.d/70-asaleed.rules usr/share/man/man1/asaleectl.1
+  usr/share/man/man5/asaleed.conf.5 usr/share/man/man8/asaleed.8 usr/share/bash-completion/completions/asaleectl
+  usr/share/doc/asaleed/api.md)
+check "installs everything" "$(for f in "${installed[@]}"; do
   [ -s "$root/$f" ] || echo "$f is missing or empty"
 done)"
 echo "# a change of the site" >>"$root/etc/asaleed/asaleed.conf"
@@ -40,6 +42,12 @@ check "a second installation keeps the configuration" "$(${MAKE:-make} -s instal
   tail -1 "$root/etc/asaleed/asaleed.conf" | grep -v 'a change of the site'
   ls "$root/etc/asaleed/protocols.d" | grep cognition)"
 check "bash reads the completion" "$(bash -n "$root/usr/share/bash-completion/completions/asaleectl" 2>&1)"
+
+if command -v man >/dev/null; then
+  check "man reads the pages without a word" "$(for page in "$root"/usr/share/man/man*/*; do
+    LC_ALL=C man --warnings -E UTF-8 -l "$page" 2>&1 >/dev/null
+  done)"
+fi
 
 # The tree gets this system's own units beside ours, so that what ours depend on is found, and ExecStart= is looked
 # for where it was installed.
@@ -86,4 +94,16 @@ check "without protocols the configuration is correct, and it is said that nothi
   "$root/usr/sbin/asaleed" --config "$root/etc/asaleed/asaleed.conf" --devices "$root/etc/asaleed/devices.d" \
     --protocols "$root/none" "${settings[@]}" --check-config >"$root/said" 2>&1 || echo "exit $?"
   grep -q "no protocol in $root/none opens an act: nothing can be ordered" "$root/said" || cat "$root/said")"
+check "every option that --help tells stands in asaleed.8, and no other" "$(diff \
+  <("$root/usr/sbin/asaleed" --help | grep -oE -- '--[a-z-]+' | sort -u) \
+  <(sed -n 's/^\.B \(\\-\\-[a-z\\-]*\).*/\1/p' "$root/usr/share/man/man8/asaleed.8" | tr -d '\\' | sort -u))"
+check "uninstall takes the programs away and leaves the configuration" "$(
+  ${MAKE:-make} -s uninstall DESTDIR="$root" 2>&1 || echo "exit $?"
+  for f in "${installed[@]}"; do
+    case $f in
+    */cognition.conf) ;; # taken away above
+    etc/*) [ -e "$root/$f" ] || echo "$f is gone" ;;
+    *) [ ! -e "$root/$f" ] || echo "$f is still there" ;;
+    esac
+  done)"
 echo "1..$n"
