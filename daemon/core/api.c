@@ -231,7 +231,7 @@ static const struct route {
     {"GET", "/v1/audit/head", api_audit_head, ADMIN | AUDITOR, READ, NULL,
      "The newest signed head of the trail, to be kept elsewhere."},
     {"POST", "/v1/audit/head", api_audit_head_sign, ADMIN | AUDITOR, WRITE, "", "Signs the trail as it is now."},
-    {"GET", "/v1/audit/export", api_audit_export, ADMIN | AUDITOR, READ, NULL,
+    {"GET", "/v1/audit/export", api_audit_export, AUDITOR, READ, NULL,
      "The trail from row ?from= on (1), archives included, with its signed heads: JSON lines that asaleectl audit "
      "verify"
      " --file checks elsewhere."},

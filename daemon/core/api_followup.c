@@ -172,14 +172,34 @@ enum problem api_followup_close(struct api_call *call) {
 
 /* ---- notices ---- */
 
+/* What a nurse wrote of a patient is read with the notice. */
+static enum problem saw_noticed(struct api_call *call, const json_t *items) {
+  enum problem p = P_OK;
+  size_t i;
+  json_t *item;
+  json_array_foreach(items, i, item) {
+    struct study y;
+    int64_t id;
+    const json_t *study = json_object_get(item, "study");
+    if (p == P_OK && json_is_string(study) && api_id(json_string_value(study), 'S', &id) &&
+        (p = study_find(call->api->store, id, &y)) == P_OK)
+      p = api_saw(call, y.patient);
+  }
+  return p;
+}
+
 enum problem api_notices(struct api_call *call) {
   json_t *items = NULL;
   int limit;
   enum problem p = api_limit(call, &limit);
   if (p == P_OK)
     p = problem_of_errno(notice_list(call->api->store, &call->caller, limit, &items));
-  if (p != P_OK)
+  if (p == P_OK)
+    p = saw_noticed(call, items);
+  if (p != P_OK) {
+    json_decref(items);
     return p;
+  }
   call->answer = api_list(items, NULL);
   return call->answer ? P_OK : P_overloaded;
 }
