@@ -13,9 +13,8 @@ static enum problem seen(struct rows r) {
   return err < 0 ? problem_of_errno(err) : p;
 }
 
-#define REFERRED                                                                                         \
-  "(y.reader = 'ophthalmologist' OR EXISTS(SELECT 1 FROM referral x WHERE x.study = y.id AND x.reader =" \
-  " 'ophthalmologist'))"
+/* Two roles read: whichever a study was referred to, the other was its reader before. */
+#define REFERRED "(y.reader = 'ophthalmologist' OR EXISTS(SELECT 1 FROM referral x WHERE x.study = y.id))"
 
 enum problem access_patient(struct store *s, const struct caller *c, const char *patient) {
   char day[WALL_DATE_MAX];
