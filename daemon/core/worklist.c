@@ -354,14 +354,9 @@ static enum problem claim_check(struct store *s, const struct caller *c, const s
 
 enum problem study_claim_end(struct store *s, const struct caller *c, struct study *study, const char *token,
                              enum study_event event, json_t *detail) {
-  enum study_state to;
-  enum problem p = study_next(study->state, event, c->role, &to);
-  if (p == P_forbidden && (c->role & ROLE_READERS)) /* without a claim: a GP alone refers from the queue */
-    p = P_wrong_state;
-  if (p == P_OK || p == P_wrong_state)
-    p = study_is_mine(c, study) == P_OK ? p : P_wrong_reader;
-  if (p == P_wrong_state && study->state != CANCELLED)
-    p = P_stale_token; /* the claim this token was for has ended, whatever came after */
+  enum problem p = study_is_mine(c, study);
+  if (p == P_OK && study->state != INTERPRETING) /* the claim this token was for has ended, whatever came after */
+    p = study->state == CANCELLED ? P_wrong_state : P_stale_token;
   if (p == P_OK)
     p = claim_check(s, c, study, token);
   if (p != P_OK) {
