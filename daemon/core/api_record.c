@@ -75,13 +75,13 @@ enum problem api_record_get(struct api_call *call) {
   str_ref('C', f.calibration, calibration);
   wall_format(f.started, started);
   bool device = mask_shows(&call->view, PART_DEVICE), whole = mask_shows(&call->view, PART_STATEMENTS);
-  call->answer =
-      json_pack("{s:o, s:s, s:{s:s?, s:s?, s:s, s:s, s:s?, s:s, s:s, s:s, s:s, s:s}, s:o, s:s?, s:s}", "created",
-                json_time(f.at), "id", ref, "provenance", "calibration", f.calibration ? calibration : NULL,
-                "calibration_state", f.calibration_state[0] ? f.calibration_state : NULL, "capture_sha256", f.capture,
-                "device", f.device, "device_serial", device ? f.device_serial : NULL, "driver", f.driver,
-                "driver_version", f.driver_version, "host_started", started, "operator", f.by, "program", f.program,
-                "record", mask_record(record, &call->view), "sha256", whole ? f.sha256 : NULL, "study", study);
+  call->answer = json_pack(
+      "{s:o, s:s, s:{s:s?, s:s?, s:s?, s:s, s:s?, s:s, s:s, s:s, s:s, s:s}, s:o, s:s?, s:s}", "created",
+      json_time(f.at), "id", ref, "provenance", "calibration", f.calibration ? calibration : NULL, "calibration_state",
+      f.calibration_state[0] ? f.calibration_state : NULL, "capture_sha256", whole ? f.capture : NULL, "device",
+      f.device, "device_serial", device ? f.device_serial : NULL, "driver", f.driver, "driver_version",
+      f.driver_version, "host_started", started, "operator", f.by, "program", f.program, "record",
+      mask_record(record, &call->view), "sha256", whole ? f.sha256 : NULL, "study", study);
   json_decref(record);
   return call->answer ? P_OK : P_overloaded;
 }

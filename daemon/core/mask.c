@@ -7,6 +7,7 @@ enum when {
   NEVER,
   ALWAYS,
   IF_ACQUIRED,   /* the protocol shows the nurse what she acquired, not its quality alone */
+  IF_SIGNED,     /* the practice software */
   IF_CONCLUSION, /* signed, and the protocol shows her the conclusion */
   IF_REPORT,     /* signed, and the protocol shows her all of it */
 };
@@ -47,8 +48,8 @@ static const struct {
      {[PART_IDENTITY] = ALWAYS,
       [PART_QUALITY] = ALWAYS,
       [PART_ACQUIRED] = ALWAYS,
-      [PART_CONCLUSION] = ALWAYS,
-      [PART_REPORT] = ALWAYS}},
+      [PART_CONCLUSION] = IF_SIGNED,
+      [PART_REPORT] = IF_SIGNED}},
     {ROLE_AUDITOR, {NEVER}},
 };
 
@@ -62,6 +63,8 @@ static bool shows(const struct view *v, enum when when) {
     return true;
   case IF_ACQUIRED:
     return v->before == CONF_SEES_ACQUIRED;
+  case IF_SIGNED:
+    return v->is_signed;
   case IF_CONCLUSION:
     return v->is_signed && v->after >= CONF_SEES_CONCLUSION;
   case IF_REPORT:
@@ -90,6 +93,19 @@ static const struct {
     {"stray", PART_QUALITY},     {"sources", PART_STATEMENTS},    {"subject", PART_IDENTITY},
 };
 
+/* What was acquired, without the hashes of the camera's files: they cover the texts that it wrote into them. */
+static int less_hashes(json_t *shown) {
+  json_t *acquired = json_object_get(shown, "acquired"), *picture;
+  size_t i;
+  if (!json_array_size(json_object_get(acquired, "pictures")))
+    return 0;
+  acquired = json_deep_copy(acquired);
+  json_array_foreach(json_object_get(acquired, "pictures"), i, picture) {
+    json_object_del(picture, "sha256");
+  }
+  return json_object_set_new(shown, "acquired", acquired);
+}
+
 json_t *mask_record(const json_t *record, const struct view *v) {
   json_t *shown = json_object();
   for (size_t i = 0; shown && i < sizeof members / sizeof *members; i++) {
@@ -98,6 +114,10 @@ json_t *mask_record(const json_t *record, const struct view *v) {
       json_decref(shown);
       return NULL;
     }
+  }
+  if (shown && !mask_shows(v, PART_STATEMENTS) && less_hashes(shown) < 0) {
+    json_decref(shown);
+    return NULL;
   }
   return shown;
 }
