@@ -799,7 +799,8 @@ enum problem api_watch(struct api_call *call, int64_t stream, json_t *hello) {
     return P_overloaded;
   }
   w->http = call->http;
-  int r = hub_subscribe(call->api->hub, stream, last, hello, watch_wake, w, &w->reader);
+  int r = hub_subscribe(call->api->hub, stream, last, mask_shows(&call->view, PART_ACQUIRED), hello, watch_wake, w,
+                        &w->reader);
   if (r < 0) {
     free(w);
     return P_overloaded;

@@ -9,6 +9,7 @@ struct event {
   uint64_t id;
   char *text;
   size_t n;
+  bool acquired; /* a curve, a picture */
 };
 
 struct stream {
@@ -24,6 +25,7 @@ struct hub_reader {
   struct hub *hub;
   struct stream *stream;
   uint64_t next; /* the id wanted next */
+  bool acquired; /* gets curves and pictures */
   char *part;    /* an event being sent: own copy, as the ring moves on */
   size_t part_n, part_at;
   void (*wake)(void *);
@@ -102,7 +104,8 @@ void hub_publish(struct hub *h, int64_t study, const char *name, json_t *data) {
     s->first = (s->first + 1) % EVENTS_KEPT;
     s->count--;
   }
-  s->ring[(s->first + s->count++) % EVENTS_KEPT] = (struct event){id, text, n};
+  s->ring[(s->first + s->count++) % EVENTS_KEPT] =
+      (struct event){id, text, n, !strcmp(name, "preview") || !strcmp(name, "picture")};
   for (struct hub_reader *r = s->readers; r; r = r->more)
     r->wake(r->arg);
 }
@@ -134,8 +137,8 @@ void hub_keep_alive(struct hub *h) {
     }
 }
 
-int hub_subscribe(struct hub *h, int64_t study, uint64_t last, json_t *hello, void (*wake)(void *), void *arg,
-                  struct hub_reader **ret) {
+int hub_subscribe(struct hub *h, int64_t study, uint64_t last, bool acquired, json_t *hello, void (*wake)(void *),
+                  void *arg, struct hub_reader **ret) {
   struct stream *s = stream_of(h, study, true);
   struct hub_reader *r = s ? calloc(1, sizeof *r) : NULL;
   if (!r) {
@@ -143,8 +146,12 @@ int hub_subscribe(struct hub *h, int64_t study, uint64_t last, json_t *hello, vo
     return -ENOMEM;
   }
   /* An id that was never given (the clock stepped back between two runs) is no place to go on from. */
-  *r = (struct hub_reader){
-      .hub = h, .stream = s, .next = last && last < h->next_id ? last + 1 : h->next_id, .wake = wake, .arg = arg};
+  *r = (struct hub_reader){.hub = h,
+                           .stream = s,
+                           .next = last && last < h->next_id ? last + 1 : h->next_id,
+                           .acquired = acquired,
+                           .wake = wake,
+                           .arg = arg};
   if (hello)
     r->part = event_text(0, "state", hello, &r->part_n);
   json_decref(hello);
@@ -172,7 +179,7 @@ static bool reader_advance(struct hub_reader *r) {
   const struct stream *s = r->stream;
   for (unsigned i = 0; i < s->count; i++) {
     const struct event *e = &s->ring[(s->first + i) % EVENTS_KEPT];
-    if (e->id < r->next)
+    if (e->id < r->next || (e->acquired && !r->acquired))
       continue;
     r->part = malloc(e->n);
     if (!r->part)

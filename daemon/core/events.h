@@ -23,10 +23,11 @@ bool hub_has_readers(const struct hub *h);
 /* A comment line to every reader, so that a dead connection is noticed. */
 void hub_keep_alive(struct hub *h);
 
-/* Reads what comes after event `last` (0 = only what comes from now on). `hello` (stolen, may be NULL) is sent first,
- * as a "state" event. wake() is called when there is something to read. */
-int hub_subscribe(struct hub *h, int64_t study, uint64_t last, json_t *hello, void (*wake)(void *arg), void *arg,
-                  struct hub_reader **ret);
+/* Reads what comes after event `last` (0 = only what comes from now on); curves and pictures ("preview", "picture")
+ * only when it is to see what is `acquired`. `hello` (stolen, may be NULL) is sent first, as a "state" event. wake() is
+ * called when there is something to read. */
+int hub_subscribe(struct hub *h, int64_t study, uint64_t last, bool acquired, json_t *hello, void (*wake)(void *arg),
+                  void *arg, struct hub_reader **ret);
 void hub_unsubscribe(struct hub_reader *r);
 /* Up to max bytes; 0 = nothing now. */
 size_t hub_read(struct hub_reader *r, char *bytes, size_t max);

@@ -28,7 +28,7 @@ static void wake(void *arg) {
 
 static void watch(struct hub *h, struct watcher *w, int64_t study, uint64_t last, json_t *hello) {
   memset(w, 0, sizeof *w);
-  assert_int_equal(hub_subscribe(h, study, last, hello, wake, w, &w->reader), 0);
+  assert_int_equal(hub_subscribe(h, study, last, true, hello, wake, w, &w->reader), 0);
 }
 
 /* Reads what is there, at most step bytes a time. */
@@ -268,10 +268,36 @@ static void test_rest(void **state) {
   hub_unsubscribe(w.reader);
 }
 
+/* Who is not to see what is acquired gets neither curves nor pictures, now or with an id of before. */
+static void test_masked(void **state) {
+  struct hub *h = *state;
+  static struct watcher w, masked;
+  static const char *const names[] = {"preview", "contacts", "picture", "progress"};
+  uint64_t last = 0;
+  watch(h, &w, 1, 0, NULL);
+  for (int turn = 0; turn < 2; turn++) {
+    memset(&masked, 0, sizeof masked);
+    assert_int_equal(hub_subscribe(h, 1, last, false, NULL, wake, &masked, &masked.reader), 0);
+    for (size_t i = 0; turn == 0 && i < sizeof names / sizeof *names; i++)
+      hub_publish(h, 1, names[i], json_pack("{s:i}", "n", (int)i));
+    drain(&masked, 7);
+    parse(&masked);
+    assert_int_equal(masked.events, 2);
+    assert_non_null(strstr(masked.text, "event: contacts\n"));
+    assert_non_null(strstr(masked.text, "event: progress\n"));
+    hub_unsubscribe(masked.reader);
+    last = 1; /* of an earlier run: all that is kept */
+  }
+  drain(&w, 4096);
+  parse(&w);
+  assert_int_equal(w.events, 4);
+  hub_unsubscribe(w.reader);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
   const struct CMUnitTest tests[] = {
-      TEST(live), TEST(slow), TEST(resume), TEST(overrun), TEST(several), TEST(keep_alive), TEST(rest),
+      TEST(live), TEST(slow), TEST(resume), TEST(overrun), TEST(several), TEST(keep_alive), TEST(rest), TEST(masked),
   };
   return cmocka_run_group_tests_name("events", tests, NULL, NULL);
 }
