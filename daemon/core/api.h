@@ -136,6 +136,9 @@ enum problem api_study_accept(struct api_call *call);
 enum problem api_study_redecode(struct api_call *call);
 enum problem api_study_events(struct api_call *call);
 enum problem api_queue(struct api_call *call);
+/* Takes out of a row's detail in the trail what the caller does not get: free text about a patient, and the hash of a
+ * capture, which covers what the instrument says. */
+void api_trail_mask(const struct api_call *call, json_t *detail);
 /* The answer shows something of this patient. */
 enum problem api_saw(struct api_call *call, const char *patient);
 /* The caller may know of this study: call->view is what it gets of it, and its patient is seen. */

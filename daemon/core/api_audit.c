@@ -28,8 +28,22 @@ static enum problem take_cursor(struct api_call *call, uint64_t *ret_before, int
   return p;
 }
 
+void api_trail_mask(const struct api_call *call, json_t *detail) {
+  if (!mask_shows(&call->view, PART_REPORT))
+    json_object_del(detail, "reason");
+  if (!mask_shows(&call->view, PART_STATEMENTS))
+    json_object_del(detail, "capture");
+}
+
 static enum problem answer_rows(struct api_call *call, int r, json_t *items, int limit) {
   char next[32] = "";
+  size_t i;
+  json_t *item;
+  json_array_foreach(items, i, item) {
+    const char *subject = json_text(item, "subject");
+    if (subject && subject[0] != 'D') /* why a delegation was ended is about nobody's health */
+      api_trail_mask(call, json_object_get(item, "detail"));
+  }
   size_t n = json_array_size(items);
   if (n == (size_t)limit)
     snprintf(next, sizeof next, "%lld",

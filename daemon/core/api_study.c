@@ -202,8 +202,7 @@ enum problem api_patient_history(struct api_call *call) {
                               "ti", call->id, (int64_t)limit);
   while (err == 0 && rows_next(&r)) {
     json_t *detail = json_loads(rows_text(&r, 6), 0, NULL);
-    if (!mask_shows(&call->view, PART_REPORT))
-      json_object_del(detail, "reason");
+    api_trail_mask(call, detail);
     err = json_array_append_new(items, json_pack("{s:s, s:s?, s:s, s:o, s:o, s:I, s:s}", "actor", rows_text(&r, 2),
                                                  "acting_for", rows_text(&r, 3), "action", rows_text(&r, 4), "at",
                                                  json_time(rows_int(&r, 1)), "detail", detail, "seq",

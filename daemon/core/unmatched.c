@@ -61,9 +61,10 @@ int unmatched_add(struct store *s, const struct unmatched_row *row, int64_t now,
   return change_add(s, "unmatched", ref, NULL);
 }
 
-#define COLUMNS                                                                                                   \
-  "SELECT u.id, u.at, a.device, u.driver, u.driver_version, u.act, u.taken, u.why, u.summary, u.failure, a.file," \
-  " u.sha256, e.what, e.at, e.by, e.record FROM unmatched u JOIN acquisition a ON a.id = u.acquisition LEFT JOIN" \
+#define COLUMNS                                                                                                    \
+  "SELECT u.id, u.at, a.device, u.driver, u.driver_version, u.act, u.taken, u.why, u.summary, u.failure, a.file,"  \
+  " u.sha256, e.what, e.at, e.by, e.record, e.reason FROM unmatched u JOIN acquisition a ON a.id = u.acquisition " \
+  "LEFT JOIN"                                                                                                      \
   " unmatched_end e ON e.unmatched = u.id"
 
 static json_t *ref_json(const struct rows *r, int column, char letter) {
@@ -127,6 +128,8 @@ enum problem unmatched_find(struct store *s, int64_t id, bool subject, json_t **
                       ? json_null()
                       : json_pack("{s:o, s:s, s:o, s:s}", "at", time_json(&r, 13), "by", rows_text(&r, 14), "record",
                                   ref_json(&r, 15, 'R'), "what", rows_text(&r, 12));
+    if (subject && json_is_object(end)) /* free text, which may name a patient */
+      json_object_set_new(end, "reason", rows_is_null(&r, 16) ? json_null() : json_string(rows_text(&r, 16)));
     item = row_json(&r, subject);
     p = item && json_object_set_new(item, "end", end) == 0 ? P_OK : P_overloaded;
     str_copy(ret_sha256, HASH_TEXT, rows_is_null(&r, 11) ? "" : rows_text(&r, 11));
