@@ -37,12 +37,10 @@ static enum problem find_row(struct api_call *call, json_t **ret_item, json_t **
   if (!api_id(call->id, 'U', &id))
     return P_not_found;
   enum problem p = unmatched_find(call->api->store, id, mask_shows(&call->view, PART_IDENTITY), ret_item, sha256);
-  /* Once it was attached it is somebody's. */
-  const json_t *record = json_object_get(json_object_get(*ret_item, "end"), "record");
-  if (p == P_OK && json_is_string(record))
-    p = api_id(json_string_value(record), 'R', &id) ? api_enter_record(call, id) : P_internal;
-  if (p == P_OK && !mask_shows(&call->view, PART_ACQUIRED))
-    sha256[0] = 0;
+  const char *record = p == P_OK ? json_text(json_object_get(*ret_item, "end"), "record") : NULL;
+  int64_t attached;
+  if (record && api_id(record, 'R', &attached)) /* it is a patient's now, and seen as that study is */
+    p = api_enter_record(call, attached);
   return p == P_OK && sha256[0] ? problem_of_errno(reading_load(call->api->artefacts, sha256, ret_record)) : p;
 }
 
@@ -57,13 +55,13 @@ enum problem api_unmatched_preview(struct api_call *call) {
   _json_cleanup_ json_t *item = NULL, *record = NULL;
   const char *text = http_query(call->http, "n");
   uint64_t n = 1;
-  if (!mask_shows(&call->view, PART_ACQUIRED))
-    return P_forbidden;
   if (text && str_to_u64(text, 1, ACQ_PICTURES_MAX, &n) < 0) {
     call->field = "n";
     return P_invalid_field;
   }
   enum problem p = find_row(call, &item, &record);
+  if (p == P_OK && !mask_shows(&call->view, PART_ACQUIRED))
+    p = P_forbidden;
   const json_t *pictures = json_object_get(json_object_get(record, "acquired"), "pictures");
   const json_t *preview = json_object_get(json_array_get(pictures, n - 1), "preview");
   if (p == P_OK && !json_is_object(preview))
