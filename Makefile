@@ -248,6 +248,7 @@ CHECKS = 'crash=python3 tests/e2e/crash.py $(B)' 'tray=python3 tests/e2e/tray.py
   'cooperation=python3 tests/e2e/cooperation.py $(B)' \
   'instrument=python3 tests/e2e/instrument.py $(B)' 'spirometry=python3 tests/e2e/spirometry.py $(B)' \
   'retinography=python3 tests/e2e/retinography.py $(B)' \
+  'policy=python3 tests/e2e/policy.py $(B)' 'leak=python3 tests/e2e/leak.py $(B)' \
   'formats=python3 tests/e2e/formats.py $(B)' 'sticks=python3 tests/e2e/sticks.py $(B)' \
   'dicom=python3 tests/e2e/dicom.py $(B)' 'retention=python3 tests/e2e/retention.py $(B)' 'units=tests/system/units.sh'
 
