@@ -220,7 +220,6 @@ struct retention_archive {
   uint64_t at; /* within the part: header, contents, padding */
   int fd;
   struct hash_stream artefact;
-  int err; /* why it is worth nothing */
 };
 
 static json_t *column_json(const struct rows *r, int column) {
@@ -424,11 +423,8 @@ static ssize_t read_part(struct retention_archive *x, char *bytes, size_t max) {
 
 ssize_t retention_archive_read(struct retention_archive *x, char *bytes, size_t max) {
   ssize_t n;
-  if (x->err < 0)
-    return x->err;
   if (x->part < x->n_parts) {
     n = read_part(x, bytes, max);
-    x->err = n < 0 ? (int)n : 0;
   } else {
     n = (ssize_t)(TAR_END - x->at < max ? TAR_END - x->at : max);
     memset(bytes, 0, (size_t)n);
@@ -447,7 +443,7 @@ void retention_archive_sha256(const struct retention_archive *x, char ret[static
 enum problem retention_archived(struct store *s, const struct caller *c, const struct retention_archive *x) {
   struct actor by = caller_actor(c);
   char sha256[HASH_TEXT];
-  if (x->err < 0 || x->part < x->n_parts || x->at < TAR_END)
+  if (x->part < x->n_parts || x->at < TAR_END)
     return P_archive_missing;
   retention_archive_sha256(x, sha256);
   int r = store_run(s, "INSERT INTO patient_archive(patient, sha256, contents, bytes, at, by) VALUES(?,?,?,?,?,?)",
@@ -463,12 +459,11 @@ enum problem retention_archived(struct store *s, const struct caller *c, const s
 #define OF(kind_) "(SELECT CAST(id AS INTEGER) FROM erasing WHERE kind = '" kind_ "')"
 /* What is another patient's, or may still become so, comes from the acquisition `a` too: then it stays, with its
  * capture or file. */
-#define OTHERS                                                                                                     \
-  "(EXISTS(SELECT 1 FROM record r WHERE r.acquisition = a.id AND r.study NOT IN " OF(                              \
-      "study") ") OR EXISTS(SELECT 1"                                                                              \
-               " FROM unmatched u LEFT JOIN unmatched_end e ON e.unmatched = u.id WHERE u.acquisition = a.id AND " \
-               "(e.unmatched IS"                                                                                   \
-               " NULL OR (e.record IS NOT NULL AND e.record NOT IN " OF("record") "))))"
+#define OTHERS                                                                                          \
+  "(EXISTS(SELECT 1 FROM record r WHERE r.acquisition = a.id AND r.study NOT IN " OF(                   \
+      "study") ") OR EXISTS(SELECT"                                                                     \
+               " 1 FROM unmatched u WHERE u.acquisition = a.id AND u.id NOT IN (SELECT unmatched FROM " \
+               "unmatched_end)))"
 
 /* Found while the rows that say so are there. */
 static const char *const find[] = {

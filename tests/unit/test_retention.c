@@ -22,14 +22,13 @@
 #define COUNT(a) (sizeof a / sizeof *a)
 #define MONTH_US INT64_C(2629746000000)
 
-/* The system's clock, moved by this much. */
-static int64_t clock_step_us;
+/* The system's clock, moved by this much; or standing still. */
+static int64_t clock_step_us, clock_at_us;
 int clock_gettime(clockid_t id, struct timespec *ret) {
   int r = (int)syscall(SYS_clock_gettime, id, ret);
   if (id == CLOCK_REALTIME) {
-    int64_t ns = ret->tv_nsec + clock_step_us % 1000000 * 1000;
-    ret->tv_sec += clock_step_us / 1000000 + (ns >= 1000000000) - (ns < 0);
-    ret->tv_nsec = ns - 1000000000 * ((ns >= 1000000000) - (ns < 0));
+    const int64_t us = clock_at_us ? clock_at_us : ret->tv_sec * WALL_SECOND + ret->tv_nsec / 1000 + clock_step_us;
+    *ret = (struct timespec){.tv_sec = us / WALL_SECOND, .tv_nsec = us % WALL_SECOND * 1000};
   }
   return r;
 }
@@ -883,6 +882,15 @@ static void test_archive_unread(void **state) {
   assert_int_equal(bed_int(b, "SELECT count(*) FROM audit WHERE action = 'patient.archive' AND subject = 'A1'"), 1);
 }
 
+static enum problem refused(struct store_bed *b, const char *id, const char *sha256) {
+  _free_cleanup_ char *before = dump(b, NULL);
+  enum problem p = erase(b, id, sha256, NULL);
+  _free_cleanup_ char *after = dump(b, NULL);
+  assert_true(p != P_OK);
+  assert_string_equal(before, after);
+  return p;
+}
+
 /* ---- who is due ---- */
 
 static int64_t due_at(struct store_bed *b, const char *id, int limit, size_t *ret_n) {
@@ -952,18 +960,20 @@ static void test_contacts(void **state) {
 static void test_due(void **state) {
   struct store_bed *b = *state;
   size_t n;
-  const int64_t at = wall_now().us - conf.active_months * MONTH_US;
+  const int64_t at = wall_now().us, over = at + conf.active_months * MONTH_US;
   bed_begin(b);
-  seen_at(b, at + 3600 * WALL_SECOND);
+  seen_at(b, at);
   bed_keep(b);
+  clock_at_us = over; /* it lasts to the end of its last microsecond */
   assert_int_equal(due_at(b, "C1", 9, &n), 0);
   assert_int_equal(n, 0);
-  clock_step_us = 3599 * WALL_SECOND;
-  assert_int_equal(due_at(b, "C1", 9, &n), 0);
-  clock_step_us = 3601 * WALL_SECOND + 60 * WALL_SECOND;
-  assert_true(due_at(b, "C1", 9, &n) != 0);
+  assert_int_equal(refused(b, "C1", export(b, "C1")), P_retention_not_due);
+  clock_at_us = over + 1;
+  assert_int_equal(due_at(b, "C1", 9, &n), at);
   assert_int_equal(n, 1);
-  clock_step_us = 0;
+  assert_int_equal(erase(b, "C1", export(b, "C1"), NULL), P_OK);
+  assert_int_equal(due_at(b, "C1", 9, &n), 0);
+  clock_at_us = 0;
   people(b);
   /* The longest ago first, no more than were asked for. */
   assert_int_equal(due_at(b, "A1", 9, &n), 1);
@@ -974,15 +984,6 @@ static void test_due(void **state) {
 }
 
 /* ---- what is refused ---- */
-
-static enum problem refused(struct store_bed *b, const char *id, const char *sha256) {
-  _free_cleanup_ char *before = dump(b, NULL);
-  enum problem p = erase(b, id, sha256, NULL);
-  _free_cleanup_ char *after = dump(b, NULL);
-  assert_true(p != P_OK);
-  assert_string_equal(before, after);
-  return p;
-}
 
 static void act(struct store_bed *b, const char *sql) {
   bed_begin(b);
