@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define YEAR_9999 (253370764800 * WALL_SECOND)
+
 /* ---- rows --------------------------------------------------------------------------------------------------- */
 
 static void add_row(struct table *t, const json_t *row) {
@@ -174,8 +176,10 @@ static int print_check_json(struct ctl *c, const struct audit_lines_check *k, bo
 static int tell_check(struct ctl *c, const char *path, const struct audit_lines_check *k, const char *key) {
   if (!c->json)
     print_check(c, k, key != NULL);
-  else if (print_check_json(c, k, key != NULL) < 0)
+  else if (print_check_json(c, k, key != NULL) < 0) {
     ctl_say(c, "mémoire insuffisante");
+    return CTL_REFUSED;
+  }
   if (key && strcmp(key, k->public_key))
     ctl_say(c, "%s vient d'un autre site que celui dont la clé est donnée (audit_site)", path);
   else if (!k->ok)
@@ -239,7 +243,7 @@ int cmd_audit_head(struct ctl *c) {
   const json_t *head = json_object_get(a.json, "head");
   char at[WALL_TEXT_MAX];
   int64_t us;
-  if (json_int(head, "at", INT64_MIN, INT64_MAX, &us) < 0)
+  if (json_int(head, "at", 0, YEAR_9999, &us) < 0)
     return api_unreached(c, -EPROTO, false);
   if (api_json(c, &a))
     return CTL_OK;

@@ -298,14 +298,17 @@ static void test_verify_standard_input(void **state) {
 
 static void test_head(void **state) {
   (void)state;
-  pid_t pid = SCRIPT({.expect = "GET /v1/audit/head ", .status = 200, .body = SIGNED},
-                     {.expect = "POST /v1/audit/head ", .status = 200, .body = SIGNED},
-                     {.expect = "GET /v1/audit/head ", .status = 200, .body = SIGNED},
-                     {.expect = "GET /v1/audit/head ", .status = 404, .body = PROBLEM("not_found", "Rien.")},
-                     {.expect = "POST /v1/audit/head ", .status = 404, .body = PROBLEM("not_found", "Rien.")},
-                     {.expect = "GET /v1/audit/head ", .status = 403, .body = PROBLEM("forbidden", "Non.")},
-                     {.expect = "GET /v1/audit/head ", .status = 200, .body = "{\"head\":{}}"},
-                     {.expect = "GET /v1/audit/head ", .status = 200, .body = "{}"});
+  pid_t pid =
+      SCRIPT({.expect = "GET /v1/audit/head ", .status = 200, .body = SIGNED},
+             {.expect = "POST /v1/audit/head ", .status = 200, .body = SIGNED},
+             {.expect = "GET /v1/audit/head ", .status = 200, .body = SIGNED},
+             {.expect = "GET /v1/audit/head ", .status = 404, .body = PROBLEM("not_found", "Rien.")},
+             {.expect = "POST /v1/audit/head ", .status = 404, .body = PROBLEM("not_found", "Rien.")},
+             {.expect = "GET /v1/audit/head ", .status = 403, .body = PROBLEM("forbidden", "Non.")},
+             {.expect = "GET /v1/audit/head ", .status = 200, .body = "{\"head\":{}}"},
+             {.expect = "GET /v1/audit/head ", .status = 200, .body = "{\"head\":{\"at\":-1}}"},
+             {.expect = "GET /v1/audit/head ", .status = 200, .body = "{\"head\":{\"at\":9223372036854775807}}"},
+             {.expect = "GET /v1/audit/head ", .status = 200, .body = "{}"});
   static const char said[] =
       "Ligne            : 812\n"
       "Écrite le        : 22/11/2025 09:05\n"
@@ -327,7 +330,7 @@ static void test_head(void **state) {
   assert_string_equal(err_text, "asaleectl: le journal est vide : il n'y a rien à signer (not_found)\n");
   assert_int_equal(RUN("audit", "head", "--token-file", token_path), CTL_REFUSED);
   assert_string_equal(err_text, "asaleectl: Non. (forbidden)\n");
-  for (int i = 0; i < 2; i++) {
+  for (int i = 0; i < 4; i++) {
     assert_int_equal(RUN("audit", "head"), CTL_UNREACHED);
     assert_string_equal(out_text, "");
   }
