@@ -5,6 +5,7 @@
 #include "../e2e/store_bed.h"
 #include "ctl.h"
 #include "str.h"
+#include <dirent.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -368,10 +369,17 @@ static void test_head_in_export(void **state) {
 
 /* ---- export ------------------------------------------------------------------------------------------------- */
 
+/* The file, and nothing beside it that was begun. */
 static void holds(const char *text) {
   char *file = read_file(file_path);
   assert_string_equal(file, text);
   free(file);
+  DIR *d = opendir(directory);
+  assert_non_null(d);
+  for (const struct dirent *e; (e = readdir(d));)
+    if (!strncmp(e->d_name, "file.", 5))
+      fail_msg("%s was left", e->d_name);
+  closedir(d);
 }
 
 static void test_export(void **state) {
