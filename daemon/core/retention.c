@@ -690,6 +690,13 @@ static bool is_erasing(struct store *s) {
   return rows_finish(&r) == 0 && is;
 }
 
+/* Nor is a trace of them left in the store's files. */
+static void on_swept(void *arg, int result) {
+  int r = result == 0 ? store_settle(arg) : 0;
+  if (r < 0)
+    log_errno(LOG_WARNING, r, "retention: what was erased leaves traces in the store's log until it is next put away");
+}
+
 int retention_sweep(struct store *s, struct artefacts *a) {
   _json_cleanup_ json_t *list = json_array();
   size_t i;
@@ -717,5 +724,6 @@ int retention_sweep(struct store *s, struct artefacts *a) {
     store_undo(s);
     return log_errno(LOG_ERROR, r, "retention: the files that were erased stay listed");
   }
+  store_on_commit(s, on_swept, s);
   return stays;
 }

@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CACHE_SLOTS 256 /* prepared statements; a power of two, several times what the program has */
+#define CACHE_SLOTS 1024 /* prepared statements; a power of two, several times what the program has */
 
 struct waiter {
   void (*done)(void *, int);
@@ -814,6 +814,10 @@ void store_on_commit(struct store *s, void (*done)(void *, int), void *arg) {
   s->waiters[s->n_waiters++] = (struct waiter){done, arg};
 }
 
+int store_settle(struct store *s) {
+  return s->in_transaction ? -EBUSY : store_exec(s, "PRAGMA wal_checkpoint(TRUNCATE)");
+}
+
 int store_health(const struct store *s) {
   return s->health;
 }
@@ -899,7 +903,7 @@ int store_open(const char *dir, struct store **ret) {
   if (r == 0)
     r = store_exec(s, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
                       "PRAGMA foreign_keys = OFF; PRAGMA recursive_triggers = ON; PRAGMA trusted_schema = OFF;"
-                      "PRAGMA cell_size_check = ON; PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY");
+                      "PRAGMA cell_size_check = ON; PRAGMA secure_delete = ON; PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY");
   if (r == 0)
     r = store_unlock(s, dir, seal_is_there(s));
   if (r == 0)

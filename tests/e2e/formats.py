@@ -140,7 +140,7 @@ def paths(w):
            "followups": [w.followup], "professionals": [RPPS["ines"]]}
     for route in routes():
         kind = route.split("/")[2]
-        for i in ids[kind] if "{id}" in route else [""]:
+        for i in ids.get(kind, ["M-1"]) if "{id}" in route else [""]:
             path = route.replace("{id}", i)
             yield path
             if path.count("/") == 4:

@@ -173,7 +173,7 @@ def within_reach(bed, client, ids):
     for path in re.findall(r"\| GET \| `(/v1/[^`]*)`", reference):
         if not path.endswith("/events"):
             noun = path.split("/")[2]
-            paths |= {re.sub(r"\{[^}]*\}", i, path) for i in ids[noun]} if "{" in path else {path}
+            paths |= {re.sub(r"\{[^}]*\}", i, path) for i in ids.get(noun, ["M-1"])} if "{" in path else {path}
     texts = {}
     for path in sorted(paths):
         try:

@@ -200,7 +200,7 @@ def everything(w, who, ids):
     for path in re.findall(r"\| GET \| `(/v1/[^`]*)`", reference):
         if path.endswith("/events"):
             continue
-        for i in ids[path.split("/")[2]] if "{" in path else [""]:
+        for i in ids.get(path.split("/")[2], ["M-1"]) if "{" in path else [""]:
             yield path.replace("{id}", i), who.call("GET", path.replace("{id}", i))
 
 

@@ -294,7 +294,7 @@ static void test_without(void **state) {
   assert_string_equal(y.gp, "");
   assert_string_equal(y.protocol, "");
   assert_int_equal(study_may_acquire(b->store, &practice, &ines, &y, &d), P_followup_missing);
-  assert_int_equal(study_may_acquire(b->store, &practice, &martin, &y, &d), P_followup_missing);
+  assert_int_equal(study_may_acquire(b->store, &practice, &martin, &y, &d), P_OK);
   assert_int_equal(d, 0);
 }
 

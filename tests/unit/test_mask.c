@@ -14,6 +14,7 @@
 /* The policy, written down a second time, a column a part: identity, quality, acquired, device, statements, derived,
  * conclusion, report.
  *   -  never             a  if the protocol shows the nurse what was acquired, not its quality alone
+ *   s  once it is signed
  *   +  always            c  once it is signed, if the protocol shows her the conclusion, or all of it
  *                        r  once it is signed, if the protocol shows her all of it */
 static const struct {
@@ -24,7 +25,7 @@ static const struct {
     {ROLE_GP, "++++++++"},                          /* reads */
     {ROLE_OPHTHALMOLOGIST, "++++++++"},             /* reads */
     {ROLE_ADMIN, "-+++----"},                       /* looks after instruments, not after people */
-    {ROLE_LGC, "+++---++"},                         /* files what the practice made, not what the instrument thinks */
+    {ROLE_LGC, "+++---ss"},                         /* files what the practice signed, not what the instrument thinks */
     {ROLE_AUDITOR, "--------"},                     /* nothing of anybody's health */
     {ROLE_SYSTEM, "--------"},                      /* nobody looks */
     {(enum role)0, "--------"},                     /* none */
@@ -37,6 +38,8 @@ static bool expect(char when, const struct view *v) {
     return true;
   case 'a':
     return v->before == CONF_SEES_ACQUIRED;
+  case 's':
+    return v->is_signed;
   case 'c':
     return v->is_signed && (v->after == CONF_SEES_CONCLUSION || v->after == CONF_SEES_REPORT);
   case 'r':
