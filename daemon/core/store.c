@@ -903,7 +903,8 @@ int store_open(const char *dir, struct store **ret) {
   if (r == 0)
     r = store_exec(s, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
                       "PRAGMA foreign_keys = OFF; PRAGMA recursive_triggers = ON; PRAGMA trusted_schema = OFF;"
-                      "PRAGMA cell_size_check = ON; PRAGMA secure_delete = ON; PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY");
+                      "PRAGMA cell_size_check = ON; PRAGMA secure_delete = ON; PRAGMA cache_size = -2048; PRAGMA "
+                      "temp_store = MEMORY");
   if (r == 0)
     r = store_unlock(s, dir, seal_is_there(s));
   if (r == 0)

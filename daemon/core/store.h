@@ -66,8 +66,8 @@ int store_commit(struct store *s);
 /* Calls back with the result of the commit that covers everything kept so far; at once (0) when nothing waits. */
 void store_on_commit(struct store *s, void (*done)(void *arg, int result), void *arg);
 
-/* What was deleted leaves no trace in the files: the log goes into the database, whose free space is overwritten. -EBUSY
- * while something waits for store_commit(). */
+/* What was deleted leaves no trace in the files: the log goes into the database, whose free space is overwritten.
+ * -EBUSY while something waits for store_commit(). */
 int store_settle(struct store *s);
 
 /* 0, or why nothing can be written: set by the last failed commit, cleared by the next that works. */

@@ -874,6 +874,44 @@ def bench_import(work):
     row("  a queue page meanwhile, the slowest of a run", Figure(queue, "ms"))
 
 
+# ---- who gets what, and the trail of it ----
+
+def bench_access(work):
+    """The same request by nobody, by the GP and by the nurse, whose answer is looked up by patient and masked."""
+    o = Orders(work, "access", simulate=True)
+    study = o.nurse.get("/v1/orders")["items"][0]["study"]["id"]
+    acquire(o.nurse, study, 10)
+    record = o.nurse.get("/v1/studies/" + study)["records"][0]["id"]
+    figures = {}
+    ways = {"nobody": ("/v1/health", None)}
+    for what, path in (("study", "/v1/studies/" + study), ("record", "/v1/records/" + record)):
+        ways |= {f"gp {what}": (path, o.gp), f"nurse {what}": (path, o.nurse)}
+    for _ in range(2 * RUNS):
+        for way, (path, who) in ways.items():
+            token = ["--header", "Authorization: Bearer " + who.token] if who else []
+            figures.setdefault(way, []).append(
+                load("--unix", o.daemon.socket, *token, "--path", path, "--count", 1000)[1] / 1000)
+    f = {way: Figure(values, "ms", 3) for way, values in figures.items()}
+    for what in ("study", "record"):
+        row(f"a {what} by the nurse, looked up and masked, p50", f["nurse " + what], "by the GP, unmasked",
+            f["gp " + what], "a/b")
+    row("a study by the GP, p50", f["gp study"], "/v1/health by nobody", f["nobody"], "a/b")
+
+
+AUDITED = 100000
+
+
+def bench_audit(work):
+    out = subprocess.run([os.path.join(BUILD, "bench/audit_rate"), work, str(AUDITED), str(RUNS)], check=True,
+                         stdout=subprocess.PIPE, text=True).stdout.split()
+    size, lines, whole, bare = int(out[0]), *([float(x) for x in out[k::3]] for k in (1, 2, 3))
+    b = Figure(bare, "rows/s")
+    row(f"audit trail of {AUDITED} rows verified, chain, heads, seal and all", Figure(whole, "rows/s"),
+        "SHA-256 of as many bytes", b, "a/b")
+    row("  an export of it, without a daemon", Figure(lines, "rows/s"), "SHA-256 of as many bytes", b, "a/b")
+    row("  SHA-256 alone", Figure([x * size / AUDITED / 1e6 for x in bare], "MB/s"))
+
+
 # ---- 4 and 6: an acquisition, from the wire ----
 
 def stamps(path):
@@ -1129,7 +1167,7 @@ def bench_rest(work):
 
 PARTS = {"writes": bench_writes, "queue": bench_queue, "decode": bench_decode, "apdu": bench_apdu, "usb": bench_usb,
          "pictures": bench_pictures, "encode": bench_encode, "files": bench_files, "import": bench_import,
-         "preview": bench_preview, "rest": bench_rest}
+         "access": bench_access, "audit": bench_audit, "preview": bench_preview, "rest": bench_rest}
 scratch = []
 
 

@@ -251,6 +251,7 @@ class Practice:
     """The people of a practice, registered and with accounts: a nurse who holds both GPs' delegations for every
     protocol, two GPs, an ophthalmologist, an administrator, an auditor, and a practice software that acts for the
     first four. `caller` is Api or one like it; `mark` begins every name."""
+    FINESS = FINESS
 
     def __init__(self, daemon, display=None, mark="", caller=Api):
         self.where, self.caller = daemon.socket, caller
