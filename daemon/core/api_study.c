@@ -261,6 +261,15 @@ static int comment_json(struct api_call *call, int64_t study, json_t **ret) {
   return rows_finish(&r);
 }
 
+/* Why it ended without an interpretation: free text about the patient. */
+static int cancelled_json(struct api_call *call, int64_t study, json_t **ret) {
+  struct rows r = store_query(call->api->store, "SELECT at, by, reason FROM cancellation WHERE study = ?", "i", study);
+  *ret = rows_next(&r) ? json_pack("{s:o, s:s, s:s}", "at", json_time(rows_int(&r, 0)), "by", rows_text(&r, 1),
+                                   "reason", rows_text(&r, 2))
+                       : json_null();
+  return rows_finish(&r);
+}
+
 /* What a spirometry has besides: how good its blows are, the spirometer's verification (the worst that a blow was made
  * under), and for the reader the aids. */
 static enum problem spirometry_json(struct api_call *call, const struct study *y, json_t *study) {
@@ -324,6 +333,9 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
     r = attach_reassignments(call->api->store, y->id, mask_shows(&call->view, PART_REPORT), &reassigned);
   if (r >= 0 && mask_shows(&call->view, PART_IDENTITY)) /* free text about the patient */
     r = comment_json(call, y->id, &comment);
+  json_t *cancelled = NULL;
+  if (r >= 0 && mask_shows(&call->view, PART_IDENTITY))
+    r = cancelled_json(call, y->id, &cancelled);
   if (r >= 0)
     r = interpret_json(call->api->store, y->id, &call->view, &interpretation);
   json_t *course = NULL;
@@ -351,6 +363,7 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
   if (study) {
     char other[STR_REF_MAX];
     json_object_update_missing(study, course);
+    json_object_set(study, "cancelled", cancelled ? cancelled : json_null());
     json_object_set_new(study, "protocol", y->protocol[0] ? json_string(y->protocol) : json_null());
     json_object_set_new(study, "reader", json_string(role_name(y->reader)));
     json_object_set_new(study, "urgent", json_time(y->urgent));
@@ -360,6 +373,7 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
     json_object_set_new(study, "repeats", y->repeats ? json_string(other) : json_null());
   }
   json_decref(course);
+  json_decref(cancelled);
   p = r < 0 ? problem_of_errno(r) : study ? P_OK : P_overloaded;
   if (p == P_OK && act_modality(y->act) == ACQ_SPIROMETRY)
     p = spirometry_json(call, y, study);

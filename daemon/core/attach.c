@@ -38,8 +38,8 @@ enum problem attach_check(struct store *s, const struct attach *at, const json_t
 }
 
 json_t *attach_detail(const struct attach *at, const struct attached *attached, int64_t record) {
-  return json_pack("{s:b, s:o, s:s?, s:I}", "confirmed", at->confirm, "identity", identity_json(&attached->check),
-                   "reason", at->reason, "record", (json_int_t)record);
+  return json_pack("{s:b, s:o, s:I}", "confirmed", at->confirm, "identity", identity_json(&attached->check), "record",
+                   (json_int_t)record);
 }
 
 enum problem attach_settle(struct store *s, struct artefacts *a, struct study *study, int64_t now) {
@@ -129,8 +129,7 @@ static enum problem leave(struct moving *m) {
   if (r < 0)
     return problem_of_errno(r);
   enum problem p = study_move(m->store, &by, m->at->caller->role, m->from, part ? EV_REASSIGN_PART : EV_REASSIGN,
-                              json_pack("{s:s, s:O, s:I}", "reason", m->at->reason, "records", m->records, "target",
-                                        (json_int_t)m->to.study.id));
+                              json_pack("{s:O, s:I}", "records", m->records, "target", (json_int_t)m->to.study.id));
   return p == P_OK ? attach_settle(m->store, m->artefacts, m->from, m->now) : p;
 }
 

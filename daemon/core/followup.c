@@ -90,9 +90,7 @@ enum problem followup_transfer(struct store *s, const struct caller *c, const st
   enum problem p = f->closed ? P_followup_closed : registry_may(s, nurse, gp, f->protocol, &delegation);
   if (p == P_OK)
     p = team_add(s, c, f->id, gp, nurse, reason);
-  return p != P_OK ? p
-                   : tell(s, c, "followup.transfer", f,
-                          json_pack("{s:s, s:s, s:s}", "gp", gp, "nurse", nurse, "reason", reason));
+  return p != P_OK ? p : tell(s, c, "followup.transfer", f, json_pack("{s:s, s:s}", "gp", gp, "nurse", nurse));
 }
 
 enum problem followup_close(struct store *s, const struct caller *c, const struct followup *f, const char *reason) {
@@ -100,7 +98,7 @@ enum problem followup_close(struct store *s, const struct caller *c, const struc
     return P_followup_closed;
   int r =
       store_run(s, "INSERT INTO followup_end VALUES(?,?,?,?)", "iitt", f->id, wall_now().us, caller_person(c), reason);
-  return r < 0 ? problem_of_errno(r) : tell(s, c, "followup.close", f, json_pack("{s:s}", "reason", reason));
+  return r < 0 ? problem_of_errno(r) : tell(s, c, "followup.close", f, json_object());
 }
 
 enum problem followup_for(struct store *s, const struct conf *conf, const char *patient, enum acq_modality act,

@@ -342,6 +342,9 @@ const char *const schema_migrations[] = {
     "CREATE INDEX study_of_order ON study(orders);"
     "CREATE INDEX study_claims ON study(claim_expires) WHERE claim_expires IS NOT NULL;"
 
+    "CREATE TABLE cancellation(study INTEGER PRIMARY KEY REFERENCES study(id), reason TEXT NOT NULL, at INTEGER NOT NULL, "
+    "  by TEXT NOT NULL) STRICT;"
+    ERASABLE("cancellation")
     "CREATE TABLE study_return(study INTEGER PRIMARY KEY REFERENCES study(id), code TEXT NOT NULL, text TEXT NOT NULL, at "
     "  INTEGER NOT NULL, by TEXT NOT NULL) STRICT;"
     ERASABLE("study_return")

@@ -272,7 +272,7 @@ enum problem unmatched_discard(struct store *s, const struct caller *c, int64_t 
   str_ref('U', id, ref);
   int r = end_row(s, id, "discarded", 0, wall_now().us, caller_person(c), reason);
   if (r >= 0)
-    r = audit_add(s, &by, "unmatched.discard", ref, json_pack("{s:s}", "reason", reason));
+    r = audit_add(s, &by, "unmatched.discard", ref, NULL);
   return problem_of_errno(r);
 }
 

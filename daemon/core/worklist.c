@@ -260,7 +260,7 @@ enum problem study_accept(struct store *s, const struct caller *c, const struct 
 
 enum problem study_repeat(struct store *s, const struct caller *c, struct study *study, const char *reason) {
   struct actor by = caller_actor(c);
-  enum problem p = study_move(s, &by, c->role, study, EV_REPEAT, json_pack("{s:s}", "reason", reason));
+  enum problem p = study_move(s, &by, c->role, study, EV_REPEAT, NULL);
   if (p != P_OK)
     return p;
   int r = store_run(s,
@@ -277,7 +277,10 @@ enum problem study_repeat(struct store *s, const struct caller *c, struct study 
 
 enum problem study_cancel(struct store *s, const struct caller *c, struct study *study, const char *reason) {
   struct actor by = caller_actor(c);
-  return study_move(s, &by, c->role, study, EV_CANCEL, json_pack("{s:s}", "reason", reason));
+  enum problem p = study_move(s, &by, c->role, study, EV_CANCEL, NULL);
+  return p == P_OK ? problem_of_errno(store_run(s, "INSERT INTO cancellation VALUES(?,?,?,?)", "itit", study->id,
+                                                reason, wall_now().us, caller_person(c)))
+                   : p;
 }
 
 enum problem study_height(struct store *s, const struct caller *c, const struct study *study, const char *cm) {

@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import sqlite3
+import subprocess
 import sys
 import threading
 import time
@@ -48,7 +49,7 @@ ROUTES = [
     ("GET", "/v1/orders", (N, G, L), None),
     ("GET", "/v1/orders/O-999", (N, G, O, L), None),
     ("GET", "/v1/studies/S-999", CLINIC, None),
-    ("POST", "/v1/studies/S-999/acquire", (N, G), {"device": "!", "seconds": 10, "phase": "x", "height_cm": "x",
+    ("POST", "/v1/studies/S-999/acquire", (N, G), {"device": "!", "seconds": 10, "phase": "x", "height_cm": "x", "datamatrix": "x",
                                                    "pictures": 1}),
     ("POST", "/v1/studies/S-999/finish", (N, G), {}),
     ("PUT", "/v1/studies/S-999/pictures", (N, G), {"pictures": []}),
@@ -72,6 +73,20 @@ ROUTES = [
     ("GET", "/v1/notices", (N, G, O), None),
     ("POST", "/v1/notices/N-999/acknowledge", (N, G, O), {}),
     ("GET", "/v1/events", (G,), None),
+    ("GET", "/v1/recalls", (N, G, L), None),
+    ("GET", "/v1/meetings/agenda", (N, G), None),
+    ("POST", "/v1/meetings", (N, G), {"gp": "!", "nurse": "x", "held": "!", "minute": "!", "followups": []}),
+    ("GET", "/v1/meetings", (N, G, A), None),
+    ("GET", "/v1/meetings/M-999", (N, G), None),
+    ("GET", "/v1/reports/monthly", (G, A, U), None),
+    ("GET", "/v1/retention", (G, A), None),
+    ("GET", "/v1/patients/{P}/archive", (G,), None),
+    ("POST", "/v1/patients/{P}/erase", (G,), {"archive": "!"}),
+    ("GET", "/v1/audit/who-saw/{P}", (A, U), None),
+    ("GET", "/v1/audit/head", (A, U), None),
+    ("POST", "/v1/audit/head", (A, U), {}),
+    ("GET", "/v1/audit/export", (U,), None),
+    ("POST", "/v1/audit/erase", (A,), {}),
     ("GET", "/v1/followups", (N, G, L), None),
     ("POST", "/v1/followups", (N, G), {"patient": "!", "protocol": "!", "gp": "!", "nurse": "x"}),
     ("GET", "/v1/followups/W-999", (N, G, L), None),
@@ -99,10 +114,10 @@ ROUTES = [
     ("GET", "/v1/unmatched/U-999", (N, G, A), None),
     ("GET", "/v1/unmatched/U-999/channels", (N, G, A), None),
     ("GET", "/v1/unmatched/U-999/preview", (N, G, A), None),
-    ("POST", "/v1/unmatched/U-999/attach", (N, G), {"order": "!", "birth_date": "!", "confirm": True, "reason": "x"}),
+    ("POST", "/v1/unmatched/U-999/attach", (N, G), {"order": "!", "birth_date": "x", "datamatrix": "x", "confirm": True, "reason": "x"}),
     ("POST", "/v1/unmatched/U-999/discard", (N, G), {"reason": "!"}),
     ("POST", "/v1/unmatched/U-999/redecode", (G, A), {}),
-    ("POST", "/v1/studies/S-999/reassign", (G, A), {"order": "!", "birth_date": "!", "records": [], "confirm": True,
+    ("POST", "/v1/studies/S-999/reassign", (G, A), {"order": "!", "birth_date": "x", "datamatrix": "x", "records": [], "confirm": True,
                                                     "reason": "!"}),
     ("POST", "/v1/files", (N, G, A, L), None),
     ("GET", "/v1/files", (N, G, A, L), None),
@@ -152,6 +167,7 @@ VALUES = {"family": FAMILY, "given": GIVEN, "birth_date": BIRTH, "sex": "F", "pa
           "syringe_ml": 3000, "measured_ml": [3000], "table": TEXT, "person": "martin", "password": TEXT, "old": TEXT,
           "new": "short", "before": "2000-01-01T00:00:00Z", "name": "someone", "role": "gp", "display": FAMILY,
           "pictures": [{"record": "R-1", "picture": 1, "laterality": "R", "field": "disc"}],
+          "held": "2026-01-01", "minute": TEXT, "followups": [], "archive": "0" * 64,
           "dilated": True, "agents": ["tropicamide"], "degree_mm": "6.5", **delegation("ines", "martin", "tous")}
 IDENTITY = {name: VALUES[name] for name in ("family", "given", "birth_date", "sex")}
 
@@ -173,6 +189,22 @@ def admitted(d):
 
 
 # ---- routes, roles, methods ----
+
+def test_contract(_d, _p):
+    """What the program says of its routes is what this file knows of them."""
+    text = subprocess.run([os.path.join(BUILD, "asaleed"), "--api-reference"], capture_output=True, text=True,
+                          check=True).stdout
+    told = re.findall(r"^\| (GET|POST|PUT) \| `(\S+)` \| ([a-z ]+) \| ([a-z_ ]*) \|", text, re.M)
+    must(len(told) > 80, told)
+    plain = {path for _, path, _, _ in told}
+    for method, path, roles, fields in told:
+        known = [r for r in ROUTES if r[0] == method and re.fullmatch(path.replace("{id}", "[^/]+"), path_of(r[1]))
+                 and (path_of(r[1]) == path or path_of(r[1]) not in plain)]
+        must(len(known) == 1, "not in ROUTES once:", method, path, known)
+        must(set(known[0][2] or ["anyone"]) == set(roles.split()), method, path, roles)
+        must(set(known[0][3] or {}) == set(fields.split()), method, path, fields)
+    must(len(told) == len(ROUTES), "no longer a route:", len(told), len(ROUTES))
+
 
 def test_roles(d, p):
     n = 0
@@ -1617,7 +1649,7 @@ def main():
         port = int(re.search(r"listening on http://127\.0\.0\.1:(\d+)", d.log()).group(1))
         d.tcp = ("127.0.0.1", port)
         p = admitted(d)
-        tests = [test_roles, test_acting_for, test_methods, test_bodies, test_fields, test_idempotency,
+        tests = [test_contract, test_roles, test_acting_for, test_methods, test_bodies, test_fields, test_idempotency,
                  test_preconditions, test_events, test_sessions, test_cookies, test_other_pages, test_lock_out, test_restart,
                  test_enumeration, test_ins, test_fundus]
         needs = [test_finish, test_flow, test_redecode, test_cancel, test_resume]

@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
 
 from bed import EVERY_ACT, ROOT, Practice, can_simulate  # noqa: F401
@@ -211,12 +210,3 @@ def sha256_file(path):
         while block := f.read(1 << 20):
             h.update(block)
     return h.hexdigest()
-
-
-if __name__ == "__main__":  # client.py SOCKET TOKEN-FILE METHOD PATH [JSON]: for scripts; a token file "" is root
-    secret = open(sys.argv[2], encoding="ascii").read().strip() if sys.argv[2] else None
-    try:
-        said = Client(sys.argv[1], secret).call(*sys.argv[3:5], json.loads(sys.argv[5]) if sys.argv[5:] else None)
-    except Refused as e:
-        sys.exit(str(e))
-    print(json.dumps(said, ensure_ascii=False))

@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 """kill -9 and a full disk at every point of the main job, on the simulated instrument. TAP on standard output.
 
-crash.py BUILD [--sample] [--jobs N]
+crash.py BUILD [--every | --sample] [--jobs N]
 
-The job is: two accounts, of a nurse and a GP who delegates to her, a patient and the follow-up, an order, an acquisition, its acceptance, the DICOM objects that are made of it in
-the background, a claim, a signature. crash_point.so counts the calls by which asaleed changes files under its store. For
-each chosen call asaleed is killed there (before the call, and after the calls that make something durable), started
-again, compared with what it had acknowledged, and the job is taken to its end. The same with a disk that is full from
-that call on for a while, with one call that fails, and with
-the worker killed. With --sample, of consecutive writes to one file (one commit's pages) only the first, middle and last
-are tried. The output says how many points there were and how many were tried.
+The job is: two accounts, of a nurse and of a GP who delegates to her, a patient and the follow-up, an order, an
+acquisition, its acceptance, the DICOM objects that are made of it in the background, a claim, a signature.
+crash_point.so counts the calls by which asaleed changes files under its store. For each chosen call asaleed is killed
+there (before the call, and after the calls that make something durable), started again, compared with what it had
+acknowledged and with whom it had shown what, and the job is taken to its end. The same with a disk that is full from
+that call on for a while, with one call that fails, and with the worker killed.
+
+Of consecutive writes to one file (one commit's pages) only the first, middle and last are tried until what the
+instrument gave is stored; with --sample always, with --every never. The output says how many points there were and how
+many were tried.
 """
 import hashlib
 import json
@@ -494,13 +497,13 @@ def beds(jobs, tasks):
     return results, broken
 
 
-def choose(calls, every):
-    """Numbers of the calls to try. A run of writes to one file is one commit's pages."""
+def choose(calls, every_from):
+    """Numbers of the calls to try; from that one on all. A run of writes to one file is one commit's pages."""
     chosen, run = [], []
 
     def end_run():
         if run:
-            chosen.extend(run if every else sorted({run[0], run[len(run) // 2], run[-1]}))
+            chosen.extend(run if run[-1] >= every_from else sorted({run[0], run[len(run) // 2], run[-1]}))
             run.clear()
 
     for n, what, path in calls:
@@ -523,7 +526,6 @@ def main():
     if sanitizer(BUILD):
         tap.skip("crash", "a build with sanitizers: its calls are the same, its time is not")
         return tap.end()
-    every = "--sample" not in sys.argv
     jobs = int(sys.argv[sys.argv.index("--jobs") + 1]) if "--jobs" in sys.argv else 2 * (os.cpu_count() or 1)
     begin = time.monotonic()
     fd, log = tempfile.mkstemp()
@@ -536,7 +538,8 @@ def main():
     tap.result(good, f"the whole job: {len(calls)} durable calls", broken or results)
     if not good:
         return tap.end()
-    points = choose(calls, every)
+    stored = next(n for n, what, path in calls if "write" in what and "/artefacts/" in path)
+    points = choose(calls, 1 if "--every" in sys.argv else len(calls) + 1 if "--sample" in sys.argv else stored)
     durable = ("fsync", "fdatasync", "rename", "create", "mkdir", "unlink")
     firsts = [n for n in points if calls[n - 1][1] in durable or n == 1 or calls[n - 2][1] != calls[n - 1][1]]
     tasks = [["crash", n, "before"] for n in points]
@@ -563,7 +566,7 @@ def main():
                    "\n".join(f"{r[0][1:]} {calls[r[0][1] - 1][1:] if kind not in ('worker', 'restart') else ''}: {r[2]}"
                              for r in bad[:8]) + f"\n{len(bad)} of {asked} failed")
         tap.note(f"{kind}: {sum(bool(r[1]) for r in mine)} of {len(mine)} struck, {seconds:.0f} s of work")
-    tap.note(f"{crash_n} kills; {len(calls) - len(points)} of {len(calls)} calls not tried{'' if every else ' (writes inside a commit)'}; "
+    tap.note(f"{crash_n} kills; {len(calls) - len(points)} of {len(calls)} calls not tried (writes inside a commit); "
              f"{time.monotonic() - begin:.0f} s in {jobs} beds")
     return tap.end()
 

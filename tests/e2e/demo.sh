@@ -16,8 +16,6 @@ step() {
   printf '\n\033[1m%d. %s\033[0m\n' "$steps" "$*" | if [ -t 1 ]; then cat; else sed 's/\x1b\[[0-9]*m//g'; fi; }
 ctl() { "$B/asaleectl" --socket "$D/api.sock" "$@"; }
 as() { local who=$1; shift; "$B/asaleectl" --socket "$D/api.sock" --token-file "$D/tokens/$who" "$@"; }
-# api TOKEN-FILE METHOD PATH [JSON]: what asaleectl has no command for
-api() { python3 tests/e2e/client.py "$D/api.sock" "$@"; }
 
 daemon_args=(--store "$D/store" --socket "$D/api.sock" --listen 127.0.0.1:0 --devices "$D/devices.d"
   --protocols "$D/protocols.d" --messages config/messages.fr --driver-program "$B/asaleed-driver"
@@ -82,19 +80,20 @@ nurse=10100000016 gp=10100000024
 # person ACCOUNT ROLE RPPS FAMILY GIVEN
 person() {
   ctl user add "$1" --role "$2" --json | sed -n 's/.*"token":"\([0-9a-f]*\)".*/\1/p' >"$D/tokens/$1"
-  api "" PUT "/v1/professionals/$3" \
-    "{\"family\":\"$4\",\"given\":\"$5\",\"role\":\"$2\",\"finess\":\"750000010\"}" >/dev/null
-  api "" POST "/v1/users/$1/professional" "{\"rpps\":\"$3\"}"
+  ctl professional put "$3" --family "$4" --given "$5" --role "$2" --finess 750000010 >/dev/null
+  ctl user link "$1" "$3" >/dev/null
 }
 person ines nurse $nurse Exemple Inès
 person martin gp $gp Exemple Martin
+ctl professional list
 step "The GP delegates the protocol to her: who, what, under which authorisation, from when to when"
-api "" POST /v1/delegations "{\"nurse\":\"$nurse\",\"gp\":\"$gp\",\"protocol\":\"exemple\",
-  \"authorisation\":\"Exemple, sans autorisation réelle\",\"authorised\":\"2020-01-01\",\"from\":\"$(date +%Y)-01-01\",
-  \"until\":\"$(date +%Y)-12-31\",\"nurse_adhesion\":\"2020-01-01\",\"gp_adhesion\":\"2020-01-01\"}"
+ctl delegation add --nurse $nurse --gp $gp --protocol exemple --authorisation "Exemple, sans autorisation réelle" \
+  --authorised 2020-01-01 --from "$(date +%Y)-01-01" --until "$(($(date +%Y) + 1))-12-31" --nurse-adhesion 2020-01-01 \
+  --gp-adhesion 2020-01-01 >/dev/null
+ctl delegation list
 step "A patient, and the follow-up under the protocol"
 as ines patient put DEMO-1 --family Exemple --given Camille --birth-date 1958-04-12 --sex F
-api "$D/tokens/ines" POST /v1/followups "{\"patient\":\"DEMO-1\",\"protocol\":\"exemple\",\"gp\":\"$gp\"}"
+as ines followup open DEMO-1 exemple --gp $gp
 # order ACT: the study's id
 order() { as ines order DEMO-1 "$1" --json | sed -n 's/.*"study":{"id":"\(S-[0-9]*\)".*/\1/p'; }
 # record_of STUDY: its newest record's id
@@ -147,21 +146,20 @@ fi
 step "The GP's queue"
 as martin queue
 step "The GP claims the ECG, reads it, signs; likewise the others"
-# signs STUDY TEXT FINDINGS
+# signs STUDY TEXT FINDING...
 signs() {
   as martin claim "$1" --claim-file "$D/claim"
   as martin show "$1"
-  api "$D/tokens/martin" POST "/v1/studies/$1/sign" \
-    "{\"token\":\"$(cat "$D/claim")\",\"conclusion\":\"normal\",\"findings\":{$3},\"text\":\"$2\"}" >/dev/null
+  as martin sign "$1" "${@:3}" --claim-file "$D/claim" --conclusion normal --text "$2"
 }
-signs "$study" "Rythme sinusal régulier, pas d'anomalie de repolarisation." '"rhythm":"sinus"'
+signs "$study" "Rythme sinusal régulier, pas d'anomalie de repolarisation." rhythm=sinus
 if [ -z "${REAL:-}" ]; then
-  signs "$blown" "Spirométrie sans particularité." '"pattern":"normal"'
-  signs "$pocket" "Spirométrie sans particularité." '"pattern":"normal"'
+  signs "$blown" "Spirométrie sans particularité." pattern=normal
+  signs "$pocket" "Spirométrie sans particularité." pattern=normal
   as martin picture "$fundus" 1 --out "$D/picture.jpg"
-  signs "$eyes" "Pas de rétinopathie diabétique visible." '"right_retinopathy":"none","left_retinopathy":"none"'
+  signs "$eyes" "Pas de rétinopathie diabétique visible." right_retinopathy=none left_retinopathy=none
   as martin show "$(record_of "$filed")"
-  signs "$filed" "Rythme sinusal ; la fibrillation auriculaire que propose l'appareil n'est pas retenue." '"rhythm":"sinus"'
+  signs "$filed" "Rythme sinusal ; la fibrillation auriculaire que propose l'appareil n'est pas retenue." rhythm=sinus
 fi
 as martin show "$study"
 step "What the nurse sees now: the state, and as the protocol says not the interpretation"
@@ -185,5 +183,5 @@ echo "Kept in $D: store/ (database and artefacts), asaleed.log; tokens/ines and 
 if [ -n "${ONCE:-}" ]; then exit 0; fi
 echo "The daemon is up at $(sed -n 's/.*listening on //p' "$D/asaleed.log"). In another shell, what README.md shows works once"
 echo "  export PATH=$B:\$PATH ASALEED_SOCKET=$D/api.sock ASALEED_TOKEN_FILE=$D/tokens/ines"
-echo "(tokens/martin for the GP). Ctrl-C ends it."
+echo "(tokens/martin for the GP; the protocol is called exemple here). Ctrl-C ends it."
 wait "$pid"

@@ -56,6 +56,8 @@ static const struct {
      "UPDATE study SET comment = 'x'", false, STAYS},
     {"acceptance", "INSERT INTO acceptance(id, study, at, due) VALUES(1,1,1,2)", "UPDATE acceptance SET due = 3", true,
      STAYS},
+    {"cancellation", "INSERT INTO cancellation(study, reason, at, by) VALUES(1,'r',1,'u')",
+     "UPDATE cancellation SET reason = 'x'", true, ERASABLE},
     {"study_return", "INSERT INTO study_return(study, code, text, at, by) VALUES(1,'c','t',1,'u')",
      "UPDATE study_return SET text = 'x'", true, ERASABLE},
     {"referral", "INSERT INTO referral(id, study, reader, text, at, by) VALUES(1,1,'ophthalmologist','t',1,'u')",

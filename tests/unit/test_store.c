@@ -625,15 +625,15 @@ static void from_version(struct store_bed *b, int version, size_t missing) {
 }
 
 static void test_from_version_2(void **state) {
-  from_version(*state, 2, 33);
+  from_version(*state, 2, 34);
 }
 
 static void test_from_version_3(void **state) {
-  from_version(*state, 3, 28);
+  from_version(*state, 3, 29);
 }
 
 static void test_from_version_4(void **state) {
-  from_version(*state, 4, 23);
+  from_version(*state, 4, 24);
 }
 
 int main(void) {
