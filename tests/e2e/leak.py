@@ -11,10 +11,11 @@ import os
 import re
 import select
 import sys
+import time
 import tempfile
 
 sys.dont_write_bytecode = True
-from bed import ROOT, Api, Tap, can_simulate, must, request_bytes  # noqa: E402
+from bed import RPPS, ROOT, Api, Tap, can_simulate, must, request_bytes  # noqa: E402
 from seed import World, beside, made, newcomer, protocol, reference  # noqa: E402
 
 BUILD = os.path.abspath(sys.argv[1])
@@ -122,7 +123,7 @@ def may(w, who, m, signed, where=""):
     device        what an instrument says it is: readers and the administrator
     statement     what it interprets, what is predicted, the name and hash of its file, hashes over these: readers
     report        what readers wrote: readers; the practice software once it is signed, the nurse as the protocol says
-    draft         its author
+    draft         its author; a GP who exports all that is kept of a patient
     secret        whoever is given it, in that answer"""
     role = SAME.get(who, who)
     if m.part == "secret":
@@ -132,7 +133,7 @@ def may(w, who, m, signed, where=""):
     if role in ("nobody", "auditor"):
         return False
     if m.part == "draft":
-        return PERSON.get(who) == m.author
+        return PERSON.get(who) == m.author or (role == "gp" and where.endswith("/archive"))
     if role == "admin":
         return m.part == "device"
     if role == "gp":
@@ -313,9 +314,12 @@ class Bed(World):
 
 WRONG = {"studies": "S-999999", "records": "R-0", "orders": "O-999999", "files": "F-999999", "unmatched": "U-999999",
          "patients": "P-nobody", "followups": "W-999999", "devices": "nothing", "media": "sdz", "notices": "N-999999",
-         "professionals": "10000000000", "delegations": "D-999999", "absences": "A-999999", "users": "nobody-here"}
+         "professionals": "10000000000", "delegations": "D-999999", "absences": "A-999999", "users": "nobody-here",
+         "meetings": "M-999999", "audit": "P-nobody"}
 # What would change something for good, or for everybody, when it is sent without a body.
-QUERY = {"history": "?limit=200", "picture": "?n=1", "preview": "?n=1"}
+QUERY = {"history": "?limit=200", "picture": "?n=1", "preview": "?n=1", "recalls": "?until=2099-12-31",
+         "agenda": f"?gp={RPPS['martin']}&nurse={RPPS['ines']}&since=2000-01-01",
+         "monthly": time.strftime("?month=%Y-%m")}
 NOT_EMPTY = ("/v1/logout", "/v1/unmatched/{id}/redecode")
 
 
@@ -331,6 +335,7 @@ def ids(w):
     found["unmatched"] += [f["unmatched"] for f in w.gp.get("/v1/files?limit=200")["items"]]
     found["patients"] += ["P-" + name for name in PROTOCOLS]
     found["professionals"] += w.p.rpps.values()
+    found["audit"] += found["patients"]
     return {k: list(dict.fromkeys(v)) for k, v in found.items()}
 
 

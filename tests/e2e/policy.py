@@ -335,7 +335,8 @@ OTHER = (
     Plain("POST", "/v1/audit/head", "admin auditor", body({})),
     Plain("GET", "/v1/audit/export", "auditor"),
     Plain("POST", "/v1/audit/erase", "admin", body({})),
-    Plain("POST", "/v1/audit/archive", "admin", body({"before": "2000-01-01T00:00:00Z"})),
+    # The copies of studies were written past the daemon: it sees that, and puts nothing away.
+    Plain("POST", "/v1/audit/archive", "admin", body({"before": "2000-01-01T00:00:00Z"}), "artefact_corrupt"),
     Plain("GET", "/v1/users", "admin"),
     Plain("POST", "/v1/users", "admin", lambda w, c: (None, {"name": w.name("compte"), "role": "gp"})),
     Plain("POST", "/v1/users/{id}/password", "admin", fresh_account),
