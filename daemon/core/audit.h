@@ -23,9 +23,10 @@ static inline const char *actor_person(const struct actor *a) {
   return a->acting_for ? a->acting_for : a->name;
 }
 
-/* Adds a row inside the caller's act. Steals detail (NULL = {}), which carries ids and codes, no free text about a patient and no identity;
- * where the actor came from is added as "origin" ("from" and "to" are states). Of the patients that "patient" (a text)
- * and "patients" (texts) name, audit_who_saw() finds the row; a row about a study names its patient by itself. */
+/* Adds a row inside the caller's act. Steals detail (NULL = {}), which carries ids and codes, no free text about a
+ * patient and no identity; where the actor came from is added as "origin" ("from" and "to" are states). Of the patients
+ * that "patient" (a text) and "patients" (texts) name, audit_who_saw() finds the row; a row about a study names its
+ * patient by itself. */
 int audit_add(struct store *s, const struct actor *actor, const char *action, const char *subject, json_t *detail);
 
 struct audit_check {
