@@ -124,6 +124,8 @@ static enum problem leave(struct moving *m) {
                     "INSERT INTO withdrawal SELECT id, ?, ?, ? FROM interpretation WHERE study = ?"
                     " AND id NOT IN (SELECT interpretation FROM withdrawal)",
                     "itti", m->now, caller_person(m->at->caller), m->at->reason, m->from->id);
+  if (r >= 0) /* what was being written was about another patient's reading */
+    r = store_run(m->store, "DELETE FROM draft WHERE study = ?", "i", m->from->id);
   if (r >= 0 && !part && act_modality(m->from->act) == ACQ_FUNDUS)
     r = fundus_repeat(m->store, m->at->caller, m->from->id);
   if (r < 0)

@@ -16,6 +16,24 @@ static int notice_add(struct store *s, const char *kind, int64_t study, int64_t 
                    "tiittit", kind, study, delegation, recipient, text, now, by);
 }
 
+/* The GP of the follow-up or who stands in; "" = all who may read it, where that is another role or nobody is known. */
+static int page_whom(struct store *s, const struct study *study, char ret[static RPPS_MAX]) {
+  ret[0] = 0;
+  return study->reader == ROLE_GP ? registry_stands_in(s, study->gp, ret) : 0;
+}
+
+enum problem notice_urgent(struct store *s, const struct caller *c, const struct study *study) {
+  char reader[RPPS_MAX];
+  struct rows rows = store_query(s, "SELECT 1 FROM notice WHERE study = ? AND kind = 'page' LIMIT 1", "i", study->id);
+  bool paged = rows_next(&rows);
+  int r = rows_finish(&rows);
+  if (r == 0 && !paged)
+    r = page_whom(s, study, reader);
+  if (r == 0 && !paged)
+    r = notice_add(s, "page", study->id, 0, reader, NULL, caller_person(c), wall_now().us);
+  return problem_of_errno(r);
+}
+
 enum problem notice_page(struct store *s, const struct caller *c, struct study *study, const char *text,
                          int64_t *ret_id) {
   char reader[RPPS_MAX], ref[STR_REF_MAX];
@@ -24,7 +42,7 @@ enum problem notice_page(struct store *s, const struct caller *c, struct study *
     return P_forbidden;
   if (study->state >= INTERPRETED)
     return P_wrong_state;
-  int r = registry_stands_in(s, study->gp, reader);
+  int r = page_whom(s, study, reader);
   /* What is urgent is due since it was said. */
   if (r >= 0)
     r = store_run(s,
@@ -49,7 +67,10 @@ enum problem notice_returned(struct store *s, const struct caller *c, const stru
   return problem_of_errno(notice_add(s, "returned", study->id, 0, nurse, text, caller_person(c), wall_now().us));
 }
 
-#define NOTICE_MINE "(n.recipient = ?1 OR (n.recipient IS NULL AND ?2 = 'gp')) AND ?1 <> ''"
+/* Without a recipient it is for every GP, and of a study that ophthalmologists read for each of them, too. */
+#define NOTICE_MINE                                                                                        \
+  "((n.recipient = ?1 AND ?1 <> '') OR (n.recipient IS NULL AND (?2 = 'gp' OR (?2 = 'ophthalmologist' AND" \
+  " EXISTS(SELECT 1 FROM study q WHERE q.id = n.study AND q.reader = ?2)))))"
 
 enum problem notice_acknowledge(struct store *s, const struct caller *c, int64_t id) {
   char ref[STR_REF_MAX];
@@ -75,11 +96,12 @@ enum problem notice_acknowledge(struct store *s, const struct caller *c, int64_t
 
 int notice_list(struct store *s, const struct caller *c, int limit, json_t **ret) {
   _json_cleanup_ json_t *items = json_array();
-  struct rows r = store_query(s,
-                              "SELECT n.id, n.kind, n.study, n.delegation, n.text, n.at, n.by, e.at, e.by FROM notice n"
-                              " LEFT JOIN notice_end e ON e.notice = n.id WHERE " NOTICE_MINE
-                              " ORDER BY e.notice IS NOT NULL, n.id DESC LIMIT ?3",
-                              "tti", c->rpps, role_name(c->role), (int64_t)limit);
+  struct rows r =
+      store_query(s,
+                  "SELECT n.id, n.kind, n.study, n.delegation, n.text, n.at, n.by, e.at, e.by FROM notice n"
+                  " LEFT JOIN notice_end e ON e.notice = n.id WHERE " NOTICE_MINE
+                  " ORDER BY e.notice IS NOT NULL, n.kind NOT IN ('page', 'page_again'), n.id DESC LIMIT ?3",
+                  "tti", c->rpps, role_name(c->role), (int64_t)limit);
   int err = items ? 0 : -ENOMEM;
   while (err == 0 && rows_next(&r)) {
     char ref[STR_REF_MAX], study[STR_REF_MAX], delegation[STR_REF_MAX];
@@ -105,7 +127,7 @@ int notice_list(struct store *s, const struct caller *c, int limit, json_t **ret
 
 struct due {
   struct store *store;
-  int64_t now, next;
+  int64_t now, next, page_us; /* how long a call may go unheard */
   void (*made)(void *, int64_t);
   void *arg;
 };
@@ -155,16 +177,18 @@ static int gather(struct due *d, struct rows r, struct wanted list[static ROWS_M
 }
 
 /* A page that was written in what is the future now, as the clock was set back, has waited long enough. */
-static int pages_due(struct due *d, const struct conf *conf) {
+static int pages_due(struct due *d) {
   struct wanted list[ROWS_MAX];
-  int n = gather(d,
-                 store_query(d->store,
-                             "SELECT n.study, min(iif(n.at > ?1, ?1, n.at + ?2)), NULL FROM notice n WHERE n.kind ="
-                             " 'page' AND n.recipient IS NOT NULL AND n.id NOT IN (SELECT notice FROM notice_end) AND"
-                             " NOT EXISTS(SELECT 1 FROM notice m WHERE m.kind = 'page_again' AND m.study = n.study AND"
-                             " m.id > n.id) GROUP BY n.study ORDER BY 2 LIMIT 64",
-                             "ii", d->now, (int64_t)conf->page_minutes * 60 * WALL_SECOND),
-                 list);
+  int n =
+      gather(d,
+             store_query(d->store,
+                         "SELECT n.study, min(iif(n.at > ?1, ?1, n.at + ?2)), NULL FROM notice n WHERE n.kind ="
+                         " 'page' AND n.id NOT IN (SELECT notice FROM notice_end) AND n.study NOT IN (SELECT id FROM"
+                         " study WHERE state IN ('interpreted', 'returned', 'cancelled')) AND NOT EXISTS(SELECT 1 FROM "
+                         "notice m WHERE m.kind = 'page_again' AND m.study = n.study AND"
+                         " m.id > n.id) GROUP BY n.study ORDER BY 2 LIMIT 64",
+                         "ii", d->now, d->page_us),
+             list);
   int r = n < 0 ? n : 0;
   for (int i = 0; i < n && r == 0; i++)
     if (has_come(d, list[i].at))
@@ -172,6 +196,8 @@ static int pages_due(struct due *d, const struct conf *conf) {
   return r;
 }
 
+/* What is urgent is overdue when it was not read half an hour after it could be, as page-minutes goes (5): whoever
+ * heard the call may have forgotten it. */
 /* Each once for each time that the study was accepted. One state at a time: in the order of an index, however many
  * wait. */
 static int studies_due_in(struct due *d, const char *state, const char *kind, int64_t ahead) {
@@ -179,12 +205,13 @@ static int studies_due_in(struct due *d, const char *state, const char *kind, in
   int n =
       gather(d,
              store_query(d->store,
-                         "SELECT y.id, y.due - ?1, t.gp FROM study y JOIN orders o ON o.id = y.orders LEFT JOIN"
+                         "SELECT y.id, iif(y.urgent IS NULL, y.due - ?1, max(y.due, y.accepted) + 6 * ?4),"
+                         " iif(y.reader = 'gp', t.gp, NULL) FROM study y JOIN orders o ON o.id = y.orders LEFT JOIN"
                          " followup_team t ON t.id = (SELECT max(id) FROM followup_team WHERE followup = o.followup)"
-                         " WHERE y.state = ?3 AND y.urgent IS NULL AND NOT EXISTS("
+                         " WHERE y.state = ?3 AND (?1 = 0 OR (y.urgent IS NULL AND y.due > ?5)) AND NOT EXISTS("
                          "SELECT 1 FROM notice n WHERE n.study = y.id AND n.kind = ?2 AND n.at >= y.accepted)"
                          " ORDER BY " QUEUE_RANK " LIMIT 64",
-                         "itt", ahead, kind, state),
+                         "ittii", ahead, kind, state, d->page_us, d->now),
              list);
   int r = n < 0 ? n : 0;
   for (int i = 0; i < n && r == 0; i++)
@@ -226,8 +253,13 @@ static int delegations_due(struct due *d) {
 }
 
 int64_t notice_due(struct store *s, const struct conf *conf, int64_t now, void (*made)(void *, int64_t), void *arg) {
-  struct due d = {.store = s, .now = now, .next = now + NOTICE_LOOK_US, .made = made, .arg = arg};
-  int r = pages_due(&d, conf);
+  struct due d = {.store = s,
+                  .now = now,
+                  .next = now + NOTICE_LOOK_US,
+                  .page_us = (int64_t)conf->page_minutes * 60 * WALL_SECOND,
+                  .made = made,
+                  .arg = arg};
+  int r = pages_due(&d);
   if (r == 0)
     r = studies_due(&d, "reminder", (int64_t)conf->remind_hours * 3600 * WALL_SECOND);
   if (r == 0)

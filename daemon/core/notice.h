@@ -11,6 +11,9 @@
 enum problem notice_page(struct store *s, const struct caller *c, struct study *study, const char *text,
                          int64_t *ret_id);
 
+/* A study that is urgent and that nobody was called for yet, as one that repeats an urgent one: its reader is paged. */
+enum problem notice_urgent(struct store *s, const struct caller *c, const struct study *study);
+
 /* The nurse of the follow-up learns that the study came back. */
 enum problem notice_returned(struct store *s, const struct caller *c, const struct study *study, const char *nurse,
                              const char *text);

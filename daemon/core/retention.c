@@ -558,12 +558,14 @@ static const char *const erase[] = {
     "UPDATE study SET comment = NULL, clean = NULL, height_mm = NULL, claim = NULL, claim_by = NULL, claim_expires ="
     " NULL, version = version + 1, state = iif(state IN ('interpreted', 'returned'), state, 'cancelled') WHERE id IN"
     " " OF("study"),
-    "INSERT INTO change(at, kind, ref, state) SELECT (SELECT at FROM erasure WHERE NOT done), 'study', 'S-' || id,"
+    "INSERT INTO change(at, kind, ref, state) SELECT (SELECT at FROM erasure WHERE NOT done AND what = 'patient'), "
+    "'study', 'S-' || id,"
     " state FROM study WHERE id IN " OF("study"),
     "DELETE FROM meeting_followup WHERE followup IN " FOLLOWUPS,
     "UPDATE followup_team SET reason = NULL WHERE reason IS NOT NULL AND followup IN " FOLLOWUPS,
     "UPDATE followup_end SET reason = '' WHERE followup IN " FOLLOWUPS,
-    "INSERT INTO followup_end SELECT f.id, x.at, x.by, '' FROM followup f, erasure x WHERE NOT x.done AND f.patient ="
+    "INSERT INTO followup_end SELECT f.id, x.at, x.by, '' FROM followup f, erasure x WHERE NOT x.done AND x.what = "
+    "'patient' AND f.patient ="
     " ?1 AND f.id NOT IN (SELECT followup FROM followup_end)",
     /* Not known any more; nobody has seen the patient at 0. */
     "INSERT INTO patient_version(patient, version, family, given, birth_date, sex, at) SELECT id, version + 1, '', '',"
@@ -665,7 +667,7 @@ enum problem retention_erase(struct store *s, struct artefacts *a, const struct 
   if (r >= 0)
     r = count_files(s, &files);
   if (r >= 0)
-    r = store_run(s, "UPDATE erasure SET done = 1 WHERE NOT done", "");
+    r = store_run(s, "UPDATE erasure SET done = 1 WHERE NOT done AND what = 'patient'", "");
   if (r >= 0)
     r = audit_add(s, &by, "patient.erase", patient, json_pack("{s:s, s:s}", "archive", sha256, "patient", patient));
   if (r >= 0)

@@ -12,7 +12,8 @@
   "CREATE TRIGGER " table "_stays BEFORE DELETE ON " table " BEGIN SELECT RAISE(ABORT, 'append only'); END;"
 
 #define ERASABLE_STAYS(table)                                                                                  \
-  "CREATE TRIGGER " table "_stays BEFORE DELETE ON " table " WHEN NOT EXISTS(SELECT 1 FROM erasure WHERE NOT done)" \
+  "CREATE TRIGGER " table "_stays BEFORE DELETE ON " table " WHEN NOT EXISTS(SELECT 1 FROM erasure WHERE NOT done AND what " \
+  "= 'patient')" \
   " BEGIN SELECT RAISE(ABORT, 'append only'); END;"
 #define ERASABLE(table)                                                                                        \
   "CREATE TRIGGER " table "_keeps BEFORE UPDATE ON " table " BEGIN SELECT RAISE(ABORT, 'append only'); END;"   \
@@ -406,6 +407,8 @@ const char *const schema_migrations[] = {
 
     "CREATE TABLE audit_patient(patient TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY(patient, seq)) STRICT, WITHOUT "
     "  ROWID;"
+    "INSERT OR IGNORE INTO audit_patient SELECT json_extract(detail, '$.patient'), seq FROM audit WHERE "
+    "  json_type(detail, '$.patient') = 'text';"
     "CREATE TABLE audit_head(seq INTEGER PRIMARY KEY, hash BLOB NOT NULL, at INTEGER NOT NULL, key BLOB NOT NULL, "
     "  signature BLOB NOT NULL) STRICT;"
     APPEND_ONLY("audit_head")
@@ -415,7 +418,11 @@ const char *const schema_migrations[] = {
     AGAIN_ERASABLE("record") AGAIN_ERASABLE("supersession") AGAIN_ERASABLE("interpretation") AGAIN_ERASABLE("assessment")
     AGAIN_ERASABLE("picture") AGAIN_ERASABLE("picture_label") AGAIN_ERASABLE("pupil") AGAIN_ERASABLE("dicom")
     AGAIN_ERASABLE("unmatched") AGAIN_ERASABLE("unmatched_end") AGAIN_ERASABLE("reassignment")
-    AGAIN_ERASABLE("withdrawal") AGAIN_ERASABLE("file") AGAIN_ERASABLE("artefact")
+    AGAIN_ERASABLE("withdrawal") AGAIN_ERASABLE("file") /* an archive of the trail, too */
+    "DROP TRIGGER artefact_stays;"
+    "CREATE TRIGGER artefact_stays BEFORE DELETE ON artefact WHEN NOT EXISTS(SELECT 1 FROM erasure WHERE NOT done) BEGIN "
+    "  SELECT RAISE(ABORT, 'append only'); END;"
+    
     "CREATE TRIGGER study_stays BEFORE DELETE ON study BEGIN SELECT RAISE(ABORT, 'append only'); END;"
     "DROP TRIGGER acquisition_keeps;"
     "CREATE TRIGGER acquisition_keeps BEFORE UPDATE ON acquisition WHEN OLD.ended IS NOT NULL AND NOT EXISTS(SELECT 1 "

@@ -3,6 +3,7 @@
 #include "access.h"
 #include "followup.h"
 #include "fundus.h"
+#include "notice.h"
 #include "str.h"
 #include "wall.h"
 #include <errno.h>
@@ -47,6 +48,8 @@ static const struct {
     {INTERPRETING, EV_REASSIGN_PART, ROLE_GP | ROLE_ADMIN, ACQUIRED},
     {INTERPRETED, EV_REASSIGN, ROLE_GP | ROLE_ADMIN, ORDERED},
     {INTERPRETED, EV_REASSIGN_PART, ROLE_GP | ROLE_ADMIN, ACQUIRED},
+    {RETURNED, EV_REASSIGN, ROLE_GP | ROLE_ADMIN, RETURNED},
+    {RETURNED, EV_REASSIGN_PART, ROLE_GP | ROLE_ADMIN, RETURNED},
     {INTERPRETING, EV_EXPIRE, ROLE_SYSTEM, TO_INTERPRET},
     {INTERPRETING, EV_SIGN, ROLE_READERS, INTERPRETED},
     {INTERPRETED, EV_AMEND, ROLE_READERS, INTERPRETED},
@@ -156,7 +159,7 @@ enum problem study_may_acquire(struct store *s, const struct conf *conf, const s
   if (!study->followup) /* ordered before there were any: the GP's alone */
     return c->role == ROLE_NURSE ? P_followup_missing : P_OK;
   enum problem p = followup_find(s, study->followup, &followup);
-  if (p == P_OK && followup.closed)
+  if (p == P_OK && followup.closed && c->role == ROLE_NURSE)
     p = P_followup_closed;
   return p == P_OK ? followup_may(s, c, &followup, study_act(conf, study), FOLLOWUP_PERFORM, ret_delegation) : p;
 }
@@ -253,9 +256,10 @@ enum problem study_accept(struct store *s, const struct caller *c, const struct 
   if (r >= 0)
     r = store_run(s, "INSERT INTO acceptance(study, at, due) VALUES(?,?,?)", "iii", study->id, now, due);
   struct actor by = caller_actor(c);
-  return r < 0 ? problem_of_errno(r)
-               : study_move(s, &by, c->role, study, EV_ACCEPT,
-                            json_pack("{s:b, s:b}", "clean", study->clean == 1, "confirmed", confirmed));
+  p = r < 0 ? problem_of_errno(r)
+            : study_move(s, &by, c->role, study, EV_ACCEPT,
+                         json_pack("{s:b, s:b}", "clean", study->clean == 1, "confirmed", confirmed));
+  return p == P_OK && study->urgent ? notice_urgent(s, c, study) : p;
 }
 
 enum problem study_repeat(struct store *s, const struct caller *c, struct study *study, const char *reason) {

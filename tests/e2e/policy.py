@@ -162,7 +162,7 @@ STUDY = (
     Rule("POST", S + "/page", "nurse gp: ordered acquiring acquired to_interpret interpreting", lambda w, x: {}),
     # What was signed, and what a reader has before him, stays what it is.
     Rule("POST", S + "/redecode", "gp admin: acquired to_interpret", lambda w, x: {}),
-    Rule("POST", S + "/reassign", "gp admin: acquired to_interpret interpreting interpreted",
+    Rule("POST", S + "/reassign", "gp admin: acquired to_interpret interpreting interpreted returned",
          lambda w, x: {"order": w.targets[x.kind.act], "birth_date": BIRTH, "records": [x.record], "confirm": True,
                        "reason": "Une autre patiente"}, to="ordered"),
     Rule("GET", R, KNOWS),
