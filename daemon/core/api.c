@@ -946,8 +946,9 @@ void api_print_reference(void) {
                {ROLE_ADMIN, "admin"}, {ROLE_LGC, "lgc"}, {ROLE_AUDITOR, "auditor"}};
   printf(
       "# asaleed API v1\n\n"
-      "JSON over HTTP/1.1 on a Unix socket or a loopback port. `Authorization: Bearer TOKEN`; on the Unix socket root\n"
-      "needs none. A practice software (`lgc`) names the person it acts for in `Asaleed-Acting-For`. Every POST "
+      "JSON over HTTP/1.1 on a Unix socket or a loopback port. `Authorization: Bearer TOKEN`, or the cookie that\n"
+      "`POST /v1/login` gives to a browser; on the Unix socket root needs none. A practice software (`lgc`) names the "
+      "person it acts for in `Asaleed-Acting-For`. Every POST "
       "carries\n"
       "an `Idempotency-Key` of 8 to 64 characters: the same request gives the same answer again. Errors are RFC 9457\n"
       "problem details with a stable `code` and a French `detail`.\n\n"

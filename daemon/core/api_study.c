@@ -17,10 +17,16 @@
 
 /* ---- patients ---- */
 
+/* Out of the practice only with a qualified identity. */
+static bool ins_sendable(const struct patient *p) {
+  enum ins_status status;
+  return ins_status_find(p->ins_status, &status) && ins_may_be_sent(status);
+}
+
 json_t *api_patient_json(const struct patient *p) {
-  json_t *ins = p->ins[0]
-                    ? json_pack("{s:s, s:s, s:s}", "matricule", p->ins, "oid", p->ins_oid, "status", p->ins_status)
-                    : json_null();
+  json_t *ins = p->ins[0] ? json_pack("{s:b, s:s, s:s, s:s}", "may_be_sent", ins_sendable(p), "matricule", p->ins,
+                                      "oid", p->ins_oid, "status", p->ins_status)
+                          : json_null();
   return json_pack("{s:s, s:s, s:s, s:s, s:o, s:s, s:o, s:I}", "birth_date", p->birth_date, "family", p->family,
                    "given", p->given, "id", p->id, "ins", ins, "sex", p->sex, "updated", json_time(p->updated),
                    "version", (json_int_t)p->version);

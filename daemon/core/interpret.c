@@ -277,6 +277,11 @@ enum problem interpret_refer(struct store *s, const struct caller *c, struct stu
   struct actor by = caller_actor(c);
   if (!role_find(reader, &to) || !(to & ROLE_READERS) || to == study->reader)
     return P_invalid_field;
+  struct rows there = store_query(s, "SELECT 1 FROM user WHERE role = ? AND NOT disabled LIMIT 1", "t", reader);
+  bool somebody = rows_next(&there);
+  int err = rows_finish(&there);
+  if (err < 0 || !somebody)
+    return err < 0 ? problem_of_errno(err) : P_reader_missing;
   json_t *detail = json_pack("{s:s}", "reader", reader);
   enum problem p;
   if (token || study->state != TO_INTERPRET)

@@ -36,7 +36,8 @@ extern const struct interpret_reason interpret_reasons[];
 /* The study ends as returned; another of the same order repeats it; its nurse is told. P_invalid_field: the code. */
 enum problem interpret_return(struct store *s, const struct caller *c, struct study *study, const char *token,
                               const char *code, const char *text, int64_t *ret_repeat);
-/* To "gp" or "ophthalmologist"; token NULL: a GP does so from the queue. P_invalid_field: it is theirs already. */
+/* To "gp" or "ophthalmologist"; token NULL: a GP does so from the queue. P_invalid_field: it is theirs already.
+ * P_reader_missing: nobody has an account of that role. */
 enum problem interpret_refer(struct store *s, const struct caller *c, struct study *study, const char *token,
                              const char *reader, const char *text);
 

@@ -1181,7 +1181,7 @@ def test_ins(d, p):
         check_problem(p.nurse.call("POST", "/v1/patients/lookup", {"datamatrix": sheet(INS, oid)}), 409, "ins_fictitious")
     for matricule in (INS, with_key("2310799004123"), with_key("192022B123456")):
         a = put(ins=matricule, ins_oid=NIR, ins_status="qualified")
-        must(a.status == 201 and a.json["ins"] == {"matricule": matricule, "oid": NIR, "status": "qualified"}, a.body)
+        must(a.status == 201 and a.json["ins"] == {"matricule": matricule, "may_be_sent": True, "oid": NIR, "status": "qualified"}, a.body)
     must(put().json["ins"] is None)
     # Whose sheet is it?
     lookup = lambda caller, text: caller.call("POST", "/v1/patients/lookup", {"datamatrix": text})  # noqa: E731

@@ -229,7 +229,7 @@ def enrolment(people, protocols=("tous",), mark=""):
     of = lambda role: [name for name, r in people if r == role]  # noqa: E731
     for name, role in people:
         if name in RPPS:
-            yield "PUT", "/v1/professionals/" + RPPS[name], {"family": mark + name.capitalize(), "given": "Claude",
+            yield "PUT", "/v1/professionals/" + RPPS[name], {"family": mark + name.capitalize(), "given": "Dominique",
                                                              "role": role, "finess": FINESS}
             yield "POST", f"/v1/users/{name}/professional", {"rpps": RPPS[name]}
     for nurse in of("nurse"):

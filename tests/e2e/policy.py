@@ -259,7 +259,7 @@ def attached(w, caller):
     return w.another_ecg(), {"order": w.targets["ecg"], "birth_date": BIRTH, "confirm": True, "reason": "Vu"}
 
 
-MARTIN = {"family": "Martin", "given": "Claude", "role": "gp", "finess": Practice.FINESS}
+MARTIN = {"family": "Martin", "given": "Dominique", "role": "gp", "finess": Practice.FINESS}
 CARERS = "nurse gp ophthalmologist"
 OTHER = (
     Plain("GET", "/v1/health", ANYONE),
