@@ -278,7 +278,7 @@ enum problem interpret_refer(struct store *s, const struct caller *c, struct stu
   if (!role_find(reader, &to) || !(to & ROLE_READERS) || to == study->reader)
     return P_invalid_field;
   struct rows there = store_query(s, "SELECT 1 FROM user WHERE role = ? AND NOT disabled LIMIT 1", "t", reader);
-  bool somebody = rows_next(&there);
+  bool somebody = rows_next(&there) || to == ROLE_GP; /* a practice has GPs */
   int err = rows_finish(&there);
   if (err < 0 || !somebody)
     return err < 0 ? problem_of_errno(err) : P_reader_missing;

@@ -164,7 +164,7 @@ STUDY = (
     Rule("POST", S + "/redecode", "gp admin: acquired to_interpret", lambda w, x: {}),
     Rule("POST", S + "/reassign", "gp admin: acquired to_interpret interpreting interpreted returned",
          lambda w, x: {"order": w.targets[x.kind.act], "birth_date": BIRTH, "records": [x.record], "confirm": True,
-                       "reason": "Une autre patiente"}, to="ordered"),
+                       "reason": "Une autre patiente"}, to=lambda state: "returned" if state == "returned" else "ordered"),
     Rule("GET", R, KNOWS),
     Rule("GET", R + "/channels", KNOWS, missing={a: "not_found" for a in ACTS if a != "ecg"}),
     Rule("GET", R + "/preview", KNOWS, missing={a: "not_found" for a in ACTS if a != "fundus"}),
@@ -569,7 +569,7 @@ def one(w, count, rule, kind, state, caller):
             count.say(*what, a.status, "but changed:", before, w.row(x.id))
     elif right and not runs and rule.path != S + "/redecode" and rule.path != S + "/draft":
         after = w.row(x.id)
-        if after[0] == before[0] or after[1] != (rule.to or before[1]):
+        if after[0] == before[0] or after[1] != (rule.to(before[1]) if callable(rule.to) else rule.to or before[1]):
             count.say(*what, "leaves", after, "of", before)
     if runs or (rule.to == "acquiring" and a.status == 202):
         w.rest(x.id)

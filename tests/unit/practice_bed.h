@@ -121,6 +121,15 @@ static inline void practice_register(struct store_bed *b, const char *rpps, cons
   str_copy(p.rpps, sizeof p.rpps, rpps);
   str_copy(p.family, sizeof p.family, family);
   assert_int_equal(ACT(b, registry_professional_put(b->store, &root, &p, &created)), P_OK);
+  if (role != ROLE_OPHTHALMOLOGIST) /* whom studies are referred to only where somebody has an account */
+    return;
+  bed_begin(b);
+  assert_int_equal(
+      store_run(b->store,
+                "INSERT INTO user(name, role, display, created, rpps) VALUES('olga','ophthalmologist','',1,?)", "t",
+                rpps),
+      1);
+  bed_keep(b);
 }
 
 static inline struct delegation practice_delegation(const char *nurse, const char *gp, const char *protocol,
