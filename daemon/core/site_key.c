@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -57,6 +58,10 @@ int site_key_open(const char *dir, bool make, struct site_key *ret) {
     return -errno;
   uint8_t root[HASH_BYTES], seed[HASH_BYTES];
   int r = key_read(folder, root);
+  if (r == -ENOKEY && make && flock(folder, LOCK_EX) < 0) /* two first starts at once: the second finds the first's */
+    return -errno;
+  if (r == -ENOKEY && make)
+    r = key_read(folder, root);
   if (r == -ENOKEY && make) {
     r = key_make(folder);
     if (r == 0)

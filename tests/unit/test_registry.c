@@ -68,6 +68,8 @@ static void test_professionals(void **state) {
       assert_string_equal(json_text(item, "family"), families[i]);
       if (i == 1 && !closed)
         assert_string_equal(json_text(item, "account"), "noelle");
+      else if (!strcmp(families[i], "Fabre"))
+        assert_string_equal(json_text(item, "account"), "olga");
       else
         assert_true(json_is_null(json_object_get(item, "account")));
     }
