@@ -83,10 +83,12 @@ static const struct route {
      "Takes the study for interpretation: a token, for a time."},
     {"POST", "/v1/studies/{}/release", api_study_release, GP | OPH, WRITE, "token",
      "Gives the study back to the queue."},
-    {"POST", "/v1/studies/{}/sign", api_study_sign, GP | OPH, WRITE, "token conclusion findings text",
-     "Signs the interpretation: conclusion, the act's findings (GET /v1/forms) and text."},
-    {"POST", "/v1/studies/{}/amend", api_study_amend, GP | OPH, WRITE, "version conclusion findings text reason",
-     "Signs the version after this one, which is the newest, and why."},
+    {"POST", "/v1/studies/{}/sign", api_study_sign, GP | OPH, WRITE, "token shown conclusion findings text",
+     "Signs the interpretation: conclusion, the act's findings (GET /v1/forms) and text. shown: as the study had it "
+     "that"
+     " the reader saw; it is refused when the identity, the records or the aids have changed since."},
+    {"POST", "/v1/studies/{}/amend", api_study_amend, GP | OPH, WRITE, "version shown conclusion findings text reason",
+     "Signs the version after this one, which is the newest, and why. shown: as for sign."},
     {"POST", "/v1/studies/{}/report", api_study_report, GP | OPH, WRITE, "conclusion findings text",
      "The report as it would stand, and what a signature would cover. Nothing is kept."},
     {"GET", "/v1/studies/{}/draft", api_draft_get, GP | OPH, READ, NULL, "The caller's own draft."},

@@ -61,39 +61,37 @@ static enum problem take_conclusion(struct api_call *call, bool whole, struct co
   return p;
 }
 
-/* The aids as the reader sees them at this moment, canonical; NULL when there are none. */
-static enum problem take_aids(struct api_call *call, const struct study *y, char **ret) {
-  json_t *aids = NULL;
-  enum problem p = reading_aids_make(call->api->aids, call->api->store, y, &aids);
-  if (p == P_OK && aids && !(*ret = json_canonical(aids, NULL)))
-    p = P_overloaded;
-  json_decref(aids);
-  return p;
+/* What the reader was shown, as the screen had it (a study's "shown"), and the aids as they are now. */
+static enum problem take_shown(struct api_call *call, const struct study *y, const char **ret, json_t **ret_aids) {
+  enum problem p = api_text(call, "shown", HASH_TEXT - 1, true, ret);
+  if (p == P_OK && !hash_is_text(*ret))
+    p = P_invalid_field;
+  return p == P_OK ? reading_aids_make(call->api->aids, call->api->store, y, ret_aids) : p;
 }
 
 enum problem api_study_sign(struct api_call *call) {
   struct study y;
   struct conclusion x;
-  const char *token;
-  _free_cleanup_ char *aids = NULL;
+  const char *token, *shown;
+  _json_cleanup_ json_t *aids = NULL;
   enum problem p = api_study_find(call, &y);
   if (p == P_OK)
     p = api_text(call, "token", CLAIM_DIGITS, true, &token);
   if (p == P_OK)
     p = take_conclusion(call, true, &x);
   if (p == P_OK)
-    p = take_aids(call, &y, &aids);
+    p = take_shown(call, &y, &shown, &aids);
   if (p == P_OK)
-    p = interpret_sign(call->api->store, &call->caller, &y, token, &x, aids, &call->field);
+    p = interpret_sign(call->api->store, &call->caller, &y, token, shown, &x, aids, &call->field);
   return p == P_OK ? api_study_moved(call, &y) : p;
 }
 
 enum problem api_study_amend(struct api_call *call) {
   struct study y;
   struct conclusion x;
-  const char *reason;
+  const char *reason, *shown;
   int64_t version;
-  _free_cleanup_ char *aids = NULL;
+  _json_cleanup_ json_t *aids = NULL;
   enum problem p = api_study_find(call, &y);
   if (p == P_OK)
     p = api_number(call, "version", 1, INT32_MAX, 0, &version);
@@ -106,21 +104,21 @@ enum problem api_study_amend(struct api_call *call) {
   if (p == P_OK)
     p = take_conclusion(call, true, &x);
   if (p == P_OK)
-    p = take_aids(call, &y, &aids);
+    p = take_shown(call, &y, &shown, &aids);
   if (p == P_OK)
-    p = interpret_amend(call->api->store, &call->caller, &y, version, reason, &x, aids, &call->field);
+    p = interpret_amend(call->api->store, &call->caller, &y, version, reason, shown, &x, aids, &call->field);
   return p == P_OK ? api_study_moved(call, &y) : p;
 }
 
 enum problem api_study_report(struct api_call *call) {
   struct study y;
   struct conclusion x;
-  _free_cleanup_ char *aids = NULL;
+  _json_cleanup_ json_t *aids = NULL;
   enum problem p = api_study_find(call, &y);
   if (p == P_OK)
     p = take_conclusion(call, true, &x);
   if (p == P_OK)
-    p = take_aids(call, &y, &aids);
+    p = reading_aids_make(call->api->aids, call->api->store, &y, &aids);
   return p == P_OK ? interpret_preview(call->api->store, &y, &x, aids, &call->field, &call->answer) : p;
 }
 

@@ -385,6 +385,12 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
     p = spirometry_json(call, y, study);
   if (p == P_OK && act_modality(y->act) == ACQ_FUNDUS)
     p = fundus_json_of(call, y, study);
+  if (p == P_OK && y->state >= TO_INTERPRET && y->state <= INTERPRETED && mask_shows(&call->view, PART_REPORT)) {
+    char shown[HASH_TEXT];
+    p = interpret_shown(call->api->store, y, json_object_get(study, "aids"), shown);
+    if (p == P_OK)
+      json_object_set_new(study, "shown", json_string(shown));
+  }
   if (p != P_OK) {
     json_decref(study);
     return p;

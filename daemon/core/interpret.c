@@ -77,6 +77,7 @@ static enum problem signer_find(struct store *s, const struct caller *c, int64_t
 struct covered {
   struct patient patient;
   json_t *traits, *records, *fundus, *aids;
+  char shown[HASH_TEXT];
 };
 
 static void covered_finish(struct covered *x) {
@@ -89,15 +90,15 @@ static void covered_finish(struct covered *x) {
 
 /* The patient's identity as it is now, the records that stand, oldest first, what the reader was shown beside them, and
  * of a retinography which eye and field its pictures are and what is known of the pupil. */
-static enum problem covered_find(struct store *s, const struct study *study, const char *aids, struct covered *x) {
+static enum problem covered_find(struct store *s, const struct study *study, const json_t *aids, struct covered *x) {
   enum problem p = patient_find(s, study->patient, &x->patient);
   if (p != P_OK)
     return p;
   x->traits = json_pack("{s:s, s:s, s:s, s:s, s:s}", "birth_date", x->patient.birth_date, "family", x->patient.family,
                         "given", x->patient.given, "ins", x->patient.ins, "sex", x->patient.sex);
   x->records = json_array();
-  x->aids = aids ? json_loads(aids, 0, NULL) : NULL;
-  bool whole = x->traits && x->records && (x->aids || !aids);
+  x->aids = json_incref((json_t *)aids);
+  bool whole = x->traits && x->records;
   struct rows r = store_query(s,
                               "SELECT sha256 FROM record WHERE study = ? AND id NOT IN"
                               " (SELECT record FROM supersession) ORDER BY id",
@@ -107,7 +108,24 @@ static enum problem covered_find(struct store *s, const struct study *study, con
   int err = rows_finish(&r);
   if (err == 0 && act_modality(study->act) == ACQ_FUNDUS)
     err = fundus_facts(s, study->id, &x->fundus);
-  return err < 0 ? problem_of_errno(err) : whole ? P_OK : P_overloaded;
+  if (err < 0)
+    return problem_of_errno(err);
+  _json_cleanup_ json_t *all = json_pack("{s:O?, s:O?, s:s, s:O, s:O}", "aids", x->aids, "fundus", x->fundus, "patient",
+                                         study->patient, "records", x->records, "traits", x->traits);
+  _free_cleanup_ char *text = whole && all ? json_canonical(all, NULL) : NULL;
+  if (!text)
+    return P_overloaded;
+  hash_sha256_text(text, strlen(text), x->shown);
+  return P_OK;
+}
+
+enum problem interpret_shown(struct store *s, const struct study *study, const json_t *aids,
+                             char ret[static HASH_TEXT]) {
+  _covered_cleanup_ struct covered covered = {0};
+  enum problem p = covered_find(s, study, aids, &covered);
+  if (p == P_OK)
+    memcpy(ret, covered.shown, HASH_TEXT);
+  return p;
 }
 
 static enum problem findings_ok(const struct study *study, const struct conclusion *x, const char **ret_field) {
@@ -127,7 +145,7 @@ static int64_t newest_version(struct store *s, int64_t study, bool standing, int
 
 /* The next version's row; the reader's draft has become it. */
 static enum problem version_add(struct store *s, const struct caller *c, const struct study *study, int64_t amends,
-                                const char *reason, const struct conclusion *x, const char *aids) {
+                                const char *reason, const char *shown, const struct conclusion *x, const json_t *aids) {
   _signer_cleanup_ struct signer signer = {0};
   _covered_cleanup_ struct covered covered = {0};
   int err;
@@ -135,6 +153,8 @@ static enum problem version_add(struct store *s, const struct caller *c, const s
   enum problem p = err < 0 ? problem_of_errno(err) : signer_find(s, c, now, &signer);
   if (p == P_OK)
     p = covered_find(s, study, aids, &covered);
+  if (p == P_OK && strcmp(shown, covered.shown))
+    p = P_precondition_failed;
   if (p != P_OK)
     return p;
   struct proof_facts facts = {.study = study->id,
@@ -163,7 +183,8 @@ static enum problem version_add(struct store *s, const struct caller *c, const s
   _json_cleanup_ json_t *statement = proof_statement(&facts);
   _free_cleanup_ char *said = statement ? json_canonical(statement, NULL) : NULL;
   _free_cleanup_ char *findings = x->findings ? json_canonical(x->findings, NULL) : NULL;
-  if (!said || (x->findings && !findings))
+  _free_cleanup_ char *aids_text = aids ? json_canonical(aids, NULL) : NULL;
+  if (!said || (x->findings && !findings) || (aids && !aids_text))
     return P_overloaded;
   err = proof_sign(statement, signer.secret, signature);
   hash_sha256_text(said, strlen(said), covers);
@@ -174,7 +195,7 @@ static enum problem version_add(struct store *s, const struct caller *c, const s
         " findings, reason, statement, signature, key) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         "iititttitttt"
         "bb",
-        study->id, version, caller_person(c), now, x->conclusion, x->text, covers, covered.patient.version, aids,
+        study->id, version, caller_person(c), now, x->conclusion, x->text, covers, covered.patient.version, aids_text,
         findings ? findings : "{}", reason, said, signature, sizeof signature, signer.public, sizeof signer.public);
   if (err >= 0) {
     str_ref('I', store_last_id(s), ref);
@@ -186,32 +207,33 @@ static enum problem version_add(struct store *s, const struct caller *c, const s
 }
 
 enum problem interpret_sign(struct store *s, const struct caller *c, struct study *study, const char *token,
-                            const struct conclusion *x, const char *aids, const char **ret_field) {
+                            const char *shown, const struct conclusion *x, const json_t *aids, const char **ret_field) {
   enum problem p = study_claim_end(s, c, study, token, EV_SIGN, json_pack("{s:s}", "by", caller_person(c)));
   if (p == P_OK)
     p = findings_ok(study, x, ret_field);
-  return p == P_OK ? version_add(s, c, study, 0, NULL, x, aids) : p;
+  return p == P_OK ? version_add(s, c, study, 0, NULL, shown, x, aids) : p;
 }
 
 enum problem interpret_amend(struct store *s, const struct caller *c, struct study *study, int64_t version,
-                             const char *reason, const struct conclusion *x, const char *aids, const char **ret_field) {
+                             const char *reason, const char *shown, const struct conclusion *x, const json_t *aids,
+                             const char **ret_field) {
   struct actor by = caller_actor(c);
   enum study_state to;
-  int err;
+  int err = 0;
   enum problem p = study_next(study->state, EV_AMEND, c->role, &to);
   if (p == P_OK)
     p = study_is_mine(c, study);
   if (p == P_OK)
     p = findings_ok(study, x, ret_field);
   if (p == P_OK && newest_version(s, study->id, true, &err) != version)
-    p = P_precondition_failed;
+    p = err < 0 ? problem_of_errno(err) : P_precondition_failed;
   if (p == P_OK)
     p = study_move(s, &by, c->role, study, EV_AMEND, json_pack("{s:I}", "amends", (json_int_t)version));
-  return p == P_OK ? version_add(s, c, study, version, reason, x, aids) : p;
+  return p == P_OK ? version_add(s, c, study, version, reason, shown, x, aids) : p;
 }
 
-enum problem interpret_preview(struct store *s, const struct study *study, const struct conclusion *x, const char *aids,
-                               const char **ret_field, json_t **ret) {
+enum problem interpret_preview(struct store *s, const struct study *study, const struct conclusion *x,
+                               const json_t *aids, const char **ret_field, json_t **ret) {
   _covered_cleanup_ struct covered covered = {0};
   struct buf body = BUF_INIT(2 * REPORT_MAX + 8192);
   enum problem p = findings_ok(study, x, ret_field);
@@ -221,8 +243,9 @@ enum problem interpret_preview(struct store *s, const struct study *study, const
     p = P_invalid_field;
   const char *text = p == P_OK ? buf_cstr(&body) : NULL;
   if (p == P_OK)
-    *ret = json_pack("{s:s?, s:{s:s, s:I, s:O}}", "body", text, "covers", "patient", study->patient, "patient_version",
-                     (json_int_t)covered.patient.version, "records", covered.records);
+    *ret = json_pack("{s:s?, s:{s:s, s:I, s:O}, s:s}", "body", text, "covers", "patient", study->patient,
+                     "patient_version", (json_int_t)covered.patient.version, "records", covered.records, "shown",
+                     covered.shown);
   buf_finish(&body);
   return p == P_OK && !*ret ? P_overloaded : p;
 }

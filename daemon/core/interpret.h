@@ -17,16 +17,23 @@ struct conclusion {
   const char *text;
 };
 
-/* P_invalid_field and *ret_field when findings_check() refuses it; P_professional_unknown when the account is no
- * registered professional's. aids: what the reader was shown beside the reading, canonical JSON or NULL. */
+/* What a signature will cover besides the conclusion, as it is now: the patient's traits, the records that stand, which
+ * eye and field the pictures are, the aids. The SHA-256 of all that, which a screen that showed it sends back. */
+enum problem interpret_shown(struct store *s, const struct study *study, const json_t *aids,
+                             char ret[static HASH_TEXT]);
+
+/* P_precondition_failed when `shown` is not what interpret_shown() says now; P_invalid_field and *ret_field when
+ * findings_check() refuses it; P_professional_unknown when the account is no registered professional's. aids: what the
+ * reader is shown beside the reading, or NULL. */
 enum problem interpret_sign(struct store *s, const struct caller *c, struct study *study, const char *token,
-                            const struct conclusion *x, const char *aids, const char **ret_field);
+                            const char *shown, const struct conclusion *x, const json_t *aids, const char **ret_field);
 /* The version after `version`, which must be the newest (P_precondition_failed). */
 enum problem interpret_amend(struct store *s, const struct caller *c, struct study *study, int64_t version,
-                             const char *reason, const struct conclusion *x, const char *aids, const char **ret_field);
-/* The report as it would stand: {"body","covers"}. */
-enum problem interpret_preview(struct store *s, const struct study *study, const struct conclusion *x, const char *aids,
-                               const char **ret_field, json_t **ret);
+                             const char *reason, const char *shown, const struct conclusion *x, const json_t *aids,
+                             const char **ret_field);
+/* The report as it would stand: {"body","covers","shown"}. */
+enum problem interpret_preview(struct store *s, const struct study *study, const struct conclusion *x,
+                               const json_t *aids, const char **ret_field, json_t **ret);
 
 /* Reasons of DICOM CID 9303 (interpretation request discontinuation), with a French label. NULL ends them. */
 struct interpret_reason {

@@ -308,6 +308,8 @@ enum problem study_claim(struct store *s, const struct caller *c, const struct c
   uint8_t raw[CLAIM_DIGITS / 2], hash[HASH_BYTES];
   int64_t now = wall_now().us;
   enum problem mine = study_is_mine(c, study);
+  if (mine == P_OK && !c->rpps[0]) /* whoever could not sign keeps nobody from it */
+    mine = P_professional_unknown;
   if (mine != P_OK)
     return mine;
   if (study->state == INTERPRETING) {

@@ -529,8 +529,8 @@ static const char *misfit(const char *value, enum ctl_kind kind, const struct ct
     return hash_is_text(value) ? NULL : "un jeton de lecture a 64 chiffres hexadécimaux";
   case KIND_KEY:
     return hash_is_text(value) ? NULL : "une clé publique a 64 chiffres hexadécimaux, en minuscules";
-  case KIND_ARCHIVE:
-    return hash_is_text(value) ? NULL : "l'empreinte d'une archive a 64 chiffres hexadécimaux, en minuscules";
+  case KIND_DIGEST:
+    return hash_is_text(value) ? NULL : "une empreinte a 64 chiffres hexadécimaux, en minuscules";
   default:
     return NULL;
   }

@@ -11,6 +11,11 @@
   {.name = "claim", .metavar = "T", .kind = KIND_CLAIM, .group = 1, .help = "the claim token that claim printed"}, {  \
     .name = "claim-file", .metavar = "FILE", .kind = KIND_FILE, .group = 1, .help = "the file that claim wrote it to" \
   }
+#define SHOWN                                                                             \
+  {                                                                                       \
+    .name = "shown", .metavar = "SHA256", .kind = KIND_DIGEST, .required = true,          \
+    .help = "what was read, as claim, show and preview print it; refused when it changed" \
+  }
 
 #define FAMILY \
   { .name = "family", .metavar = "TEXT", .kind = KIND_TEXT, .required = true, .help = "family name" }
@@ -386,7 +391,7 @@ const struct ctl_command ctl_commands[] = {
      .summary = "Sign the interpretation of a claimed study.",
      .run = cmd_sign,
      .args = {STUDY, FINDINGS},
-     .options = {CLAIM, CONCLUSION(true), REPORT(2)}},
+     .options = {CLAIM, SHOWN, CONCLUSION(true), REPORT(2)}},
     {.path = "amend",
      .summary = "Sign a new version of an interpretation, which corrects the newest.",
      .run = cmd_amend,
@@ -399,6 +404,7 @@ const struct ctl_command ctl_commands[] = {
                   .max = INT32_MAX,
                   .help = "the version that it corrects, as show prints it"},
                  REASON("why it is corrected"),
+                 SHOWN,
                  CONCLUSION(true),
                  REPORT(2)}},
     {.path = "preview",
@@ -679,7 +685,7 @@ const struct ctl_command ctl_commands[] = {
      .args = {{"ID", KIND_ID}},
      .options = {{.name = "archive",
                   .metavar = "SHA256",
-                  .kind = KIND_ARCHIVE,
+                  .kind = KIND_DIGEST,
                   .required = true,
                   .help = "of the archive that patient archive wrote"}}},
     {.path = "completion bash", .summary = "Print the completion for bash.", .run = cmd_completion_bash, .local = true},

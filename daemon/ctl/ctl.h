@@ -47,7 +47,7 @@ enum ctl_kind {
   KIND_PICTURE,    /* R-<n>/<n> */
   KIND_CLAIM,      /* 64 hexadecimal digits */
   KIND_KEY,        /* the same, of a public key */
-  KIND_ARCHIVE,    /* the same, the SHA-256 of an archive */
+  KIND_DIGEST,     /* the same, a SHA-256 */
   KIND_FOLLOWUP,   /* W-<n> */
   KIND_DELEGATION, /* D-<n> */
   KIND_ABSENCE,    /* A-<n> */

@@ -49,6 +49,7 @@ int cmd_claim(struct ctl *c) {
   print_field(c->out, "Examen", c->args[0]);
   print_field(c->out, path ? "Jeton dans" : "Jeton", path ? path : token);
   print_field(c->out, "Valable jusqu'au", show_time(json_text(a.json, "expires")));
+  print_field(c->out, "Empreinte", json_text(json_object_get(a.json, "study"), "shown"));
   return r;
 }
 
@@ -234,13 +235,22 @@ static void print_signed(FILE *f, const json_t *interpretation) {
                known(show_time(json_text(interpretation, "signed"))));
 }
 
+/* Something that the reader saw is not so any more. */
+static void hint_shown(struct ctl *c, int r, const struct api_answer *a) {
+  const char *code = json_text(a->json, "code");
+  if (r == CTL_REFUSED && code && !strcmp(code, "precondition_failed"))
+    ctl_say(c, "relire l'examen tel qu'il est maintenant, et donner son empreinte par --shown (asaleectl show %s)",
+            c->args[0]);
+}
+
 int cmd_sign(struct ctl *c) {
   _answer_cleanup_ struct api_answer a = {0};
   char claim[128];
   int r = read_claim(c, claim);
   if (r == CTL_OK)
-    r = post_conclusion(c, "sign", json_pack("{s:s}", "token", claim), &a);
+    r = post_conclusion(c, "sign", json_pack("{s:s, s:s}", "shown", ctl_option(c, "shown"), "token", claim), &a);
   const json_t *interpretation = json_object_get(a.json, "interpretation");
+  hint_shown(c, r, &a);
   if (r == CTL_OK && !c->json && json_is_object(interpretation))
     print_signed(c->out, interpretation);
   return r;
@@ -248,10 +258,11 @@ int cmd_sign(struct ctl *c) {
 
 int cmd_amend(struct ctl *c) {
   _answer_cleanup_ struct api_answer a = {0};
-  json_t *more =
-      json_pack("{s:I, s:s}", "version", (json_int_t)ctl_number(c, "amends", 0), "reason", ctl_option(c, "reason"));
+  json_t *more = json_pack("{s:I, s:s, s:s}", "version", (json_int_t)ctl_number(c, "amends", 0), "reason",
+                           ctl_option(c, "reason"), "shown", ctl_option(c, "shown"));
   int r = post_conclusion(c, "amend", more, &a);
   const json_t *interpretation = json_object_get(a.json, "interpretation");
+  hint_shown(c, r, &a);
   const char *code = json_text(a.json, "code");
   if (r == CTL_REFUSED && code && !strcmp(code, "precondition_failed"))
     ctl_say(c, "--amends attend le numéro de la dernière version (asaleectl versions %s)", c->args[0]);
@@ -284,6 +295,7 @@ int cmd_preview(struct ctl *c) {
                known(show_int(covers, "patient_version")));
   for (size_t i = 0; i < json_array_size(records); i++)
     print_field(c->out, "Enregistrement", json_string_value(json_array_get(records, i)));
+  print_field(c->out, "Empreinte", json_text(a.json, "shown"));
   return CTL_OK;
 }
 

@@ -17,7 +17,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from bed import (EVERY_ACT, FINESS, RPPS, Api, Asaleed, Practice, Tap, can_simulate, check_problem, delegation,  # noqa: E402
+from bed import (EVERY_ACT, FINESS, NO_CLAIM, RPPS, Api, Asaleed, Practice, Tap, can_simulate, check_problem, delegation,  # noqa: E402
                  luhn, must, new_key, request_bytes, signature)
 
 BUILD = os.path.abspath(sys.argv[1])
@@ -59,8 +59,8 @@ ROUTES = [
     ("POST", "/v1/studies/S-999/accept", (N, G), {"confirm": True, "comment": "x", "height_cm": "x"}),
     ("POST", "/v1/studies/S-999/claim", (G, O), {}),
     ("POST", "/v1/studies/S-999/release", (G, O), {"token": "!"}),
-    ("POST", "/v1/studies/S-999/sign", (G, O), {"token": "!", **REPORT}),
-    ("POST", "/v1/studies/S-999/amend", (G, O), {"version": 1, "reason": "!", **REPORT}),
+    ("POST", "/v1/studies/S-999/sign", (G, O), {"token": "!", "shown": "!", **REPORT}),
+    ("POST", "/v1/studies/S-999/amend", (G, O), {"version": 1, "reason": "!", "shown": "!", **REPORT}),
     ("POST", "/v1/studies/S-999/report", (G, O), REPORT),
     ("GET", "/v1/studies/S-999/draft", (G, O), None),
     ("PUT", "/v1/studies/S-999/draft", (G, O), {"conclusion": "x", "findings": {}, "text": "x"}),
@@ -168,7 +168,7 @@ VALUES = {"family": FAMILY, "given": GIVEN, "birth_date": BIRTH, "sex": "F", "pa
           "new": "short", "before": "2000-01-01T00:00:00Z", "name": "someone", "role": "gp", "display": FAMILY,
           "pictures": [{"record": "R-1", "picture": 1, "laterality": "R", "field": "disc"}],
           "held": "2026-01-01", "minute": TEXT, "followups": [], "archive": "0" * 64,
-          "dilated": True, "agents": ["tropicamide"], "degree_mm": "6.5", **delegation("ines", "martin", "tous")}
+          "shown": "0" * 64, "dilated": True, "agents": ["tropicamide"], "degree_mm": "6.5", **delegation("ines", "martin", "tous")}
 IDENTITY = {name: VALUES[name] for name in ("family", "given", "birth_date", "sex")}
 
 
@@ -379,15 +379,18 @@ def test_fields(d, p):
     refused(s + "/claim", {}, "wrong_state", 409)
     refused(s + "/release", {"token": "0" * 64}, "stale_token", 409)
     refused(s + "/release", {"token": "0" * 65}, "invalid_field", field="token")
-    refused(s + "/sign", {"token": "0" * 64, "conclusion": "fine", "text": "x"}, "invalid_field", field="conclusion")
-    refused(s + "/sign", {"token": "0" * 64, "conclusion": "normal", "text": "x" * 20001}, "invalid_field", field="text")
-    refused(s + "/sign", {"token": "0" * 64, "conclusion": "normal", "text": "x"}, "stale_token", 409)
+    none = signature(NO_CLAIM, "x")
+    refused(s + "/sign", {**none, "conclusion": "fine"}, "invalid_field", field="conclusion")
+    refused(s + "/sign", {**none, "text": "x" * 20001}, "invalid_field", field="text")
+    refused(s + "/sign", {**none, "shown": "x" * 64}, "invalid_field", field="shown")
+    refused(s + "/sign", {n: v for n, v in none.items() if n != "shown"}, "missing_field", field="shown")
+    refused(s + "/sign", none, "stale_token", 409)
     refused(s + "/return", {"token": "0" * 64, "code": "1"}, "invalid_field", field="code")
     refused(s + "/return", {"token": "0" * 64, "code": "110531"}, "stale_token", 409)
     for reader in ("gp", "nurse", "king"):  # a GP is to read it already
         refused(s + "/refer", {"reader": reader}, "invalid_field", field="reader")
-    refused(s + "/amend", {**signature("", "x"), "version": 1, "reason": "x"}, "unknown_field", field="token")
-    amended = {name: value for name, value in signature("", "x").items() if name != "token"}
+    refused(s + "/amend", {**none, "version": 1, "reason": "x"}, "unknown_field", field="token")
+    amended = {name: value for name, value in none.items() if name != "token"}
     refused(s + "/amend", {**amended, "version": 0, "reason": "x"}, "invalid_field", field="version")
     refused(s + "/amend", {**amended, "version": 1, "reason": "x"}, "wrong_state", 409)
     check_problem(p.gp.call("PUT", s + "/draft", {"text": "x"}), 409, "wrong_state")
@@ -610,10 +613,10 @@ def fundus(d, p):
     p.nurse.post(s + "/accept", {"confirm": True})
     refused("PUT", s + "/pictures", {"pictures": [label]}, "wrong_state", 409)
 
-    token = p.gp.post(s + "/claim")["token"]
-    check_problem(p.gp.call("POST", s + "/sign", {**signature(token, TEXT), "findings": {}}), 400, "invalid_field",
+    claim = p.gp.post(s + "/claim")
+    check_problem(p.gp.call("POST", s + "/sign", {**signature(claim, TEXT), "findings": {}}), 400, "invalid_field",
                   "right_retinopathy")
-    signed = p.gp.post(s + "/sign", signature(token, TEXT, "fundus"))
+    signed = p.gp.post(s + "/sign", signature(claim, TEXT, "fundus"))
     said = [{"excluded": None, "field": field, "laterality": eye, "picture": i, "record": r,
              "sha256": hashlib.sha256(files[i - 1][1]).hexdigest()} for i, (eye, field) in enumerate(views, 1)]
     said.append({"excluded": TEXT, "field": None, "laterality": None, "picture": 5, "record": r,
@@ -1461,14 +1464,14 @@ def test_flow(d, p):
     claim = p.gp.post(s + "/claim")
     must(len(claim["token"]) == 64 and claim["study"]["claim"]["by"] == "martin", claim)
     check_problem(p.gp2.call("POST", s + "/claim", {}), 409, "already_claimed")
-    check_problem(p.gp2.call("POST", s + "/sign", signature(claim["token"], TEXT)), 409, "stale_token")
+    check_problem(p.gp2.call("POST", s + "/sign", signature(claim, TEXT)), 409, "stale_token")
     again = p.gp.post(s + "/claim")
     check_problem(p.gp.call("POST", s + "/release", {"token": claim["token"]}), 409, "stale_token")
     p.gp.post(s + "/release", {"token": again["token"]})
     claim = p.lgc_gp.post(s + "/claim")
     must(p.nurse.get("/v1/queue?state=interpreting")["items"][0]["claim"]["by"] == "martin")
     key = new_key()
-    sign = signature(claim["token"], TEXT + "\nligne 2", conclusion="abnormal")
+    sign = signature(claim, TEXT + "\nligne 2", conclusion="abnormal")
     for bad, field in (({}, "rhythm"), ({"rhythm": "fast"}, "rhythm"), ({"rhythm": "sinus", "x": "y"}, "x"),
                        ({"rhythm": "sinus", "signs": "rbbb"}, "signs"), ({"rhythm": ["sinus"]}, "rhythm"), ([], "findings"),
                        ("sinus", "findings")):
@@ -1523,7 +1526,7 @@ def test_redecode(d, p):
         time.sleep(0.01)
     now = [r["id"] for r in p.gp.get(s)["records"] if not r["superseded"]]
     must(now == seen, "the record changed under the reader:", seen, now)
-    p.gp.post(s + "/sign", signature(found[1].json["token"], TEXT))
+    p.gp.post(s + "/sign", signature(found[1].json, TEXT))
     check_problem(p.gp.call("POST", s + "/redecode", {}), 409, "wrong_state")
 
 

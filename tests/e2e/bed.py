@@ -242,9 +242,13 @@ def enrolment(people, protocols=("tous",), mark=""):
                 yield "POST", f"/v1/users/{lgc}/grant", {"person": name}
 
 
-def signature(token, text, act="ecg", conclusion="normal"):
-    """What a reader signs."""
-    return {"token": token, "conclusion": conclusion, "findings": FINDINGS[act], "text": text}
+def signature(claim, text, act="ecg", conclusion="normal"):
+    """What a reader signs who claimed a study, having read what came with the claim."""
+    return {"token": claim["token"], "shown": claim["study"]["shown"], "conclusion": conclusion,
+            "findings": FINDINGS[act], "text": text}
+
+
+NO_CLAIM = {"token": "0" * 64, "study": {"shown": "0" * 64}}
 
 
 class Practice:
@@ -295,8 +299,8 @@ class Practice:
 
     def sign(self, study, text, act="ecg", conclusion="normal"):
         """Claims and signs; the study as it is then."""
-        token = self.gp.post(f"/v1/studies/{study}/claim")["token"]
-        return self.gp.post(f"/v1/studies/{study}/sign", signature(token, text, act, conclusion))
+        claim = self.gp.post(f"/v1/studies/{study}/claim")
+        return self.gp.post(f"/v1/studies/{study}/sign", signature(claim, text, act, conclusion))
 
 
 # A protocol that opens every act, for tests of other things; those of the practice are config/protocols.d.

@@ -10,7 +10,7 @@ import sys
 import time
 
 sys.dont_write_bytecode = True
-from bed import Api, Asaleed, Practice, Tap, can_simulate, check_problem, luhn, must  # noqa: E402
+from bed import Api, Asaleed, Practice, Tap, can_simulate, check_problem, luhn, must, signature  # noqa: E402
 
 BUILD = os.path.abspath(sys.argv[1])
 PROTOCOL = """[protocol suivi]
@@ -96,9 +96,7 @@ def make_study(p, patient, conclusion=None):
     must(p.nurse.get(s)["state"] == "acquired", p.nurse.get(s))
     p.nurse.post(s + "/accept", {"confirm": True})
     if conclusion:
-        token = p.gp.post(s + "/claim")["token"]
-        p.gp.post(s + "/sign", {"token": token, "conclusion": conclusion, "text": "TEXTE SIGNÉ",
-                                "findings": {"rhythm": "sinus"}})
+        p.gp.post(s + "/sign", signature(p.gp.post(s + "/claim"), "TEXTE SIGNÉ", conclusion=conclusion))
     return order["study"]["id"]
 
 

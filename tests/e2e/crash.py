@@ -121,9 +121,9 @@ class Job:
         elif EXPORTS and y["state"] == "to_interpret" and not self.objects():
             time.sleep(0.005)
         else:
-            token = self.call("POST", s + "/claim", {}, "martin")["token"]
+            claim = self.call("POST", s + "/claim", {}, "martin")
             self.rank = RANK["interpreting"]
-            self.saw(self.call("POST", s + "/sign", signature(token, TEXT), "martin"))
+            self.saw(self.call("POST", s + "/sign", signature(claim, TEXT), "martin"))
             self.signed = True
 
     def objects(self):

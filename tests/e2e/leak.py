@@ -295,7 +295,11 @@ class Bed(World):
 
     def signs(self, reader, study, token, name=None):
         self.signed.add(study)
-        reader.post(f"/v1/studies/{study}/sign", {"token": token, **self.report(study, name)})
+        reader.post(f"/v1/studies/{study}/sign", {"token": token, **self.report(study, name), **self.shown(reader, study)})
+
+    @staticmethod
+    def shown(reader, study):
+        return {"shown": reader.get("/v1/studies/" + study)["shown"]}
 
     def hashes(self):
         """Those that cover what an instrument says, as the GP is told them."""
@@ -462,7 +466,8 @@ def test_after(w):
         study = y["sign"]
         w.signs(w.gp, study, w.token[study], name)
         w.gp.post(f"/v1/studies/{study}/amend",
-                  {"version": 1, "reason": w.m.new("report", study=study), **w.report(study, name)})
+                  {"version": 1, "reason": w.m.new("report", study=study), **w.report(study, name),
+                   **w.shown(w.gp, study)})
         w.signs(w.p.oph, y["eye"], w.token[y["eye"]])
         w.gp.post(f"/v1/studies/{y['return']}/return", {
             "token": w.token[y["return"]], "code": "110531", "text": w.m.new("report", study=y["return"])})

@@ -110,6 +110,11 @@ class Rule:
         return ALLOWED
 
 
+def shown(w, x):
+    """What a reader sees of it, where there is something to sign."""
+    return {"shown": w.gp.get("/v1/studies/" + x.id).get("shown", "0" * 64)}
+
+
 def with_token(**more):
     return lambda w, x: {"token": x.token, **more}
 
@@ -142,7 +147,7 @@ STUDY = (
     Rule("POST", S + "/claim", f"{READERS}: to_interpret interpreting", lambda w, x: {}, reads=True, own=True,
          to="interpreting"),
     Rule("POST", S + "/release", f"{READERS}: interpreting", with_token(), reads=True, own=True, to="to_interpret"),
-    Rule("POST", S + "/sign", f"{READERS}: interpreting", lambda w, x: {"token": x.token, **conclusion(x.kind.act)},
+    Rule("POST", S + "/sign", f"{READERS}: interpreting", lambda w, x: {"token": x.token, **shown(w, x), **conclusion(x.kind.act)},
          reads=True, own=True, to="interpreted"),
     Rule("POST", S + "/return", f"{READERS}: interpreting", with_token(code="110531", text="Flou"), reads=True, own=True,
          to="returned"),
@@ -152,7 +157,7 @@ STUDY = (
     Rule("POST", S + "/refer", "gp: to_interpret; ophthalmologist: interpreting", lambda w, x: {"reader": other_reader(x)},
          name="without a token", waiting=True, to="to_interpret"),
     Rule("POST", S + "/amend", f"{READERS}: interpreted",
-         lambda w, x: {"version": 1, "reason": "Relu", **conclusion(x.kind.act)}, reads=True, state_first=True,
+         lambda w, x: {"version": 1, "reason": "Relu", **shown(w, x), **conclusion(x.kind.act)}, reads=True, state_first=True,
          to="interpreted"),
     Rule("PUT", S + "/draft", f"{READERS}: to_interpret interpreting interpreted", lambda w, x: conclusion(x.kind.act)),
     Rule("GET", S + "/draft", READERS),

@@ -295,7 +295,7 @@ class Reader(Person):
             self.site.concluded |= {said} if isinstance(said, str) else set(said)
 
     def claims(self, study):
-        self.claimed[study] = self.post(f"/v1/studies/{study}/claim")["token"]
+        self.claimed[study] = self.post(f"/v1/studies/{study}/claim")
         must(self.sees(study)["claim"]["by"] == self.name)
 
     def drafts(self, study, **so_far):
@@ -310,15 +310,16 @@ class Reader(Person):
 
     def signs(self, study, conclusion, findings, text):
         self.writes(findings, text)
-        seen = self.post(f"/v1/studies/{study}/sign", {"token": self.claimed.pop(study), "conclusion": conclusion,
-                                                       "findings": findings, "text": text})
+        claim = self.claimed.pop(study)
+        seen = self.post(f"/v1/studies/{study}/sign", {"token": claim["token"], "shown": claim["study"]["shown"],
+                                                       "conclusion": conclusion, "findings": findings, "text": text})
         must(seen["state"] == "interpreted" and seen["interpretation"]["text"] == text
              and seen["interpretation"]["findings"] == findings and seen["interpretation"]["by"] == self.name, seen)
 
     def returns(self, study, code, text):
         """The study that repeats it."""
         self.writes({}, text)
-        seen = self.post(f"/v1/studies/{study}/return", {"token": self.claimed.pop(study), "code": code, "text": text})
+        seen = self.post(f"/v1/studies/{study}/return", {"token": self.claimed.pop(study)["token"], "code": code, "text": text})
         must(seen["state"] == "returned", seen["state"])
         return seen["returned"]["repeat"]
 
@@ -623,10 +624,11 @@ def copd_spirometry(site, p):
     must(durand.queue() == [again])
     claim = os.path.join(site.work, "claim")
     durand.shell("claim", again, "--claim-file", claim)
+    shown = durand.sees(again)["shown"]
     text = "Trouble ventilatoire obstructif modéré, épreuve de réversibilité à prévoir."
     durand.writes({"pattern": "obstruction", "reversibility": "not_tested"}, text)
     durand.shell("sign", again, "pattern=obstruction", "reversibility=not_tested", "--claim-file", claim,
-                 "--conclusion", "abnormal", "--text", text)
+                 "--shown", shown, "--conclusion", "abnormal", "--text", text)
     must(durand.sees(again)["interpretation"]["findings"]["pattern"] == "obstruction")
     ines.sees_no_interpretation(again)
 

@@ -21,7 +21,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from bed import Api, Asaleed, Practice, Tap, check_problem, must, sanitizer  # noqa: E402
+from bed import Api, Asaleed, Practice, Tap, check_problem, must, sanitizer, signature  # noqa: E402
 
 BUILD = os.path.abspath(sys.argv[1])
 CLOCK, CRASH = (os.path.join(BUILD, "tests", name) for name in ("clock_step.so", "crash_point.so"))
@@ -68,10 +68,9 @@ class World:
             p.nurse.post(f"/v1/unmatched/{row}/attach", {"order": order["id"], "birth_date": birth, "confirm": True,
                                                          "reason": mark})
             p.nurse.post(f"/v1/studies/{s}/accept", {"confirm": True, "comment": mark})
-            token = p.gp.post(f"/v1/studies/{s}/claim")["token"]
+            claim = p.gp.post(f"/v1/studies/{s}/claim")
             p.gp.ok("PUT", f"/v1/studies/{s}/draft", {"text": mark})
-            p.gp.post(f"/v1/studies/{s}/sign", {"token": token, "conclusion": "normal", "findings": {"rhythm": "sinus"},
-                                                "text": mark})
+            p.gp.post(f"/v1/studies/{s}/sign", signature(claim, mark))
             p.nurse.post(f"/v1/studies/{p.nurse.post('/v1/orders', {'patient': pid, 'act': 'ecg'})['study']['id']}/page",
                          {"text": mark})
             r = self.records[pid] = p.gp.get("/v1/studies/" + s)["records"][0]["id"]

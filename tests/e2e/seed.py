@@ -153,8 +153,9 @@ class World:
         return self.nurse.post(f"/v1/studies/{study}/accept", {"confirm": True, **more})
 
     def sign(self, study, reader):
-        token = reader.post(f"/v1/studies/{study}/claim")["token"]
-        return reader.post(f"/v1/studies/{study}/sign", {"token": token, **conclusion(self.gp_view(study)["act"])})
+        claim = reader.post(f"/v1/studies/{study}/claim")
+        return reader.post(f"/v1/studies/{study}/sign", {"token": claim["token"], "shown": claim["study"]["shown"],
+                                                         **conclusion(claim["study"]["act"])})
 
     def gp_view(self, study):
         return self.gp.get("/v1/studies/" + study)

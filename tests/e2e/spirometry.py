@@ -142,7 +142,7 @@ def leaks():
             claim = bed.gp.post(f"/v1/studies/{study}/claim")
             seen.append((study, take()))
             if device == "sp80b":
-                bed.gp.post(f"/v1/studies/{study}/sign", signature(claim["token"], "Zqxlu", "spirometry"))
+                bed.gp.post(f"/v1/studies/{study}/sign", signature(claim, "Zqxlu", "spirometry"))
         aids = bed.gp.get(f"/v1/studies/{seen[0][0]}")["aids"]
         markers = {"7.77", "7,77", "888", "Zqxlu", "percent_predicted", "below_lln", "lln", "predicted", "z-score", "aids",
                    "ratio_permille", "GLI"}

@@ -322,22 +322,22 @@ def test_two_at_once(w):
 # ---- reassigning ----
 
 def advance(w, study, state):
-    """To that state; the claim's token."""
-    token = None
+    """To that state; the claim."""
+    claim = None
     if state != "acquired":
         w.nurse.post(f"/v1/studies/{study}/accept", {"confirm": True})
     if state in ("interpreting", "interpreted"):
-        token = w.gp.post(f"/v1/studies/{study}/claim")["token"]
+        claim = w.gp.post(f"/v1/studies/{study}/claim")
     if state == "interpreted":
-        w.gp.post(f"/v1/studies/{study}/sign", signature(token, MARKER, conclusion="abnormal"))
-    return token
+        w.gp.post(f"/v1/studies/{study}/sign", signature(claim, MARKER, conclusion="abnormal"))
+    return claim
 
 
 def test_reassign(w):
     for i, state in enumerate(("acquired", "to_interpret", "interpreting", "interpreted")):
         (o1, s1), (o2, s2) = w.order("P1"), w.order("P2")
         must(w.attach(w.tray(ecg90a(step=50 + i)), o1).status == 200)
-        token = advance(w, s1, state)
+        claim = advance(w, s1, state)
         records = [w.study(s1)["records"][0]["id"]]
         body = {"order": o2, "birth_date": "1948-01-31", "records": records, "reason": "Mauvais patient"}
         path = f"/v1/studies/{s1}/reassign"
@@ -361,8 +361,8 @@ def test_reassign(w):
             history = w.gp.get(f"/v1/patients/{pid}/history?limit=200")["items"]
             must(any(h["study"] == study and h["action"] in ("study.reassign", "study.attach") and "records" in h["detail"]
                      for h in history), pid, history[:3])
-        if token:
-            check_problem(w.gp.call("POST", f"/v1/studies/{s1}/sign", signature(token, "x")), 409, "stale_token")
+        if claim:
+            check_problem(w.gp.call("POST", f"/v1/studies/{s1}/sign", signature(claim, "x")), 409, "stale_token")
         advance(w, s2, "interpreted")
         must(w.attach(w.tray(ecg90a(step=60 + i)), o1).status == 200, "the first patient's own, later")
         advance(w, s1, "interpreted")
@@ -853,8 +853,8 @@ class CrashJob:
             if state == "acquired":
                 self.call("ines", "POST", f"/v1/studies/{study}/accept", {"confirm": True})
             else:
-                token = self.call("martin", "POST", f"/v1/studies/{study}/claim", {})["token"]
-                self.call("martin", "POST", f"/v1/studies/{study}/sign", signature(token, "x"))
+                claim = self.call("martin", "POST", f"/v1/studies/{study}/claim", {})
+                self.call("martin", "POST", f"/v1/studies/{study}/sign", signature(claim, "x"))
 
     def run(self, d):
         self.d = d

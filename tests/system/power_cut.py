@@ -142,7 +142,7 @@ def work_acquisitions(w):
     claim = w.gp.post(f"/v1/studies/{study}/claim")
     w.told.study(claim["study"])
     text = f"Lecture de {study}, {time.monotonic_ns()}"
-    w.told.study(w.gp.post(f"/v1/studies/{study}/sign", signature(claim["token"], text)))
+    w.told.study(w.gp.post(f"/v1/studies/{study}/sign", signature(claim, text)))
 
 
 def work_accounts(w):

@@ -252,13 +252,20 @@ static inline int64_t practice_queued(struct store_bed *b, const char *patient) 
   return id;
 }
 
+/* What the reader sees of it at this moment; until the next call. */
+static inline const char *practice_shown(struct store_bed *b, const struct study *y, const json_t *aids) {
+  static char shown[HASH_TEXT];
+  assert_int_equal(interpret_shown(b->store, y, aids, shown), P_OK);
+  return shown;
+}
+
 /* Inside an act: signs an ECG with a rhythm that goes with any conclusion. */
 static inline enum problem practice_sign(struct store_bed *b, const struct caller *c, struct study *y,
                                          const char *token, const char *conclusion) {
   const char *field = NULL;
   _json_cleanup_ json_t *findings = json_pack("{s:s}", "rhythm", "sinus");
   const struct conclusion x = {.conclusion = conclusion, .findings = findings, .text = "Rien à signaler."};
-  return interpret_sign(b->store, c, y, token, &x, NULL, &field);
+  return interpret_sign(b->store, c, y, token, practice_shown(b, y, NULL), &x, NULL, &field);
 }
 
 /* Whether nothing of the store is other than it was sealed. */

@@ -242,7 +242,7 @@ static void test_completion(void **state) {
 static void test_usage(void **state) {
   (void)state;
   static const struct {
-    const char *args[10], *say;
+    const char *args[12], *say;
   } wrong[] = {
       {{"frobnicate"}, "commande inconnue"},
       {{"user"}, "un mot de plus"},
@@ -302,10 +302,11 @@ static void test_usage(void **state) {
       {{"release", "S-1", "--claim", "0123"}, "64 chiffres"},
       {{"release", "S-1", "--claim-file", "/nonexistent"}, "lecture impossible"},
       {{"claim", "S-1", "--claim-file", "/nonexistent/x"}, "écriture impossible"},
-      {{"sign", "S-1", "--claim", CLAIM, "--text", "x"}, "--conclusion"},
-      {{"sign", "S-1", "--claim", CLAIM, "--conclusion", "normal"}, "une seule"},
-      {{"sign", "S-1", "--claim", CLAIM, "--conclusion", "fine", "--text", "x"}, "normal|abnormal"},
-      {{"sign", "S-1", "--claim", CLAIM, "--conclusion", "normal", "--text-file", "/dev/null"}, "vide"},
+      {{"sign", "S-1", "--claim", CLAIM, "--shown", CLAIM, "--text", "x"}, "--conclusion"},
+      {{"sign", "S-1", "--claim", CLAIM, "--shown", CLAIM, "--conclusion", "normal"}, "une seule"},
+      {{"sign", "S-1", "--claim", CLAIM, "--shown", CLAIM, "--conclusion", "fine", "--text", "x"}, "normal|abnormal"},
+      {{"sign", "S-1", "--claim", CLAIM, "--shown", CLAIM, "--conclusion", "normal", "--text-file", "/dev/null"},
+       "vide"},
       {{"audit", "archive", "--before", "yesterday"}, "AAAA-MM-JJ"},
       {{"audit", "export"}, "il manque FILE"},
       {{"audit", "export", "x", "--from", "0"}, "de 1 à"},
@@ -715,7 +716,8 @@ static void test_claim_and_sign(void **state) {
   char text_path[128];
   snprintf(text_path, sizeof text_path, "%s/text", directory);
   write_file(text_path, "\xef\xbb\xbfRythme sinusal.\r\n\tSous-décalage en « V5 ».\r\n");
-  assert_int_equal(RUN("sign", "S-1", "--claim-file", file_path, "--conclusion", "abnormal", "--text-file", text_path),
+  assert_int_equal(RUN("sign", "S-1", "--claim-file", file_path, "--shown", CLAIM, "--conclusion", "abnormal",
+                       "--text-file", text_path),
                    CTL_OK);
   unlink(text_path);
   has(out_text, "Conclusion       : anormal\n");

@@ -15,7 +15,9 @@
 #define FINESS "750000010"
 #define INS "257037505600145"
 #define NIR "1.2.250.1.213.1.4.8"
-#define SIGN "--claim", CLAIM, "--conclusion", "normal", "--text", "x"
+#define SEEN "00000000000000000000000000000000000000000000000000000000000000aa"
+#define SIGN "--claim", CLAIM, "--shown", SEEN, "--conclusion", "normal", "--text", "x"
+#define AMEND "--shown", SEEN, "--conclusion", "normal", "--text", "x"
 #define DELEGATION                                                                                             \
   "--nurse", NURSE, "--gp", GP, "--protocol", "diabete-type2", "--authorisation", "Arrêté 12", "--authorised", \
       "2012-06-18", "--from", "2025-01-01", "--until", "2027-12-31", "--nurse-adhesion", "2024-10-01"
@@ -80,11 +82,14 @@ static void test_usage(void **state) {
       {{"sign", "S-1", "rhythm=sinus", "--findings", "x", SIGN}, "pas les deux"},
       {{"sign", "S-1", "--findings", "/nonexistent", SIGN}, "lecture impossible"},
       {{"sign", "S-1", "--findings", "/dev/null", SIGN}, "un objet JSON"},
-      {{"sign", "S-1", "--claim", CLAIM, "--conclusion", "normal", "--findings", "-", "--text-file", "-"},
+      {{"sign", "S-1", "--claim", CLAIM, "--shown", SEEN, "--conclusion", "normal", "--findings", "-", "--text-file",
+        "-"},
        "l'entrée standard"},
-      {{"amend", "S-1", "--conclusion", "normal", "--text", "x", "--reason", "y"}, "--amends"},
-      {{"amend", "S-1", "--amends", "0", "--conclusion", "normal", "--text", "x", "--reason", "y"}, "de 1 à"},
-      {{"amend", "S-1", "--amends", "1", "--conclusion", "normal", "--text", "x"}, "--reason"},
+      {{"amend", "S-1", AMEND, "--reason", "y"}, "--amends"},
+      {{"amend", "S-1", "--amends", "0", AMEND, "--reason", "y"}, "de 1 à"},
+      {{"amend", "S-1", "--amends", "1", AMEND}, "--reason"},
+      {{"amend", "S-1", "--amends", "1", "--reason", "y", "--conclusion", "normal", "--text", "x"}, "--shown"},
+      {{"sign", "S-1", "--claim", CLAIM, "--shown", "aa", "--conclusion", "normal", "--text", "x"}, "empreinte"},
       {{"preview", "S-1", "--conclusion", "normal"}, "une seule"},
       {{"preview", "S-1", "rhythm=fast", "--conclusion", "normal", "--text", "x"}, "« rhythm=fast »"},
       {{"draft"}, "un mot de plus"},
@@ -173,7 +178,7 @@ static void test_json(void **state) {
       {"GET /v1/notices?limit=7 ", {"notices", "--limit=7"}},
       {"POST /v1/notices/N-7/acknowledge ", {"heard", "N-7"}},
       {"POST /v1/studies/S-1/sign ", {"sign", "S-1", SIGN}},
-      {"POST /v1/studies/S-1/amend ", {"amend", "S-1", "--amends=1", "--reason=y", "--conclusion=normal", "--text=x"}},
+      {"POST /v1/studies/S-1/amend ", {"amend", "S-1", "--amends=1", "--reason=y", AMEND}},
       {"POST /v1/studies/S-1/report ", {"preview", "S-1", "--conclusion=normal", "--text=x"}},
       {"POST /v1/studies/S-1/return ", {"return", "S-1", "--claim", CLAIM, "--code=110531"}},
       {"POST /v1/studies/S-1/refer ", {"refer", "S-1", "gp"}},
@@ -656,8 +661,8 @@ static void test_findings(void **state) {
        "\"signs\":[\"other\"]}"},
   };
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-    const char *args[16] = {"sign", "S-1", SIGN};
-    size_t n = 8;
+    const char *args[20] = {"sign", "S-1", SIGN};
+    size_t n = 10;
     for (size_t k = 0; rows[i].words[k]; k++)
       args[n++] = rows[i].words[k];
     pid_t pid = SCRIPT({.expect = "POST /v1/studies/S-1/sign ", .status = 200, .body = SIGNED("1")});
@@ -678,9 +683,9 @@ static void test_findings(void **state) {
                                 "asaleectl: les champs et les codes de chaque acte : asaleectl forms\n");
   assert_int_equal(RUN("sign", "S-1", SIGN), CTL_OK);
   char *log = played(pid);
-  has(log, "{\"conclusion\":\"normal\",\"findings\":{\"rhythm\":\"new\",\"signs\":[]},\"text\":\"x\",\"token\":\"" CLAIM
-           "\"}");
-  has(log, "{\"conclusion\":\"normal\",\"text\":\"x\",\"token\":\"" CLAIM "\"}");
+  has(log, "{\"conclusion\":\"normal\",\"findings\":{\"rhythm\":\"new\",\"signs\":[]},\"shown\":\"" SEEN "\","
+           "\"text\":\"x\",\"token\":\"" CLAIM "\"}");
+  has(log, "{\"conclusion\":\"normal\",\"shown\":\"" SEEN "\",\"text\":\"x\",\"token\":\"" CLAIM "\"}");
   free(log);
   static const char *const wrong[] = {"[]", "{\"a\":1", "{\"a\":1,\"a\":2}", "{\"a\":1.5}", "rhythm=sinus"};
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -696,32 +701,34 @@ static void test_amend(void **state) {
       {.expect = "POST /v1/studies/S-1/amend ", .status = 200, .body = SIGNED("2")},
       {.expect = "POST /v1/studies/S-1/amend ", .status = 412, .body = PROBLEM("precondition_failed", "Changé.")});
   write_file(file_path, "revu\r\nà l'ECG de repos\n");
-  assert_int_equal(RUN("amend", "S-1", "rhythm=sinus", "--amends", "1", "--reason", "relecture", "--conclusion",
-                       "abnormal", "--text-file", file_path),
+  assert_int_equal(RUN("amend", "S-1", "rhythm=sinus", "--amends", "1", "--reason", "relecture", "--shown", SEEN,
+                       "--conclusion", "abnormal", "--text-file", file_path),
                    CTL_OK);
   assert_string_equal(out_text, SIGNED_TEXT("2"));
-  assert_int_equal(RUN("amend", "S-1", "rhythm=sinus", "--amends", "1", "--reason", "relecture", "--conclusion",
-                       "abnormal", "--text", "x"),
+  assert_int_equal(RUN("amend", "S-1", "rhythm=sinus", "--amends", "1", "--reason", "relecture", "--shown", SEEN,
+                       "--conclusion", "abnormal", "--text", "x"),
                    CTL_REFUSED);
   has(err_text, "(precondition_failed)");
+  has(err_text, "asaleectl show S-1");
   has(err_text, "asaleectl versions S-1");
   char *log = played(pid);
-  has(log,
-      "{\"conclusion\":\"abnormal\",\"findings\":{\"rhythm\":\"sinus\"},\"reason\":\"relecture\",\"text\":\"revu\\nà "
-      "l'ECG de repos\",\"version\":1}");
+  has(log, "{\"conclusion\":\"abnormal\",\"findings\":{\"rhythm\":\"sinus\"},\"reason\":\"relecture\",\"shown\":\"" SEEN
+           "\",\"text\":\"revu\\nà "
+           "l'ECG de repos\",\"version\":1}");
   free(log);
 }
 
 static void test_preview(void **state) {
   (void)state;
-  pid_t pid = SCRIPT({.expect = "POST /v1/studies/S-1/report ",
-                      .status = 200,
-                      .body = "{\"body\":\"Conclusion : normal\\nRythme : sinusal\\n\\nlu\\u001b[2J\\n\",\"covers\":{"
-                              "\"patient\":\"4711\",\"patient_version\":2,\"records\":[\"aa\",\"bb\"]}}"});
+  pid_t pid =
+      SCRIPT({.expect = "POST /v1/studies/S-1/report ",
+              .status = 200,
+              .body = "{\"body\":\"Conclusion : normal\\nRythme : sinusal\\n\\nlu\\u001b[2J\\n\",\"covers\":{"
+                      "\"patient\":\"4711\",\"patient_version\":2,\"records\":[\"aa\",\"bb\"]},\"shown\":\"cc\"}"});
   assert_int_equal(RUN("preview", "S-1", "rhythm=sinus", "--conclusion", "normal", "--text", "lu"), CTL_OK);
   assert_string_equal(out_text, "Conclusion : normal\nRythme : sinusal\n\nlu[2J\n\nUne signature porterait sur :\n"
                                 "Patient          : 4711, identité en version 2\n"
-                                "Enregistrement   : aa\nEnregistrement   : bb\n");
+                                "Enregistrement   : aa\nEnregistrement   : bb\nEmpreinte        : cc\n");
   char *log = played(pid);
   has(log, "{\"conclusion\":\"normal\",\"findings\":{\"rhythm\":\"sinus\"},\"text\":\"lu\"}");
   free(log);

@@ -438,7 +438,7 @@ static void signed_hash(struct store_bed *b, const struct study *of, char ret[st
   bed_begin(b); /* undone: the same study is signed again and again */
   assert_int_equal(study_accept(b->store, &ines, &practice, &y, true, NULL), P_OK);
   assert_int_equal(study_claim(b->store, &martin, &practice, &y, token), P_OK);
-  if (interpret_sign(b->store, &martin, &y, token, &x, NULL, &field) != P_OK)
+  if (interpret_sign(b->store, &martin, &y, token, practice_shown(b, &y, NULL), &x, NULL, &field) != P_OK)
     fail_msg("%s", field);
   struct rows r = store_query(b->store, "SELECT json_extract(statement, '$.fundus') FROM interpretation", "");
   assert_true(rows_next(&r));

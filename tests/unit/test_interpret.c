@@ -10,6 +10,7 @@
 
 #include "attach.h"
 #include "findings.h"
+#include "notice.h"
 #include "proof.h"
 
 typedef char token[CLAIM_DIGITS + 1];
@@ -45,7 +46,7 @@ static enum problem amend(struct store_bed *b, const struct caller *c, int64_t i
   const char *field = NULL;
   _json_cleanup_ json_t *findings = json_pack("{s:s}", "rhythm", rhythm);
   const struct conclusion x = {.conclusion = "abnormal", .findings = findings, .text = "Relu."};
-  return ACT(b, interpret_amend(b->store, c, &y, version, "relecture", &x, NULL, &field));
+  return ACT(b, interpret_amend(b->store, c, &y, version, "relecture", practice_shown(b, &y, NULL), &x, NULL, &field));
 }
 
 /* What can change: a number for all rows of all that an interpretation touches. */
@@ -111,8 +112,10 @@ static void test_sign_binds(void **state) {
   assert_int_equal(claim(b, &logiciel_martin, id, t), P_OK);
   y = study(b, id);
   _json_cleanup_ json_t *findings = json_pack("{s:s, s:[s]}", "rhythm", "sinus", "signs", "rbbb");
+  _json_cleanup_ json_t *aids = json_pack("{s:s}", "z", "1");
   const struct conclusion x = {.conclusion = "abnormal", .findings = findings, .text = "Bloc droit.\nÀ suivre."};
-  assert_int_equal(ACT(b, interpret_sign(b->store, &logiciel_martin, &y, t, &x, "{\"z\":\"1\"}", &field)), P_OK);
+  assert_int_equal(
+      ACT(b, interpret_sign(b->store, &logiciel_martin, &y, t, practice_shown(b, &y, aids), &x, aids, &field)), P_OK);
   assert_int_equal(y.state, INTERPRETED);
   struct rows r =
       store_query(b->store,
@@ -201,7 +204,8 @@ static void test_sign_refused(void **state) {
     _json_cleanup_ json_t *findings = cases[i].findings ? json_loads(cases[i].findings, 0, NULL) : NULL;
     const struct conclusion x = {.conclusion = cases[i].conclusion, .findings = findings, .text = "t"};
     y = study(b, id);
-    enum problem p = ACT(b, interpret_sign(b->store, cases[i].who, &y, cases[i].token, &x, NULL, &field));
+    enum problem p = ACT(
+        b, interpret_sign(b->store, cases[i].who, &y, cases[i].token, practice_shown(b, &y, NULL), &x, NULL, &field));
     if (p != cases[i].p)
       fail_msg("case %zu: %s", i, problem_code(p));
     if (cases[i].field)
@@ -228,7 +232,45 @@ static void test_uninterpretable(void **state) {
   int64_t id = claimed(b, t);
   struct study y = study(b, id);
   const struct conclusion x = {.conclusion = "uninterpretable", .text = ""};
-  assert_int_equal(ACT(b, interpret_sign(b->store, &martin, &y, t, &x, NULL, &field)), P_OK);
+  assert_int_equal(ACT(b, interpret_sign(b->store, &martin, &y, t, practice_shown(b, &y, NULL), &x, NULL, &field)),
+                   P_OK);
+  holds(b, id);
+}
+
+/* What changed between the reading and the signature is read again: who the patient is, the aids; not that somebody
+ * called it urgent. */
+static void test_stale(void **state) {
+  struct store_bed *b = *state;
+  token t;
+  char read[HASH_TEXT];
+  const char *field;
+  practice_admit(b, "P1");
+  int64_t id = claimed(b, t), notice;
+  struct study y = study(b, id);
+  _json_cleanup_ json_t *findings = json_pack("{s:s}", "rhythm", "sinus"), *aids = json_pack("{s:s}", "z", "-2.1");
+  const struct conclusion x = {.conclusion = "normal", .findings = findings, .text = "t"};
+  str_copy(read, sizeof read, practice_shown(b, &y, NULL));
+  const int64_t before = rows(b);
+  assert_int_equal(ACT(b, interpret_sign(b->store, &martin, &y, t, read, &x, aids, &field)), P_precondition_failed);
+  y = study(b, id);
+  assert_int_equal(ACT(b, interpret_sign(b->store, &martin, &y, t, "", &x, NULL, &field)), P_precondition_failed);
+  assert_int_equal(rows(b), before);
+  struct patient p;
+  struct actor by = caller_actor(&ines);
+  bool created;
+  assert_int_equal(patient_find(b->store, "P1", &p), P_OK);
+  str_copy(p.birth_date, sizeof p.birth_date, "1949-01-31");
+  assert_int_equal(ACT(b, patient_put(b->store, &by, &p, 1, &created)), P_OK);
+  y = study(b, id);
+  assert_int_equal(ACT(b, interpret_sign(b->store, &martin, &y, t, read, &x, NULL, &field)), P_precondition_failed);
+  assert_int_equal(study(b, id).state, INTERPRETING);
+  str_copy(read, sizeof read, practice_shown(b, &y, NULL));
+  y = study(b, id);
+  assert_int_equal(ACT(b, notice_page(b->store, &ines, &y, NULL, &notice)), P_OK);
+  assert_int_equal(ACT(b, interpret_sign(b->store, &martin, &y, t, read, &x, NULL, &field)), P_OK);
+  /* A version that corrects covers what is there now, and so is read again. */
+  assert_int_equal(ACT(b, interpret_amend(b->store, &martin, &y, 1, "relecture", "", &x, NULL, &field)),
+                   P_precondition_failed);
   holds(b, id);
 }
 
@@ -339,10 +381,15 @@ static void test_amend(void **state) {
   _json_cleanup_ json_t *findings = json_pack("{s:s}", "rhythm", "paced");
   const struct conclusion x = {.conclusion = "abnormal", .findings = findings, .text = "t"};
   bed_begin(b);
-  assert_int_equal(interpret_amend(b->store, &durand, &one, 2, "a", &x, NULL, &field), P_OK);
+  assert_int_equal(interpret_amend(b->store, &durand, &one, 2, "a", practice_shown(b, &one, NULL), &x, NULL, &field),
+                   P_OK);
   assert_int_equal(store_keep(b->store), 0);
-  assert_int_equal(ACT(b, interpret_amend(b->store, &martin, &two, 2, "b", &x, NULL, &field)), P_precondition_failed);
-  assert_int_equal(ACT(b, interpret_amend(b->store, &martin, &two, 3, "b", &x, NULL, &field)), P_precondition_failed);
+  assert_int_equal(
+      ACT(b, interpret_amend(b->store, &martin, &two, 2, "b", practice_shown(b, &two, NULL), &x, NULL, &field)),
+      P_precondition_failed);
+  assert_int_equal(
+      ACT(b, interpret_amend(b->store, &martin, &two, 3, "b", practice_shown(b, &two, NULL), &x, NULL, &field)),
+      P_precondition_failed);
   assert_int_equal(study(b, id).state, INTERPRETED);
   holds(b, id);
   /* The newest is what stands; each says why it was made. */
@@ -468,6 +515,7 @@ static void test_preview(void **state) {
   const json_t *covers = json_object_get(shown, "covers");
   assert_string_equal(json_text(covers, "patient"), "P1");
   assert_int_equal(json_array_size(json_object_get(covers, "records")), 1);
+  assert_string_equal(json_text(shown, "shown"), practice_shown(b, &y, NULL));
   json_decref(shown);
   x.conclusion = "normal";
   shown = NULL;
@@ -822,10 +870,10 @@ static void test_proof_damaged(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, practice_setup, bed_teardown)
   const struct CMUnitTest tests[] = {
-      TEST(sign_binds),    TEST(sign_refused),  TEST(uninterpretable), TEST(keys),  TEST(keys_clock),
-      TEST(keys_refused),  TEST(amend),         TEST(withdrawn),       TEST(shown), TEST(preview),
-      TEST(draft),         TEST(return ),       TEST(return_without),  TEST(refer), TEST(proof_none),
-      TEST(proof_changed), TEST(proof_damaged),
+      TEST(sign_binds), TEST(sign_refused),  TEST(uninterpretable), TEST(stale),          TEST(keys),
+      TEST(keys_clock), TEST(keys_refused),  TEST(amend),           TEST(withdrawn),      TEST(shown),
+      TEST(preview),    TEST(draft),         TEST(return ),         TEST(return_without), TEST(refer),
+      TEST(proof_none), TEST(proof_changed), TEST(proof_damaged),
   };
   return cmocka_run_group_tests_name("interpret", tests, NULL, NULL);
 }

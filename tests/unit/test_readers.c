@@ -443,17 +443,26 @@ static enum problem do_release(struct step *x) {
   return p;
 }
 
-static enum problem do_sign(struct step *x, const char *token, bool valid) {
+/* What the reader has before him, or read too long ago. */
+static const char *seen(const struct step *x, const json_t *aids, bool stale) {
+  static char shown[HASH_TEXT];
+  assert_int_equal(interpret_shown(x->b->store, &x->y, aids, shown), P_OK);
+  return stale ? "" : shown;
+}
+
+static enum problem do_sign(struct step *x, const char *token, bool valid, bool stale) {
   char text[32];
-  const char *field = NULL, *aids = x->is->act == ACQ_SPIROMETRY ? "{\"n\":1}" : NULL;
+  const char *field = NULL, *shown;
   const struct said *s = say(x->is->act, valid);
   _json_cleanup_ json_t *findings = s->findings ? json_loads(s->findings, 0, NULL) : NULL;
   const struct conclusion conclusion = {.conclusion = s->conclusion, .findings = findings, .text = text};
+  _json_cleanup_ json_t *aids = x->is->act == ACQ_SPIROMETRY ? json_pack("{s:i}", "n", 1) : NULL;
   text_of(++texts, text);
+  shown = seen(x, aids, stale);
   x->expected = model_end(x, token);
-  if (x->expected == P_OK && !valid)
-    x->expected = P_invalid_field;
-  const enum problem p = interpret_sign(x->b->store, x->c, &x->y, token, &conclusion, aids, &field);
+  if (x->expected == P_OK)
+    x->expected = !valid ? P_invalid_field : *shown ? P_OK : P_precondition_failed;
+  const enum problem p = interpret_sign(x->b->store, x->c, &x->y, token, shown, &conclusion, aids, &field);
   assert_int_equal(p == P_invalid_field, field != NULL);
   if (p == P_OK && x->expected == P_OK) {
     become(x->is, EV_SIGN, INTERPRETED);
@@ -463,7 +472,7 @@ static enum problem do_sign(struct step *x, const char *token, bool valid) {
 }
 
 static enum problem do_sign_some(struct step *x) {
-  return do_sign(x, pick_token(x), !one_in(6));
+  return do_sign(x, pick_token(x), !one_in(6), one_in(8));
 }
 
 static enum problem do_amend(struct step *x) {
@@ -476,7 +485,11 @@ static enum problem do_amend(struct step *x) {
   const int64_t version = one_in(4) ? 1 + (int64_t)dice(4) : x->is->n_versions;
   text_of(++texts, text);
   x->expected = model_amend(x, valid, version);
-  const enum problem p = interpret_amend(x->b->store, x->c, &x->y, version, "relecture", &conclusion, NULL, &field);
+  const char *shown = seen(x, NULL, one_in(8));
+  if (x->expected == P_OK && !*shown)
+    x->expected = P_precondition_failed;
+  const enum problem p =
+      interpret_amend(x->b->store, x->c, &x->y, version, "relecture", shown, &conclusion, NULL, &field);
   assert_int_equal(p == P_invalid_field, field != NULL);
   if (p == P_OK && x->expected == P_OK) {
     become(x->is, EV_AMEND, INTERPRETED);
@@ -896,7 +909,7 @@ static void sign_the_rest(struct store_bed *b) {
       const struct world before = now;
       look(&x, b, who, k);
       bed_begin(b);
-      const enum problem got = i == 0 ? do_claim(&x) : do_sign(&x, x.is->token, true);
+      const enum problem got = i == 0 ? do_claim(&x) : do_sign(&x, x.is->token, true, false);
       if (x.expected != P_OK)
         broken("what waits in the queue cannot be signed");
       finish(&x, i == 0 ? "claim" : "sign", got, &before, false);
