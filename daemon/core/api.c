@@ -308,15 +308,45 @@ enum problem api_enter(struct api_call *call, const struct study *y) {
                                                                                           : P_OK;
 }
 
+/* What was moved to another patient's study is seen as that one, wherever it was before. */
 enum problem api_enter_record(struct api_call *call, int64_t record) {
   struct study y;
   int64_t study = 0;
-  struct rows r = store_query(call->api->store, "SELECT study FROM record WHERE id = ?", "i", record);
+  struct rows r = store_query(call->api->store,
+                              "WITH RECURSIVE became(id) AS (SELECT ?1 UNION ALL SELECT x.became FROM reassignment x"
+                              " JOIN became b ON x.record = b.id) SELECT study FROM record WHERE id = (SELECT max(id)"
+                              " FROM became)",
+                              "i", record);
   if (rows_next(&r))
     study = rows_int(&r, 0);
   int err = rows_finish(&r);
   enum problem p = err < 0 ? problem_of_errno(err) : study ? study_find(call->api->store, study, &y) : P_not_found;
   return p == P_OK ? api_enter(call, &y) : p;
+}
+
+enum problem api_saw_nobodys(struct api_call *call, enum acq_modality act) {
+  call->view = view_of_any(call->caller.role, call->api->conf, act);
+  if (!call->patients)
+    call->patients = json_array();
+  return call->patients ? P_OK : P_overloaded;
+}
+
+#define FILE_RECORDS_MAX 64 /* of one file; one that holds more is nobody's to see whole */
+
+enum problem api_enter_file(struct api_call *call, int64_t file) {
+  int64_t records[FILE_RECORDS_MAX + 1];
+  size_t n = 0;
+  struct rows r = store_query(call->api->store,
+                              "SELECT r.id FROM record r JOIN acquisition a ON a.id = r.acquisition WHERE a.file = ?"
+                              " ORDER BY r.id DESC",
+                              "i", file);
+  while (n <= FILE_RECORDS_MAX && rows_next(&r))
+    records[n++] = rows_int(&r, 0);
+  int err = rows_finish(&r);
+  enum problem p = err < 0 ? problem_of_errno(err) : n > FILE_RECORDS_MAX ? P_overloaded : P_OK;
+  for (size_t i = 0; i < n && p == P_OK; i++)
+    p = api_enter_record(call, records[i]);
+  return p;
 }
 
 enum problem api_text(struct api_call *call, const char *name, size_t max, bool required, const char **ret) {
@@ -578,21 +608,45 @@ static const char *idempotency_key(struct api_call *call, enum problem *ret) {
   return key;
 }
 
+/* That the caller was shown what there is of these patients. */
+static enum problem note(struct api_call *call, const struct route *route) {
+  char name[64];
+  snprintf(name, sizeof name, "%s %s", route->method, route->path);
+  return problem_of_errno(
+      reads_note(call->api->reads, &call->caller, name, call->id[0] ? call->id : "list", call->patients));
+}
+
+/* An answer that is given once more shows what it showed: not to whom the patients are no longer. */
+static enum problem shown_again(struct api_call *call, const char *patients) {
+  enum problem p = P_OK;
+  size_t i;
+  json_t *one;
+  if (!patients)
+    return P_OK;
+  json_decref(call->patients);
+  call->patients = json_loads(patients, 0, NULL);
+  json_array_foreach(call->patients, i, one) {
+    if (p == P_OK)
+      p = access_patient(call->api->store, &call->caller, json_string_value(one));
+  }
+  return call->patients ? p : P_overloaded;
+}
+
 /* P_OK and *ret_done when the same request was answered before: its answer is in call->http. */
 static enum problem answer_again(struct api_call *call, const char *key, const uint8_t hash[static HASH_BYTES],
                                  bool *ret_done) {
   struct http_request *q = call->http;
   enum problem p = P_OK;
   struct rows r =
-      store_query(call->api->store, "SELECT request, status, body FROM answered WHERE actor = ? AND key = ?", "tt",
-                  call->caller.name, key);
+      store_query(call->api->store, "SELECT request, status, body, patients FROM answered WHERE actor = ? AND key = ?",
+                  "tt", call->caller.name, key);
   *ret_done = false;
   if (rows_next(&r)) {
     size_t n;
     const void *before = rows_blob(&r, 0, &n);
     if (n != HASH_BYTES || memcmp(before, hash, n))
       p = P_idempotency_key_reused;
-    else {
+    else if ((p = shown_again(call, rows_is_null(&r, 3) ? NULL : rows_text(&r, 3))) == P_OK) {
       q->status = (int)rows_int(&r, 1);
       q->type = "application/json";
       q->replayed = *ret_done = true;
@@ -653,21 +707,31 @@ static char *remembered(const json_t *answer) {
   return json_canonical(copy, NULL);
 }
 
-/* Runs a writing route inside an act, with its answer remembered in the same act. */
+static int remember(struct api_call *call, const char *key, const uint8_t hash[static HASH_BYTES]) {
+  _free_cleanup_ char *body = remembered(call->answer);
+  _free_cleanup_ char *patients = call->patients ? json_canonical(call->patients, NULL) : NULL;
+  return !body || (call->patients && !patients)
+             ? -ENOMEM
+             : store_run(call->api->store, "INSERT INTO answered VALUES(?,?,?,?,?,?,?)", "ttbitit", call->caller.name,
+                         key, hash, (size_t)HASH_BYTES, (int64_t)call->status, body, wall_now().us, patients);
+}
+
+/* Runs a writing route inside an act, with its answer remembered in the same act. *ret_told: the trail says so. */
 static enum problem run_act(struct api_call *call, const struct route *route, const char *key,
-                            const uint8_t hash[static HASH_BYTES]) {
+                            const uint8_t hash[static HASH_BYTES], bool *ret_told) {
   struct store *store = call->api->store;
+  int64_t before = 0, after = 0;
   int r = store_begin(store);
   if (r < 0)
     return problem_of_errno(r);
-  enum problem p = route->handler(call);
-  _free_cleanup_ char *body = p == P_OK && key ? remembered(call->answer) : NULL;
-  if (p == P_OK && key) {
-    r = body ? store_run(store, "INSERT INTO answered VALUES(?,?,?,?,?,?)", "ttbiti", call->caller.name, key, hash,
-                         (size_t)HASH_BYTES, (int64_t)call->status, body, wall_now().us)
-             : -ENOMEM;
+  enum problem p = problem_of_errno(audit_last(store, &before));
+  if (p == P_OK)
+    p = route->handler(call);
+  if (p == P_OK && key && (r = remember(call, key, hash)) < 0)
     p = problem_of_errno(r);
-  }
+  if (p == P_OK)
+    p = problem_of_errno(audit_last(store, &after));
+  *ret_told = after > before;
   if (p == P_OK)
     p = problem_of_errno(store_keep(store));
   if (p != P_OK)
@@ -692,18 +756,10 @@ static enum problem run(struct api_call *call) {
     if (p == P_OK)
       p = answer_again(call, key, hash, &done);
   }
-  if (p != P_OK || done)
-    return p;
-  if (route->mode == WRITE)
-    return run_act(call, route, key, hash);
-  p = route->handler(call);
-  if (p == P_OK && call->patients) {
-    char name[64];
-    snprintf(name, sizeof name, "%s %s", route->method, route->path);
-    p = problem_of_errno(
-        reads_note(call->api->reads, &call->caller, name, call->id[0] ? call->id : "list", call->patients));
-  }
-  return p;
+  bool told = false;
+  if (p == P_OK && !done)
+    p = route->mode == WRITE ? run_act(call, route, key, hash, &told) : route->handler(call);
+  return p == P_OK && call->patients && !told ? note(call, route) : p;
 }
 
 enum http_body api_accept(struct http_request *q, void *arg) {

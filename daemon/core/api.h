@@ -97,6 +97,8 @@ void api_notice_made(struct api *a, int64_t notice);
 void api_notices_at(struct api *a, int64_t us); /* when they are looked at again; 0 = now */
 void api_from(struct api_call *call);           /* where the call comes from, for the trail */
 uint64_t boot_us(void);                         /* CLOCK_BOOTTIME */
+/* Who reads it, for whom is told what readers do with it; else whom the protocol says. */
+const char *api_reader(const struct api_call *call, const char *protocol, const char *act, const char *reader);
 void api_etag(struct api_call *call, int64_t version);
 /* The answer is this artefact. Its end is kept back until its hash is right: a damaged one never arrives whole. */
 enum problem api_send(struct api_call *call, const char *sha256, const char *type);
@@ -143,10 +145,14 @@ void api_trail_mask(const struct api_call *call, json_t *detail);
 enum problem api_saw(struct api_call *call, const char *patient);
 /* The caller may know of this study: call->view is what it gets of it, and its patient is seen. */
 enum problem api_enter(struct api_call *call, const struct study *study);
-enum problem api_enter_record(struct api_call *call, int64_t record); /* its study */
+enum problem api_enter_record(struct api_call *call, int64_t record); /* its study, where it is now */
+enum problem api_enter_file(struct api_call *call, int64_t file);     /* those of all records that were made of it */
+/* The answer shows a reading that nobody has said yet whose it is: that it was seen is written all the same. */
+enum problem api_saw_nobodys(struct api_call *call, enum acq_modality act);
 /* The study of the path, If-Match observed; and the answer after it was moved, of which those who watch learn. */
 enum problem api_study_find(struct api_call *call, struct study *ret);
 enum problem api_study_moved(struct api_call *call, const struct study *study);
+enum problem api_study_answer(struct api_call *call, const struct study *study); /* the answer alone */
 json_t *api_patient_json(const struct patient *p);
 enum problem api_events(struct api_call *call);
 /* Watches this stream of events (events.h). */

@@ -40,8 +40,8 @@ static enum problem answer_rows(struct api_call *call, int r, json_t *items, int
   size_t i;
   json_t *item;
   json_array_foreach(items, i, item) {
-    const char *subject = json_text(item, "subject");
-    if (subject && subject[0] != 'D') /* why a delegation was ended is about nobody's health */
+    const char *action = json_text(item, "action");
+    if (action && strncmp(action, "delegation.", 11)) /* why one was ended is about nobody's health */
       api_trail_mask(call, json_object_get(item, "detail"));
   }
   size_t n = json_array_size(items);

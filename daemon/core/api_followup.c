@@ -71,9 +71,9 @@ static int teams_json(struct store *s, int64_t id, json_t *list) {
   return err < 0 ? err : query_err;
 }
 
-static int studies_json(struct store *s, int64_t id, json_t *list) {
+static int studies_json(const struct api_call *call, int64_t id, const char *protocol, json_t *list) {
   struct rows r =
-      store_query(s,
+      store_query(call->api->store,
                   "SELECT y.id, o.act, y.state, y.created, y.accepted, y.due, y.repeats, y.reader FROM study"
                   " y JOIN orders o ON o.id = y.orders WHERE o.followup = ? ORDER BY y.id DESC",
                   "i", id);
@@ -82,11 +82,11 @@ static int studies_json(struct store *s, int64_t id, json_t *list) {
     char ref[STR_REF_MAX], repeats[STR_REF_MAX];
     str_ref('S', rows_int(&r, 0), ref);
     str_ref('S', rows_int(&r, 6), repeats);
-    err = json_array_append_new(list, json_pack("{s:o, s:s, s:o, s:o, s:s, s:s, s:s?, s:s}", "accepted",
-                                                json_time(rows_int(&r, 4)), "act", rows_text(&r, 1), "created",
-                                                json_time(rows_int(&r, 3)), "due", json_time(rows_int(&r, 5)), "id",
-                                                ref, "reader", rows_text(&r, 7), "repeats",
-                                                rows_is_null(&r, 6) ? NULL : repeats, "state", rows_text(&r, 2)));
+    err = json_array_append_new(
+        list, json_pack("{s:o, s:s, s:o, s:o, s:s, s:s, s:s?, s:s}", "accepted", json_time(rows_int(&r, 4)), "act",
+                        rows_text(&r, 1), "created", json_time(rows_int(&r, 3)), "due", json_time(rows_int(&r, 5)),
+                        "id", ref, "reader", api_reader(call, protocol, rows_text(&r, 1), rows_text(&r, 7)), "repeats",
+                        rows_is_null(&r, 6) ? NULL : repeats, "state", rows_text(&r, 2)));
   }
   int query_err = rows_finish(&r);
   return err < 0 ? err : query_err;
@@ -102,7 +102,7 @@ static enum problem answer(struct api_call *call, int64_t id) {
   if (err >= 0)
     err = teams_json(call->api->store, id, teams);
   if (err >= 0)
-    err = studies_json(call->api->store, id, studies);
+    err = studies_json(call, id, json_text(call->answer, "protocol"), studies);
   json_object_set_new(call->answer, "teams", teams);
   json_object_set_new(call->answer, "studies", studies);
   return err < 0 ? problem_of_errno(err) : call->answer ? P_OK : P_overloaded;

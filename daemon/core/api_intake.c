@@ -1,6 +1,7 @@
 /* Files that are taken in: uploads, lists, sticks. */
 #include "api.h"
 
+#include "access.h"
 #include "log.h"
 #include "mask.h"
 #include "str.h"
@@ -15,6 +16,7 @@
 struct upload {
   struct api *api;
   struct http_request *http;
+  struct caller caller;
   struct file file;
   struct artefact_writer *writer;
   sd_event_source *work;
@@ -35,8 +37,23 @@ static void on_added(void *arg, int result) {
     intake_wake(arg);
 }
 
+/* Whose study it became is told to whoever may know of that. */
+static enum problem hide_study(struct store *s, const struct caller *c, json_t *file) {
+  const char *study = json_text(file, "study");
+  struct study y;
+  int64_t id;
+  enum problem p = study && api_id(study, 'S', &id) ? study_find(s, id, &y) : P_OK;
+  if (p == P_OK && study)
+    p = access_study(s, c, y.id, y.patient);
+  if (p == P_not_found)
+    p = json_object_set_new(file, "study", json_null()) < 0 ? P_overloaded : P_OK;
+  return p;
+}
+
 static enum problem upload_add(struct upload *u, json_t **ret, bool *ret_known) {
   struct store *s = u->api->store;
+  struct actor by = caller_actor(&u->caller);
+  char ref[STR_REF_MAX];
   int64_t id;
   int r = store_begin(s);
   if (r < 0)
@@ -47,13 +64,18 @@ static enum problem upload_add(struct upload *u, json_t **ret, bool *ret_known) 
     r = file_json(s, id, false, ret);
   if (r >= 0 && json_object_set_new(*ret, "known", json_boolean(*ret_known)) < 0)
     r = -ENOMEM;
-  if (r >= 0)
-    r = store_keep(s);
-  if (r < 0) {
+  if (r >= 0) {
+    str_ref('F', id, ref);
+    r = audit_add(s, &by, "file.add", ref, json_pack("{s:b}", "known", (int)*ret_known));
+  }
+  enum problem p = r < 0 ? problem_of_errno(r) : hide_study(s, &u->caller, *ret);
+  if (p == P_OK)
+    p = problem_of_errno(store_keep(s));
+  if (p != P_OK) {
     json_decref(*ret);
     *ret = NULL;
     store_undo(s);
-    return problem_of_errno(r);
+    return p;
   }
   store_on_commit(s, on_added, u->api->intake);
   return P_OK;
@@ -96,8 +118,10 @@ enum problem api_file_add(struct api_call *call) {
   struct upload *u = calloc(1, sizeof *u);
   if (!u)
     return P_overloaded;
-  *u = (struct upload){
-      .api = call->api, .http = q, .file = {.at = wall_now().us, .source = FILE_UPLOAD, .bytes = q->file_bytes}};
+  *u = (struct upload){.api = call->api,
+                       .http = q,
+                       .caller = call->caller,
+                       .file = {.at = wall_now().us, .source = FILE_UPLOAD, .bytes = q->file_bytes}};
   str_copy(u->file.by, sizeof u->file.by, caller_person(&call->caller));
   enum problem p = q->file_err == -EFBIG ? P_file_too_large
                    : q->file_err         ? problem_of_errno(q->file_err)
@@ -152,6 +176,16 @@ enum problem api_files(struct api_call *call) {
         file_list(call->api->store, before, state, limit, mask_shows(&call->view, PART_STATEMENTS), &items, &last));
   if (p != P_OK)
     return p;
+  size_t i;
+  json_t *item;
+  json_array_foreach(items, i, item) {
+    if (p == P_OK)
+      p = hide_study(call->api->store, &call->caller, item);
+  }
+  if (p != P_OK) {
+    json_decref(items);
+    return p;
+  }
   str_ref('F', last, next);
   call->answer = api_list(items, last ? next : NULL);
   return call->answer ? P_OK : P_overloaded;
@@ -164,7 +198,9 @@ enum problem api_file_get(struct api_call *call) {
   int r = file_json(call->api->store, id, mask_shows(&call->view, PART_STATEMENTS), &call->answer);
   if (r == 0 && intake_is_busy(call->api->intake, id))
     json_object_set_new(call->answer, "state", json_string("decoding"));
-  return r == -ENOENT ? P_not_found : problem_of_errno(r);
+  return r == -ENOENT ? P_not_found
+         : r < 0      ? problem_of_errno(r)
+                      : hide_study(call->api->store, &call->caller, call->answer);
 }
 
 enum problem api_file_content(struct api_call *call) {
@@ -173,6 +209,10 @@ enum problem api_file_content(struct api_call *call) {
   if (!api_id(call->id, 'F', &id))
     return P_not_found;
   enum problem p = file_find(call->api->store, id, &file);
+  if (p == P_OK)
+    p = api_saw_nobodys(call, 0);
+  if (p == P_OK)
+    p = api_enter_file(call, id);
   if (p == P_OK)
     p = api_send(call, file.sha256, "application/octet-stream");
   if (p == P_OK)

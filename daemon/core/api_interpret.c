@@ -107,7 +107,7 @@ enum problem api_study_amend(struct api_call *call) {
     p = take_shown(call, &y, &shown, &aids);
   if (p == P_OK)
     p = interpret_amend(call->api->store, &call->caller, &y, version, reason, shown, &x, aids, &call->field);
-  return p == P_OK ? api_study_moved(call, &y) : p;
+  return p == P_OK ? api_study_answer(call, &y) : p; /* no event: the nurse watches, too */
 }
 
 enum problem api_study_report(struct api_call *call) {

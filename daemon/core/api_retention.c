@@ -11,7 +11,15 @@
 enum problem api_retention(struct api_call *call) {
   int limit;
   enum problem p = api_limit(call, &limit);
-  return p == P_OK ? problem_of_errno(retention_list(call->api->store, call->api->conf, limit, &call->answer)) : p;
+  if (p == P_OK)
+    p = problem_of_errno(retention_list(call->api->store, call->api->conf, limit, &call->answer));
+  size_t i;
+  json_t *item;
+  json_array_foreach(json_object_get(call->answer, "due"), i, item) {
+    if (p == P_OK)
+      p = api_saw(call, json_text(item, "patient"));
+  }
+  return p;
 }
 
 /* An archive on its way. That it was exported is written when its last byte is asked for, and nothing is sent of a

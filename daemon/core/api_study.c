@@ -105,6 +105,8 @@ enum problem api_patient_put(struct api_call *call) {
   }
   struct actor by = caller_actor(&call->caller);
   p = patient_put(call->api->store, &by, &patient, if_match, &created);
+  if (p == P_OK)
+    p = api_saw(call, patient.id);
   if (p != P_OK)
     return p;
   if (!created)
@@ -168,9 +170,7 @@ enum problem api_patient_lookup(struct api_call *call) {
   if (p == P_OK && !there)
     p = P_missing_field;
   if (p == P_OK)
-    p = patient_by_ins(call->api->store, sheet.ins.matricule, id);
-  if (p == P_OK)
-    p = access_patient(call->api->store, &call->caller, id);
+    p = patient_by_ins(call->api->store, &call->caller, sheet.ins.matricule, id);
   if (p == P_OK)
     p = patient_find(call->api->store, id, &patient);
   if (p != P_OK)
@@ -317,9 +317,35 @@ static enum problem fundus_json_of(struct api_call *call, const struct study *y,
   return problem_of_errno(r);
 }
 
+const char *api_reader(const struct api_call *call, const char *protocol, const char *act, const char *reader) {
+  const struct conf_protocol *x = conf_protocol(call->api->conf, protocol);
+  const struct conf_act *a = x ? conf_act(x, act_modality(act)) : NULL;
+  return mask_shows(&call->view, PART_REPORT)
+             ? reader
+             : role_name(a && a->reader == CONF_READER_OPHTHALMOLOGIST ? ROLE_OPHTHALMOLOGIST : ROLE_GP);
+}
+
+/* Who is not told what was signed is not told that it was corrected: the study as it was when it was signed first. */
+static int as_signed(struct api_call *call, const struct study *y, int64_t *ret_version, int64_t *ret_updated) {
+  *ret_version = y->version;
+  *ret_updated = y->updated;
+  if (y->state != INTERPRETED || mask_shows(&call->view, PART_CONCLUSION))
+    return 0;
+  struct rows r = store_query(call->api->store,
+                              "SELECT sum(reason IS NOT NULL), max(iif(reason IS NULL, at, 0)) FROM interpretation"
+                              " WHERE study = ?",
+                              "i", y->id);
+  if (rows_next(&r)) {
+    *ret_version -= rows_int(&r, 0);
+    *ret_updated = rows_int(&r, 1);
+  }
+  return rows_finish(&r);
+}
+
 static enum problem study_json(struct api_call *call, const struct study *y, json_t **ret) {
   struct patient patient;
   char ref[32], order[32];
+  int64_t version = 0, updated = 0;
   enum problem p = api_enter(call, y);
   if (p == P_OK)
     p = patient_find(call->api->store, y->patient, &patient);
@@ -347,6 +373,8 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
   json_t *course = NULL;
   if (r >= 0)
     r = interpret_course(call->api->store, y->id, &call->view, &course);
+  if (r >= 0)
+    r = as_signed(call, y, &version, &updated);
   json_t *failure = y->failure ? json_pack("{s:o, s:s, s:s}", "at", json_time(y->failed), "code",
                                            problem_code(y->failure), "detail", problem_detail(y->failure))
                                : json_null();
@@ -363,7 +391,7 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
       "comment", comment ? comment : json_null(), "created", json_time(y->created), "dicom",
       dicom ? dicom : json_null(), "due", json_time(y->due), "id", ref, "identity_changed", changed, "last_failure",
       failure, "order", order, "patient", who, "reassigned", reassigned ? reassigned : json_array(), "records", records,
-      "state", study_state_name(y->state), "updated", json_time(y->updated), "version", (json_int_t)y->version);
+      "state", study_state_name(y->state), "updated", json_time(updated), "version", (json_int_t)version);
   if (study && interpretation)
     json_object_set_new(study, "interpretation", interpretation);
   if (study) {
@@ -371,7 +399,7 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
     json_object_update_missing(study, course);
     json_object_set(study, "cancelled", cancelled ? cancelled : json_null());
     json_object_set_new(study, "protocol", y->protocol[0] ? json_string(y->protocol) : json_null());
-    json_object_set_new(study, "reader", json_string(role_name(y->reader)));
+    json_object_set_new(study, "reader", json_string(api_reader(call, y->protocol, y->act, role_name(y->reader))));
     json_object_set_new(study, "urgent", json_time(y->urgent));
     str_ref('W', y->followup, other);
     json_object_set_new(study, "followup", y->followup ? json_string(other) : json_null());
@@ -413,10 +441,18 @@ enum problem api_study_find(struct api_call *call, struct study *y) {
   return p;
 }
 
+/* One to go on with: not every nurse who knows the patient does so. */
+static enum problem find_to_tend(struct api_call *call, struct study *y) {
+  enum problem p = api_study_find(call, y);
+  return p == P_OK ? study_may_tend(call->api->store, &call->caller, y) : p;
+}
+
 /* The study as it stands after the act. */
-static enum problem answer_study(struct api_call *call, const struct study *y) {
-  api_etag(call, y->version);
-  return study_json(call, y, &call->answer);
+enum problem api_study_answer(struct api_call *call, const struct study *y) {
+  enum problem p = study_json(call, y, &call->answer);
+  if (p == P_OK)
+    api_etag(call, json_integer_value(json_object_get(call->answer, "version")));
+  return p;
 }
 
 struct state_news {
@@ -445,7 +481,7 @@ void api_moved(struct api *a, int64_t study) {
 
 enum problem api_study_moved(struct api_call *call, const struct study *y) {
   api_moved(call->api, y->id);
-  return answer_study(call, y);
+  return api_study_answer(call, y);
 }
 
 /* ---- orders ---- */
@@ -467,12 +503,15 @@ static enum problem order_json(const struct rows *r, json_t **ret) {
 static enum problem order_find(struct api_call *call, int64_t id) {
   struct rows r = store_query(call->api->store, ORDER_COLUMNS " WHERE o.id = ?", "i", id);
   char patient[PATIENT_ID_MAX + 1] = "";
+  int64_t study = 0;
   enum problem p = rows_next(&r) ? order_json(&r, &call->answer) : P_not_found;
-  if (p == P_OK)
+  if (p == P_OK) {
     str_copy(patient, sizeof patient, rows_text(&r, 1));
+    study = rows_int(&r, 5);
+  }
   int err = rows_finish(&r);
   if (p == P_OK && err == 0)
-    p = access_patient(call->api->store, &call->caller, patient);
+    p = access_study(call->api->store, &call->caller, study, patient);
   if (p == P_OK && err == 0)
     p = api_saw(call, patient);
   return err < 0 ? problem_of_errno(err) : p;
@@ -547,7 +586,7 @@ enum problem api_orders(struct api_call *call) {
 enum problem api_study_get(struct api_call *call) {
   struct study y;
   enum problem p = api_study_find(call, &y);
-  return p == P_OK ? answer_study(call, &y) : p;
+  return p == P_OK ? api_study_answer(call, &y) : p;
 }
 
 /* A member "height_cm", when the body has one. */
@@ -617,15 +656,15 @@ enum problem api_study_acquire(struct api_call *call) {
   if (p != P_OK)
     return p;
   call->status = 202;
-  return answer_study(call, &y);
+  return api_study_answer(call, &y);
 }
 
 enum problem api_study_finish(struct api_call *call) {
   struct study y;
-  enum problem p = api_study_find(call, &y);
+  enum problem p = find_to_tend(call, &y);
   if (p == P_OK)
     p = session_finish(call->api->sessions, &call->caller, &y);
-  return p == P_OK ? answer_study(call, &y) : p;
+  return p == P_OK ? api_study_answer(call, &y) : p;
 }
 
 /* The i-th of "pictures": one picture, and what it is or why it is left out. */
@@ -660,7 +699,7 @@ enum problem api_study_pictures(struct api_call *call) {
   struct fundus_label labels[LABELS_MAX];
   size_t n, at = 0;
   const char *field = NULL;
-  enum problem p = api_study_find(call, &y);
+  enum problem p = find_to_tend(call, &y);
   if (p == P_OK)
     p = api_items(call, "pictures", 1, LABELS_MAX, &n);
   for (size_t i = 0; p == P_OK && i < n; i++)
@@ -678,7 +717,7 @@ enum problem api_study_pictures(struct api_call *call) {
 enum problem api_study_pupil(struct api_call *call) {
   struct study y;
   struct fundus_pupil pupil = {0};
-  enum problem p = api_study_find(call, &y);
+  enum problem p = find_to_tend(call, &y);
   if (p == P_OK)
     p = api_bool(call, "dilated", &pupil.dilated);
   if (p == P_OK && !json_object_get(call->body, "dilated"))
@@ -700,14 +739,14 @@ enum problem api_study_pupil(struct api_call *call) {
 enum problem api_study_cancel(struct api_call *call) {
   struct study y;
   const char *reason;
-  enum problem p = api_study_find(call, &y);
+  enum problem p = find_to_tend(call, &y);
   if (p == P_OK)
     p = api_text(call, "reason", REASON_MAX, false, &reason);
   if (p != P_OK)
     return p;
   if (!reason) {
     p = session_cancel(call->api->sessions, &call->caller, &y);
-    return p == P_OK ? answer_study(call, &y) : p;
+    return p == P_OK ? api_study_answer(call, &y) : p;
   }
   if (!*reason)
     return P_invalid_field;
@@ -718,7 +757,7 @@ enum problem api_study_cancel(struct api_call *call) {
 enum problem api_study_repeat(struct api_call *call) {
   struct study y;
   const char *reason;
-  enum problem p = api_study_find(call, &y);
+  enum problem p = find_to_tend(call, &y);
   if (p == P_OK)
     p = api_text(call, "reason", REASON_MAX, true, &reason);
   if (p == P_OK)
@@ -732,7 +771,7 @@ enum problem api_study_accept(struct api_call *call) {
   struct study y;
   const char *comment;
   bool confirmed;
-  enum problem p = api_study_find(call, &y);
+  enum problem p = find_to_tend(call, &y);
   if (p == P_OK)
     p = api_text(call, "comment", REASON_MAX, false, &comment);
   if (p == P_OK)
@@ -755,7 +794,7 @@ enum problem api_study_redecode(struct api_call *call) {
   if (p != P_OK)
     return p;
   call->status = 202;
-  return answer_study(call, &y);
+  return api_study_answer(call, &y);
 }
 
 enum problem api_queue(struct api_call *call) {
@@ -784,8 +823,12 @@ enum problem api_queue(struct api_call *call) {
   size_t i;
   json_t *item;
   json_array_foreach(json_object_get(call->answer, "items"), i, item) {
+    const char *protocol = json_text(item, "protocol");
     if (p == P_OK)
       p = api_saw(call, json_text(json_object_get(item, "patient"), "id"));
+    json_object_set_new(
+        item, "reader",
+        json_string(api_reader(call, protocol ? protocol : "", json_text(item, "act"), json_text(item, "reader"))));
   }
   return p;
 }

@@ -27,7 +27,20 @@ enum problem api_unmatched(struct api_call *call) {
     return p;
   str_ref('U', last, next);
   call->answer = api_list(items, last ? next : NULL);
-  return call->answer ? P_OK : P_overloaded;
+  return call->answer ? api_saw_nobodys(call, 0) : P_overloaded;
+}
+
+/* What is a patient's now is seen as that study is: also by a row that left the tray before, of the same file. */
+static enum problem enter_row(struct api_call *call, const json_t *item) {
+  const json_t *end = json_object_get(item, "end");
+  const char *record = json_text(end, "record"), *file = json_text(item, "file"), *act = json_text(item, "act");
+  int64_t id;
+  enum problem p = api_saw_nobodys(call, act ? acq_modality_find(act) : 0);
+  if (p == P_OK && record && api_id(record, 'R', &id))
+    p = api_enter_record(call, id);
+  else if (p == P_OK && json_is_object(end) && file && api_id(file, 'F', &id))
+    p = api_enter_file(call, id);
+  return p;
 }
 
 /* The row of the path, and its record: NULL where it has none. */
@@ -37,10 +50,8 @@ static enum problem find_row(struct api_call *call, json_t **ret_item, json_t **
   if (!api_id(call->id, 'U', &id))
     return P_not_found;
   enum problem p = unmatched_find(call->api->store, id, mask_shows(&call->view, PART_IDENTITY), ret_item, sha256);
-  const char *record = p == P_OK ? json_text(json_object_get(*ret_item, "end"), "record") : NULL;
-  int64_t attached;
-  if (record && api_id(record, 'R', &attached)) /* it is a patient's now, and seen as that study is */
-    p = api_enter_record(call, attached);
+  if (p == P_OK)
+    p = enter_row(call, *ret_item);
   return p == P_OK && sha256[0] ? problem_of_errno(reading_load(call->api->artefacts, sha256, ret_record)) : p;
 }
 
@@ -83,7 +94,7 @@ enum problem api_unmatched_get(struct api_call *call) {
 /* Who attaches what to which order, as the body says. */
 static enum problem read_attach(struct api_call *call, bool reason, struct ins_datamatrix *sheet, struct attach *ret) {
   const char *order;
-  struct attach at = {.caller = &call->caller};
+  struct attach at = {.conf = call->api->conf, .caller = &call->caller};
   bool scanned;
   enum problem p = api_text(call, "order", STR_REF_MAX, true, &order);
   if (p == P_OK && !api_id(order, 'O', &at.order))

@@ -25,6 +25,8 @@ enum problem attach_check(struct store *s, const struct attach *at, const json_t
   if (p == P_OK)
     p = study_next(ret->study.state, EV_ATTACH, at->caller->role, &to);
   if (p == P_OK)
+    p = study_may_acquire(s, at->conf, at->caller, &ret->study, &ret->delegation);
+  if (p == P_OK)
     p = patient_find(s, ret->study.patient, &ret->patient);
   if (p == P_OK && (strcmp(ret->patient.birth_date, at->birth_date) ||
                     (at->ins && ret->patient.ins[0] && strcmp(ret->patient.ins, at->ins))))
@@ -38,7 +40,10 @@ enum problem attach_check(struct store *s, const struct attach *at, const json_t
 }
 
 json_t *attach_detail(const struct attach *at, const struct attached *attached, int64_t record) {
-  return json_pack("{s:b, s:o, s:I}", "confirmed", at->confirm, "identity", identity_json(&attached->check), "record",
+  char delegation[STR_REF_MAX];
+  str_ref('D', attached->delegation, delegation);
+  return json_pack("{s:b, s:s*, s:o, s:I}", "confirmed", at->confirm, "delegation",
+                   attached->delegation ? delegation : NULL, "identity", identity_json(&attached->check), "record",
                    (json_int_t)record);
 }
 

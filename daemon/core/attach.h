@@ -9,6 +9,7 @@
 #define ATTACH_REASON_MAX 500 /* bytes */
 
 struct attach {
+  const struct conf *conf;
   const struct caller *caller;
   int64_t order;
   const char *birth_date; /* of the order's patient, as whoever attaches knows it: the second factor */
@@ -19,11 +20,13 @@ struct attach {
 
 struct attached {
   struct study study; /* the order's newest */
+  int64_t delegation; /* under which, 0 = none */
   struct patient patient;
   struct identity_check check; /* of the reading that was looked at last */
 };
 
-/* May the order's study take this reading (a record's JSON)? P_identity_mismatch: not the patient's birth date.
+/* May the order's study take this reading (a record's JSON)? As who acquires it, a nurse attaches only what the
+ * protocol and a delegation let her (study_may_acquire()). P_identity_mismatch: not the patient's birth date.
  * P_wrong_act, P_wrong_state, P_not_found. P_subject_differs: the file says another patient, which takes a confirmation
  * and a reason. */
 enum problem attach_check(struct store *s, const struct attach *at, const json_t *record, struct attached *ret);

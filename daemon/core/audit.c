@@ -11,7 +11,7 @@
 #define AUDIT_ARCHIVE_MAX (256u << 20)
 
 /* The highest number that a row ever had, which SQLite keeps: rows taken from the new end leave a hole. */
-static int audit_last(struct store *s, int64_t *ret_seq) {
+int audit_last(struct store *s, int64_t *ret_seq) {
   struct rows r = store_query(s, "SELECT seq FROM sqlite_sequence WHERE name = 'audit'", "");
   *ret_seq = rows_next(&r) ? rows_int(&r, 0) : 0;
   return rows_finish(&r);

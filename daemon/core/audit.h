@@ -29,6 +29,9 @@ static inline const char *actor_person(const struct actor *a) {
  * patient by itself. */
 int audit_add(struct store *s, const struct actor *actor, const char *action, const char *subject, json_t *detail);
 
+/* The number of the newest row, wherever it is; 0 without any. */
+int audit_last(struct store *s, int64_t *ret_seq);
+
 struct audit_check {
   bool ok;             /* the chain, the heads, who saw whom, and the store's seal */
   int64_t archived;    /* rows that fit, in archives */

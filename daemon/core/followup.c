@@ -1,5 +1,6 @@
 #include "followup.h"
 
+#include "notice.h"
 #include "str.h"
 #include <stdio.h>
 #include <string.h>
@@ -90,6 +91,8 @@ enum problem followup_transfer(struct store *s, const struct caller *c, const st
   enum problem p = f->closed ? P_followup_closed : registry_may(s, nurse, gp, f->protocol, &delegation);
   if (p == P_OK)
     p = team_add(s, c, f->id, gp, nurse, reason);
+  if (p == P_OK && strcmp(f->nurse, nurse))
+    p = problem_of_errno(notice_pass_on(s, f->id, f->nurse, nurse));
   return p != P_OK ? p : tell(s, c, "followup.transfer", f, json_pack("{s:s, s:s}", "gp", gp, "nurse", nurse));
 }
 

@@ -283,13 +283,14 @@ enum problem interpret_return(struct store *s, const struct caller *c, struct st
     p = repeat_add(s, study, ret_repeat);
   struct rows r =
       store_query(s,
-                  "SELECT t.nurse FROM followup_team t JOIN orders o ON o.followup = t.followup WHERE o.id ="
-                  " ? ORDER BY t.id DESC LIMIT 1",
+                  "SELECT iif(EXISTS(SELECT 1 FROM user WHERE rpps = t.nurse AND NOT disabled), t.nurse, '') FROM"
+                  " followup_team t JOIN orders o ON o.followup = t.followup WHERE o.id = ? ORDER BY t.id DESC LIMIT 1",
                   "i", study->order);
-  if (rows_next(&r))
+  const bool followed = rows_next(&r);
+  if (followed)
     str_copy(nurse, sizeof nurse, rows_text(&r, 0));
   int err = rows_finish(&r);
-  if (p == P_OK && err == 0 && nurse[0])
+  if (p == P_OK && err == 0 && followed)
     p = notice_returned(s, c, study, nurse, known->label);
   return err < 0 ? problem_of_errno(err) : p;
 }
@@ -424,14 +425,13 @@ int interpret_course(struct store *s, int64_t study, const struct view *v, json_
   json_t *referrals = json_array(), *returned = json_null();
   int err = referrals ? 0 : -ENOMEM;
   struct rows r = store_query(s, "SELECT reader, text, at, by FROM referral WHERE study = ? ORDER BY id", "i", study);
-  while (err == 0 && rows_next(&r)) {
-    json_t *x = json_pack("{s:o, s:s}", "at", json_time(rows_int(&r, 2)), "reader", rows_text(&r, 0));
-    if (x && texts) {
-      json_object_set_new(x, "by", json_string(rows_text(&r, 3)));
-      json_object_set_new(x, "text", json_string(rows_text(&r, 1)));
-    }
-    err = json_array_append_new(referrals, x) < 0 ? -ENOMEM : 0;
-  }
+  /* That another was asked says something of what was seen. */
+  while (err == 0 && texts && rows_next(&r))
+    err = json_array_append_new(referrals,
+                                json_pack("{s:o, s:s, s:s, s:s}", "at", json_time(rows_int(&r, 2)), "by",
+                                          rows_text(&r, 3), "reader", rows_text(&r, 0), "text", rows_text(&r, 1))) < 0
+              ? -ENOMEM
+              : 0;
   int query_err = rows_finish(&r);
   err = err < 0 ? err : query_err;
   /* The nurse reads what to do better: the code, which is not about the patient, and not what the reader wrote. */

@@ -61,7 +61,8 @@ int interpret_json(struct store *s, int64_t study, const struct view *v, json_t 
 int interpret_versions(struct store *s, int64_t study, json_t **ret);
 /* All that proof_verify() asks for. P_artefact_corrupt when a record that was signed is damaged. */
 enum problem interpret_proof(struct store *s, struct artefacts *a, const struct study *study, json_t **ret);
-/* Where it was returned or referred: {"referrals":[..],"returned":{..}|null}, texts only when the view gets them. */
+/* Where it was returned or referred: {"referrals":[..],"returned":{..}|null}: the first, and texts, only when the
+ * view gets reports. */
 int interpret_course(struct store *s, int64_t study, const struct view *v, json_t **ret);
 
 #endif

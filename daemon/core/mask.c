@@ -57,6 +57,16 @@ struct view view_of(enum role role) {
   return (struct view){.role = role, .before = CONF_SEES_ACQUIRED, .after = CONF_SEES_NOTHING};
 }
 
+struct view view_of_any(enum role role, const struct conf *conf, enum acq_modality act) {
+  struct view v = view_of(role);
+  for (unsigned i = 0; i < conf->n_protocols; i++) {
+    const struct conf_act *a = conf_act(conf->protocols[i], act);
+    if (a && a->sees_before < v.before)
+      v.before = a->sees_before;
+  }
+  return v;
+}
+
 static bool shows(const struct view *v, enum when when) {
   switch (when) {
   case ALWAYS:

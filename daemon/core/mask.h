@@ -24,8 +24,10 @@ struct view {
   int before, after; /* enum conf_sees_before, conf_sees_after: what the study's protocol shows a nurse */
   bool is_signed;
 };
-/* Without a study: what nobody ordered yet is seen as it is acquired. */
-struct view view_of(enum role role);
+struct view view_of(enum role role); /* without a study */
+/* Of a reading that nobody has said yet whose it is: no more than the strictest of the protocols shows of such an act.
+ */
+struct view view_of_any(enum role role, const struct conf *conf, enum acq_modality act);
 
 bool mask_shows(const struct view *v, enum part part);
 

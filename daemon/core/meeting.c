@@ -209,13 +209,16 @@ enum problem meeting_agenda(struct store *s, const struct conf *conf, const stru
 
 /* ---- the minutes ---- */
 
-/* The patient of a follow-up that is the two's, or was. */
-static enum problem theirs(struct store *s, const struct meeting *m, const char *gp, const char *nurse, size_t i,
-                           json_t *patients) {
-  struct rows r = store_query(s,
-                              "SELECT w.patient FROM followup w WHERE w.id = ? AND EXISTS(SELECT 1 FROM followup_team"
-                              " WHERE followup = w.id AND gp = ? AND nurse = ?)",
-                              "itt", m->items[i].followup, gp, nurse);
+/* The patient of a follow-up that is the two's, or was, and whom the caller may still know of. */
+static enum problem theirs(struct store *s, const struct caller *c, const struct meeting *m, const char *gp,
+                           const char *nurse, size_t i, json_t *patients) {
+  char day[WALL_DATE_MAX];
+  wall_date(wall_now().us, day);
+  struct rows r =
+      store_query(s,
+                  "SELECT w.patient FROM followup w WHERE w.id = ?1 AND EXISTS(SELECT 1 FROM followup_team"
+                  " WHERE followup = w.id AND gp = ?2 AND nurse = ?3) AND " ACCESS_NURSE("?4", "?5", "w.patient"),
+                  "itttt", m->items[i].followup, gp, nurse, access_rpps(c), day);
   enum problem p = P_not_found;
   if (rows_next(&r))
     p = json_array_append_new(patients, json_string(rows_text(&r, 0))) < 0 ? P_overloaded : P_OK;
@@ -239,7 +242,7 @@ enum problem meeting_add(struct store *s, const struct caller *c, const struct m
   for (size_t i = 0; i < m->n && p == P_OK; i++) {
     *ret_field = "followup";
     *ret_at = i;
-    p = theirs(s, m, gp, nurse, i, patients);
+    p = theirs(s, c, m, gp, nurse, i, patients);
   }
   if (p != P_OK)
     return p;

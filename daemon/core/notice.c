@@ -1,5 +1,6 @@
 #include "notice.h"
 
+#include "access.h"
 #include "str.h"
 #include "wall.h"
 #include <errno.h>
@@ -67,17 +68,31 @@ enum problem notice_returned(struct store *s, const struct caller *c, const stru
   return problem_of_errno(notice_add(s, "returned", study->id, 0, nurse, text, caller_person(c), wall_now().us));
 }
 
-/* Without a recipient it is for every GP, and of a study that ophthalmologists read for each of them, too. */
-#define NOTICE_MINE                                                                                        \
-  "((n.recipient = ?1 AND ?1 <> '') OR (n.recipient IS NULL AND (?2 = 'gp' OR (?2 = 'ophthalmologist' AND" \
-  " EXISTS(SELECT 1 FROM study q WHERE q.id = n.study AND q.reader = ?2)))))"
+/* Of whom she may know of no more, a nurse is told nothing. Without a recipient it is for every GP, and of a study that
+ * ophthalmologists read for each of them, too. */
+#define NOTICE_MINE                                                                                              \
+  "((n.recipient = ?1 AND ?1 <> '') OR (n.recipient IS NULL AND (?2 = 'gp' OR (?2 = 'ophthalmologist' AND"       \
+  " EXISTS(SELECT 1 FROM study q WHERE q.id = n.study AND q.reader = ?2)))))"                                    \
+  " AND (n.study IS NULL OR EXISTS(SELECT 1 FROM study q JOIN orders p ON p.id = q.orders WHERE q.id = n.study " \
+  "AND " ACCESS_NURSE("?5", "?4", "p.patient") "))"
+
+int notice_pass_on(struct store *s, int64_t followup, const char *from, const char *to) {
+  int r =
+      store_run(s,
+                "INSERT INTO notice(kind, study, recipient, text, at, by) SELECT n.kind, n.study, ?3, n.text, ?4, n.by"
+                " FROM notice n JOIN study y ON y.id = n.study JOIN orders o ON o.id = y.orders WHERE o.followup = ?1"
+                " AND n.recipient = ?2 AND n.kind = 'returned' AND n.id NOT IN (SELECT notice FROM notice_end)",
+                "itti", followup, from, to, wall_now().us);
+  return r < 0 ? r : 0;
+}
 
 enum problem notice_acknowledge(struct store *s, const struct caller *c, int64_t id) {
-  char ref[STR_REF_MAX];
+  char ref[STR_REF_MAX], day[WALL_DATE_MAX];
+  wall_date(wall_now().us, day);
   struct rows rows = store_query(s,
                                  "SELECT e.notice IS NOT NULL, n.study FROM notice n LEFT JOIN notice_end e ON e.notice"
                                  " = n.id WHERE n.id = ?3 AND " NOTICE_MINE,
-                                 "tti", c->rpps, role_name(c->role), id);
+                                 "ttitt", c->rpps, role_name(c->role), id, day, access_rpps(c));
   bool found = rows_next(&rows), heard = found && rows_int(&rows, 0);
   int64_t study = found ? rows_int(&rows, 1) : 0;
   int r = rows_finish(&rows);
@@ -95,13 +110,15 @@ enum problem notice_acknowledge(struct store *s, const struct caller *c, int64_t
 }
 
 int notice_list(struct store *s, const struct caller *c, int limit, json_t **ret) {
+  char day[WALL_DATE_MAX];
+  wall_date(wall_now().us, day);
   _json_cleanup_ json_t *items = json_array();
   struct rows r =
       store_query(s,
                   "SELECT n.id, n.kind, n.study, n.delegation, n.text, n.at, n.by, e.at, e.by FROM notice n"
                   " LEFT JOIN notice_end e ON e.notice = n.id WHERE " NOTICE_MINE
                   " ORDER BY e.notice IS NOT NULL, n.kind NOT IN ('page', 'page_again'), n.id DESC LIMIT ?3",
-                  "tti", c->rpps, role_name(c->role), (int64_t)limit);
+                  "ttitt", c->rpps, role_name(c->role), (int64_t)limit, day, access_rpps(c));
   int err = items ? 0 : -ENOMEM;
   while (err == 0 && rows_next(&r)) {
     char ref[STR_REF_MAX], study[STR_REF_MAX], delegation[STR_REF_MAX];

@@ -14,9 +14,12 @@ enum problem notice_page(struct store *s, const struct caller *c, struct study *
 /* A study that is urgent and that nobody was called for yet, as one that repeats an urgent one: its reader is paged. */
 enum problem notice_urgent(struct store *s, const struct caller *c, const struct study *study);
 
-/* The nurse of the follow-up learns that the study came back. */
+/* The nurse of the follow-up learns that the study came back; every GP when nurse is "", as she can be told no more. */
 enum problem notice_returned(struct store *s, const struct caller *c, const struct study *study, const char *nurse,
                              const char *text);
+
+/* Another nurse has the follow-up: what the last one has not heard yet of studies that came back is for her. */
+int notice_pass_on(struct store *s, int64_t followup, const char *from, const char *to);
 
 /* It was heard: by its recipient, or by any GP when it is for all. P_not_found for others. */
 enum problem notice_acknowledge(struct store *s, const struct caller *c, int64_t id);

@@ -1,5 +1,7 @@
 #include "patient.h"
 
+#include "access.h"
+#include "registry.h"
 #include "str.h"
 #include "wall.h"
 #include <string.h>
@@ -71,11 +73,14 @@ enum problem patient_put(struct store *s, const struct actor *by, struct patient
   return problem_of_errno(r);
 }
 
-enum problem patient_by_ins(struct store *s, const char *ins, char ret_id[static PATIENT_ID_MAX + 1]) {
+enum problem patient_by_ins(struct store *s, const struct caller *c, const char *ins,
+                            char ret_id[static PATIENT_ID_MAX + 1]) {
+  char day[WALL_DATE_MAX];
+  wall_date(wall_now().us, day);
   struct rows r = store_query(s,
                               "SELECT p.id FROM patient_version v JOIN patient p ON p.id = v.patient AND p.version ="
-                              " v.version WHERE v.ins = ? LIMIT 2",
-                              "t", ins);
+                              " v.version WHERE v.ins = ?1 AND " ACCESS_NURSE("?2", "?3", "p.id") " LIMIT 2",
+                              "ttt", ins, access_rpps(c), day);
   enum problem p = rows_next(&r) && str_copy(ret_id, PATIENT_ID_MAX + 1, rows_text(&r, 0)) ? P_OK : P_not_found;
   if (p == P_OK && rows_next(&r))
     p = P_ins_ambiguous;

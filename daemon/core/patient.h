@@ -25,8 +25,9 @@ enum problem patient_find(struct store *s, const char *id, struct patient *ret);
  * created. */
 enum problem patient_put(struct store *s, const struct actor *by, struct patient *p, int64_t if_match, bool *ret_new);
 
-/* The patients with this INS matricule, newest versions only: at most one id is looked for, P_ins_ambiguous when two
- * have it. */
-enum problem patient_by_ins(struct store *s, const char *ins, char ret_id[static PATIENT_ID_MAX + 1]);
+/* The patient with this INS matricule (newest versions only), of those whom the caller may know of: P_ins_ambiguous
+ * when two have it. */
+enum problem patient_by_ins(struct store *s, const struct caller *c, const char *ins,
+                            char ret_id[static PATIENT_ID_MAX + 1]);
 
 #endif

@@ -144,14 +144,15 @@ static bool is_few(int64_t figure) {
   return figure > 0 && figure < REPORT_FEWEST;
 }
 
-/* Both lists are in the same order. */
-static void keep_back(struct groups *groups, struct groups *totals) {
+/* Both lists are in the same order. Of a month that goes on whoever asks before and after a signature would learn what
+ * was signed. */
+static void keep_back(struct groups *groups, struct groups *totals, bool ended) {
   struct group *total = totals->list;
   for (struct group *g = groups->list; g < groups->list + groups->n; g++) {
     while (strcmp(total->act, g->act) || strcmp(total->protocol, g->protocol))
       total++;
     for (int f = 0; f < FIGURES; f++) {
-      g->told[f] = !is_few(g->figures[f]);
+      g->told[f] = !is_few(g->figures[f]) && (ended || f != UNREADABLE);
       total->told[f] &= g->told[f];
     }
   }
@@ -166,10 +167,10 @@ int64_t report_rank(const int64_t *values, size_t n, unsigned percent) {
   return values[(n * percent + 99) / 100 - 1];
 }
 
-static json_t *hours_json(const struct group *g, unsigned percent) {
+static json_t *hours_json(const struct group *g, unsigned percent, bool ended) {
   char text[DEC_TEXT_MAX];
   const size_t n = (size_t)g->figures[INTERPRETED];
-  if (!n || !g->told[INTERPRETED])
+  if (!n || !ended || !g->told[INTERPRETED])
     return json_null();
   qsort(g->waits, n, sizeof *g->waits, compare);
   const int64_t tenths = (report_rank(g->waits, n, percent) + TENTH_US / 2) / TENTH_US;
@@ -181,10 +182,10 @@ static json_t *text_or_null(const char *text) {
   return *text ? json_string(text) : json_null();
 }
 
-static json_t *group_json(const struct group *g, bool is_total) {
+static json_t *group_json(const struct group *g, bool is_total, bool ended) {
   bool suppressed = false;
-  json_t *x = json_pack("{s:s, s:o, s:o, s:o}", "act", g->act, "hours_median", hours_json(g, 50), "hours_p90",
-                        hours_json(g, 90), "protocol", text_or_null(g->protocol));
+  json_t *x = json_pack("{s:s, s:o, s:o, s:o}", "act", g->act, "hours_median", hours_json(g, 50, ended), "hours_p90",
+                        hours_json(g, 90, ended), "protocol", text_or_null(g->protocol));
   if (x && !is_total)
     json_object_set_new(x, "finess", text_or_null(g->finess));
   for (int f = 0; x && f < FIGURES; f++) {
@@ -198,10 +199,10 @@ static json_t *group_json(const struct group *g, bool is_total) {
   return NULL;
 }
 
-static json_t *groups_json(const struct groups *groups, bool are_totals) {
+static json_t *groups_json(const struct groups *groups, bool are_totals, bool ended) {
   json_t *list = json_array();
   for (size_t i = 0; list && i < groups->n; i++)
-    if (json_array_append_new(list, group_json(&groups->list[i], are_totals)) < 0) {
+    if (json_array_append_new(list, group_json(&groups->list[i], are_totals, ended)) < 0) {
       json_decref(list);
       return NULL;
     }
@@ -218,10 +219,11 @@ int report_monthly(struct store *s, const char *month, int64_t now, json_t **ret
     r = gather(s, from, until, now, &groups, &totals);
   if (r < 0)
     return r;
-  keep_back(&groups, &totals);
-  json_t *report = json_pack("{s:b, s:o, s:o, s:s, s:i, s:o, s:o}", "ended", until <= now, "from", json_time(from),
-                             "groups", groups_json(&groups, false), "month", month, "schema", SCHEMA, "totals",
-                             groups_json(&totals, true), "until", json_time(until));
+  const bool ended = until <= now;
+  keep_back(&groups, &totals, ended);
+  json_t *report = json_pack("{s:b, s:o, s:o, s:s, s:i, s:o, s:o}", "ended", ended, "from", json_time(from), "groups",
+                             groups_json(&groups, false, ended), "month", month, "schema", SCHEMA, "totals",
+                             groups_json(&totals, true, ended), "until", json_time(until));
   if (!report)
     return -ENOMEM;
   *ret = report;

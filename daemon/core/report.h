@@ -23,7 +23,8 @@
  * month ended (or now, of the running one) and it waited still. A study is overdue in each month of which that is true.
  *
  * A figure of 1 to 4 is null, and so are the hours of so few; 0 stays 0. A total is null when one of the figures that
- * it sums is: none can be computed from the others. "suppressed" says that there is such a null. */
+ * it sums is: none can be computed from the others. "suppressed" says that there is such a null. Of the running month
+ * unreadable and hours_* are null, whatever they are: by asking before and after a signature one would learn it. */
 #ifndef ASALEED_REPORT_H
 #define ASALEED_REPORT_H
 

@@ -573,7 +573,7 @@ static const char *const erase[] = {
     "UPDATE patient SET version = version + 1 WHERE id = ?1",
     "DELETE FROM patient_version WHERE patient = ?1 AND version < (SELECT version FROM patient WHERE id = ?1)",
     /* Answers that are kept to be given again. An id has no character that JSON would write otherwise. */
-    "DELETE FROM answered WHERE instr(body, '\"' || ?1 || '\"')",
+    "DELETE FROM answered WHERE instr(body, '\"' || ?1 || '\"') OR instr(patients, '\"' || ?1 || '\"')",
     /* What others name too stays. */
     "DELETE FROM erasing WHERE kind = 'artefact' AND id IN (SELECT sha256 FROM record UNION SELECT samples FROM record"
     " UNION SELECT capture FROM acquisition UNION SELECT sha256 FROM picture UNION SELECT preview FROM picture UNION"

@@ -412,6 +412,7 @@ const char *const schema_migrations[] = {
     "CREATE TABLE audit_head(seq INTEGER PRIMARY KEY, hash BLOB NOT NULL, at INTEGER NOT NULL, key BLOB NOT NULL, "
     "  signature BLOB NOT NULL) STRICT;"
     APPEND_ONLY("audit_head")
+    "ALTER TABLE answered ADD COLUMN patients TEXT;" /* whom it shows: an array of ids */
     "CREATE TABLE seal(name TEXT PRIMARY KEY, sum BLOB NOT NULL) STRICT, WITHOUT ROWID;"
 
     AGAIN_ERASABLE("patient_version") AGAIN_ERASABLE("acquisition")

@@ -164,6 +164,15 @@ enum problem study_may_acquire(struct store *s, const struct conf *conf, const s
   return p == P_OK ? followup_may(s, c, &followup, study_act(conf, study), FOLLOWUP_PERFORM, ret_delegation) : p;
 }
 
+enum problem study_may_tend(struct store *s, const struct caller *c, const struct study *study) {
+  struct followup f;
+  int64_t delegation;
+  if (c->role != ROLE_NURSE || !study->followup)
+    return P_OK;
+  enum problem p = followup_find(s, study->followup, &f);
+  return p == P_OK && strcmp(f.nurse, c->rpps) ? registry_may(s, c->rpps, f.gp, f.protocol, &delegation) : p;
+}
+
 enum problem study_find(struct store *s, int64_t id, struct study *ret) {
   struct rows r = store_query(s,
                               "SELECT y.id, y.orders, y.version, y.attempts, y.created, y.updated, y.accepted, y.due,"

@@ -79,6 +79,9 @@ enum acq_modality act_modality(const char *act);
  */
 enum problem worklist_order(struct store *s, const struct conf *conf, const struct caller *c, const char *patient,
                             const char *act, int64_t followup, int64_t *ret_order, int64_t *ret_study);
+/* Whether the caller may go on with what was acquired: a nurse whose follow-up it is, or who holds this GP's delegation
+ * for its protocol today; else what registry_may() says. */
+enum problem study_may_tend(struct store *s, const struct caller *c, const struct study *study);
 /* Whether the caller may acquire it today, under which delegation (0 for who needs none). */
 enum problem study_may_acquire(struct store *s, const struct conf *conf, const struct caller *c,
                                const struct study *study, int64_t *ret_delegation);

@@ -159,8 +159,8 @@ def test_report(d, p):
     answers = [who.get("/v1/reports/monthly?month=" + month) for who in (p.gp, p.admin, p.auditor)]
     must(answers[0] == answers[1] == answers[2], answers)
     group = answers[0]["report"]["groups"][0]
-    must((group["done"], group["interpreted"], group["overdue"], group["finess"], group["hours_p90"]) ==
-         (5, 5, 0, p.FINESS, "0.0"), group)
+    must((group["done"], group["interpreted"], group["overdue"], group["finess"], group["unreadable"],
+          group["hours_p90"]) == (5, 5, 0, p.FINESS, None, None), group)
     must(not any(number in json.dumps(answers[0]) for number in p.rpps.values()), "a person's number")
     path = os.path.join(d.work, "report.json")
     a = ctl(d, p, "adele", "report", "--month", month, "--out", path)
@@ -199,6 +199,29 @@ def test_acceptances(d, p):
     must(rows == "6|6|6", rows)
 
 
+def test_unseen(d, p):
+    """That readers asked each other, or corrected themselves, is told to nobody who is not told what was signed."""
+    study = make_study(p, "P1", "abnormal")
+    s = "/v1/studies/" + study
+    before = p.nurse.call("GET", s)
+    p.gp.post(s + "/amend", {"version": 1, "reason": "Relu", "conclusion": "normal", "text": "RELU",
+                             "findings": {"rhythm": "sinus"}, "shown": p.gp.get(s)["shown"]})
+    after = p.nurse.call("GET", s)
+    must(p.gp.get(s)["interpretation"]["version"] == 2 and p.gp.get(s)["version"] > after.json["version"])
+    must(after.body == before.body and after.headers["etag"] == before.headers["etag"], before.body, after.body)
+    waiting = make_study(p, "P1")
+    w, order = "/v1/studies/" + waiting, "/v1/orders/" + p.nurse.get("/v1/studies/" + waiting)["order"]
+    check_problem(p.oph.call("GET", order), 404, "not_found")
+    p.gp.post(w + "/refer", {"reader": "ophthalmologist"})
+    must(p.oph.get(order)["study"]["id"] == waiting, "what was referred")
+    seen = p.nurse.get(w)
+    queued = next(q for q in p.nurse.get("/v1/queue")["items"] if q["study"] == waiting)
+    listed = next(y for y in p.nurse.get("/v1/followups/" + seen["followup"])["studies"] if y["id"] == waiting)
+    must((seen["referrals"], seen["reader"], queued["reader"], listed["reader"]) == ([], "gp", "gp", "gp"), seen)
+    seen = p.gp.get(w)
+    must((len(seen["referrals"]), seen["reader"]) == (1, "ophthalmologist"), seen)
+
+
 def test_reads(d, p):
     """Who saw whom is in the trail."""
     seen = [(r["actor"], r["detail"]["route"], tuple(r["detail"]["patients"])) for r in
@@ -222,8 +245,9 @@ def main():
             tap.run("who saw whom is in the audit trail", test_reads, d, p)
             tap.run("the month's figures: signed, verified, as a table", test_report, d, p)
             tap.run("each acceptance is a row", test_acceptances, d, p)
+            tap.run("what readers do beside signing", test_unseen, d, p)
         else:
-            tap.skip("agenda, reads, figures, acceptances", "no umockdev-wrapper")
+            tap.skip("agenda, reads, figures, acceptances, readers", "no umockdev-wrapper")
     finally:
         d.done()
     return tap.end()

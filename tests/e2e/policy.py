@@ -489,7 +489,7 @@ class Bed(World):
             s.close()
 
     def row(self, study):
-        y = self.root.get("/v1/studies/" + study)
+        y = self.gp.get("/v1/studies/" + study)
         return y["version"], y["state"], y["updated"]
 
     def changes(self):

@@ -844,7 +844,7 @@ def meeting_and_month(site, p):
     figures = {(x["act"], x["protocol"]): x for x in signed["report"]["groups"]}
     must({x["finess"] for x in figures.values()} == {FINESS} and not signed["report"]["ended"], signed["report"])
     ecgs, diabetes = figures["ecg", "risque-cardiovasculaire"], figures["ecg", "diabete-type2"]
-    must((ecgs["done"], ecgs["interpreted"], ecgs["returned"], ecgs["suppressed"]) == (5, 5, 0, False), ecgs)
+    must((ecgs["done"], ecgs["interpreted"], ecgs["returned"], ecgs["unreadable"]) == (5, 5, 0, None), ecgs)
     must((diabetes["done"], diabetes["interpreted"], diabetes["suppressed"]) == (None, None, True), diabetes)
     must(figures["spirometry", "fumeur-bpco"]["returned"] is None, figures)
 
@@ -857,7 +857,7 @@ def meeting_and_month(site, p):
     must(not holds(site.key, signed["signature"], text.replace(b'"done":5', b'"done":6')), "a changed figure")
     table = martin.call("GET", f"/v1/reports/monthly?month={month}&format=csv")
     must(holds(site.key, table.headers["asaleed-signature"], table.body), table.headers)
-    row = f"{month};ecg;risque-cardiovasculaire;{FINESS};5;0;0;5;0;0;0,0;0,0\r\n"
+    row = f"{month};ecg;risque-cardiovasculaire;{FINESS};5;0;0;5;s;0;;\r\n"
     must(row in table.body.decode("utf-8-sig"), table.body)
     ines.is_refused("forbidden", "GET", "/v1/reports/monthly?month=" + month)
 

@@ -19,10 +19,12 @@ import tempfile
 import threading
 import time
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from bed import (PEOPLE, RPPS, Api, Asaleed, Practice, Tap, check_problem, enrolment, must, new_key,  # noqa: E402
                  request_bytes, sanitizer, signature)
+from seed import newcomer  # noqa: E402
 
 BUILD = os.path.abspath(sys.argv[1])
 PRELOAD = os.path.join(BUILD, "tests/crash_point.so")
@@ -413,6 +415,104 @@ def test_redecode_of_what_moved(w):
             time.sleep(0.02)
         standing = [[r["id"] for r in w.study(s)["records"] if not r["superseded"]] for s in (s1, s2)]
         must([len(r) for r in standing] == [1, 1], "a reading came back to whom it was taken from", standing)
+
+
+class Rows:
+    """What the trail says of one call: (person, action, subject, patients)."""
+
+    def __init__(self, w):
+        self.w, self.newest = w, w.root.get("/v1/audit?limit=1")["items"][0]["seq"]
+
+    def since(self):
+        rows = [r for r in self.w.root.get("/v1/audit?limit=100")["items"] if r["seq"] > self.newest]
+        self.newest = max([r["seq"] for r in rows] + [self.newest])
+        return [(r.get("acting_for") or r["actor"], r["action"], r["subject"],
+                 r["detail"].get("patients", [r["detail"]["patient"]] if "patient" in r["detail"] else []))
+                for r in reversed(rows)]
+
+
+def test_whose(w):
+    """A reading is its patient's by whichever way one comes to it: a row of the tray that was decoded again, a record
+    that was moved, the file, an answer given once more. Each look is written, under whose it is now."""
+    p = w.practice
+    nora = newcomer(SimpleNamespace(root=w.root, p=p, d=w.d), "nora", "nurse", 1)
+    p.delegate("nora", "durand", "tous")
+    w.gp.ok("PUT", "/v1/patients/P3", {"family": "PETIT", "given": "Zoé", "birth_date": "1961-07-08", "sex": "F"})
+    hers = nora.post("/v1/followups", {"patient": "P3", "protocol": "tous", "gp": RPPS["durand"]})["id"]
+    check_problem(nora.call("GET", "/v1/patients/P1"), 404)
+    rows = Rows(w)
+
+    def all_refused(who, *paths):
+        for path in paths:
+            check_problem(who.call("GET", path), 404, "not_found")
+        must(not rows.since(), "a row of what nobody saw")
+
+    # In the tray it is nobody's: that she looked is written all the same.
+    data = ecg90a(step=900)
+    file = w.upload(data, who=nora)
+    must(("nora", "file.add", file["id"], []) in rows.since(), "an upload is an act")
+    u1 = w.settle(file["id"])["unmatched"]
+    must(nora.call("GET", f"/v1/unmatched/{u1}").status == 200 and nora.call("GET", "/v1/unmatched").status == 200)
+    must(rows.since() == [("nora", "read", u1, []), ("nora", "read", "list", [])], "looks at the tray")
+    # Decoded again, then attached: the first row shows it no more than the second.
+    w.gp.post(f"/v1/unmatched/{u1}/redecode")
+    u2 = w.settle(file["id"])["unmatched"]
+    order, study = w.order("P1")
+    must(u1 != u2 and w.attach(u2, order).status == 200)
+    rows.since()
+    all_refused(nora, *(f"/v1/unmatched/{u}{part}" for u in (u1, u2) for part in ("", "/channels")))
+    for u in (u1, u2):
+        must(w.nurse.call("GET", f"/v1/unmatched/{u}/channels").status == 200)
+        must(rows.since() == [("ines", "read", u, ["P1"])], u)
+    # The file: its bytes, and whose it became.
+    must(w.gp.call("GET", f"/v1/files/{file['id']}/content").status == 200)
+    must(rows.since() == [("martin", "read", file["id"], ["P1"])], "the whole original")
+    listed = {name: next(f for f in who.get("/v1/files")["items"] if f["id"] == file["id"])["study"]
+              for name, who in (("nora", nora), ("ines", w.nurse))}
+    must(listed == {"nora": None, "ines": study}, listed)
+    must(w.upload(data, who=nora)["study"] is None and nora.get("/v1/files/" + file["id"])["study"] is None)
+    # From her patient to another: it is not hers any more, wherever it was.
+    o3 = nora.post("/v1/orders", {"patient": "P3", "act": "ecg"})
+    s3 = o3["study"]["id"]
+    u3 = w.tray(ecg90a(step=901))
+    must(w.attach(u3, o3["id"], "1961-07-08", who=nora).status == 200)
+    r3 = w.study(s3)["records"][0]["id"]
+    must(nora.call("GET", "/v1/records/" + r3).status == 200)
+    other, _ = w.order("P1")
+    w.gp.post(f"/v1/studies/{s3}/reassign", {"order": other, "birth_date": "1950-04-12", "records": [r3],
+                                             "reason": "Mauvaise patiente"})
+    rows.since()
+    all_refused(nora, f"/v1/records/{r3}", f"/v1/records/{r3}/channels", f"/v1/unmatched/{u3}")
+    must(w.nurse.call("GET", "/v1/records/" + r3).status == 200)
+    must(rows.since() == [("ines", "read", r3, ["P1"])], "under whose it is")
+    # What a reader writes and previews is of a patient, too.
+    u4 = w.tray(ecg90a(step=902))
+    must(w.attach(u4, o3["id"], "1961-07-08", who=nora).status == 200)
+    nora.post(f"/v1/studies/{s3}/accept", {"confirm": True})
+    rows.since()
+    w.gp2.ok("PUT", f"/v1/studies/{s3}/draft", {"text": "Rythme"})
+    w.gp2.post(f"/v1/studies/{s3}/report", {"conclusion": "normal", "findings": {"rhythm": "sinus"}, "text": "x"})
+    must([r[1:] for r in rows.since()] == [("read", s3, ["P3"])] * 2, "a draft, a preview")
+    claim = w.gp2.post(f"/v1/studies/{s3}/claim")
+    w.gp2.post(f"/v1/studies/{s3}/return", {"token": claim["token"], "code": "110523"})
+    told = [n["id"] for n in nora.get("/v1/notices")["items"] if n["study"] == s3]
+    must(len(told) == 1, "she is told that it came back")
+    # She had the follow-up: what she was told is for her successor, and her answers are not given again.
+    key = new_key()
+    again = {"patient": "P3", "act": "ecg"}
+    nora.post("/v1/orders", again, key)
+    must(nora.call("POST", "/v1/orders", again, key=key).headers.get("idempotency-replayed") == "true")
+    p.delegate("ines", "durand", "tous") if ("ines", "durand", "tous") not in p.delegation else None
+    w.gp2.post(f"/v1/followups/{hers}/transfer", {"nurse": RPPS["ines"], "reason": "Relais"})
+    w.root.post(f"/v1/delegations/{p.delegation['nora', 'durand', 'tous']}/end", {"reason": "Départ"})
+    rows.since()
+    check_problem(nora.call("POST", "/v1/orders", again, key=key), 404, "not_found")
+    must(not nora.get("/v1/notices")["items"], "of a patient who is not hers")
+    check_problem(nora.call("POST", f"/v1/notices/{told[0]}/acknowledge", {}), 404, "not_found")
+    must(any(n["study"] == s3 and n["kind"] == "returned" for n in w.nurse.get("/v1/notices")["items"]), "nobody is told")
+    check_problem(nora.call("POST", "/v1/meetings", {"gp": RPPS["durand"], "held": "2026-01-05", "minute": "Vu", "followups": [
+        {"followup": hers, "minute": "Vu"}]}), 404, "not_found", "followups[0].followup")
+    must(rows.since() == [("ines", "read", "list", ["P3"])], "a row of what was refused")
 
 
 def dicom_of(w, record):
@@ -995,6 +1095,7 @@ def main():
                            ("reassigning one of two", test_reassign_part),
                            ("reassigning, two at once", test_reassign_at_once),
                            ("a redecode of what went elsewhere", test_redecode_of_what_moved),
+                           ("whose a reading is, by whichever way", test_whose),
                            ("DICOM objects of what went elsewhere", test_dicom_of_what_moved),
                            ("an order that waits for its file", test_waiting_order),
                            ("how the waiting ends", test_waiting_ends),

@@ -167,10 +167,36 @@ static void test_empty(void **state) {
   json_decref(empty);
 }
 
+/* Nobody's reading: as the strictest protocol that opens such an act. */
+static void test_view_of_any(void **state) {
+  (void)state;
+  static struct conf_protocol open = {.id = "a",
+                                      .acts = {[ACQ_ECG] = {.open = 1, .sees_before = CONF_SEES_ACQUIRED},
+                                               [ACQ_FUNDUS] = {.open = 1, .sees_before = CONF_SEES_ACQUIRED},
+                                               [ACQ_MEASUREMENT] = {.sees_before = CONF_SEES_QUALITY}}},
+                              strict = {.id = "b", .acts = {[ACQ_ECG] = {.open = 1, .sees_before = CONF_SEES_QUALITY}}};
+  const struct conf conf = {.protocols = {&open, &strict}, .n_protocols = 2};
+  const struct {
+    enum acq_modality act;
+    int before;
+  } rows[] = {{ACQ_ECG, CONF_SEES_QUALITY},
+              {ACQ_FUNDUS, CONF_SEES_ACQUIRED},
+              {ACQ_MEASUREMENT, CONF_SEES_ACQUIRED}, /* which nobody opens */
+              {ACQ_SPIROMETRY, CONF_SEES_ACQUIRED},
+              {0, CONF_SEES_ACQUIRED}};
+  for (size_t i = 0; i < COUNT(rows); i++) {
+    const struct view v = view_of_any(ROLE_NURSE, &conf, rows[i].act);
+    assert_int_equal(v.before, rows[i].before);
+    assert_int_equal(v.after, CONF_SEES_NOTHING);
+    assert_false(v.is_signed);
+    assert_int_equal(mask_shows(&v, PART_ACQUIRED), rows[i].before == CONF_SEES_ACQUIRED);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_policy),  cmocka_unit_test(test_nurse_never), cmocka_unit_test(test_view_of),
-      cmocka_unit_test(test_members), cmocka_unit_test(test_empty),
+      cmocka_unit_test(test_members), cmocka_unit_test(test_empty),       cmocka_unit_test(test_view_of_any),
   };
   return cmocka_run_group_tests_name("mask", tests, NULL, NULL);
 }

@@ -312,7 +312,8 @@ static void test_due(void **state) {
   practice_follow(b, "P2", "tous");
   struct study to, from = study(b, id);
   const int64_t record = 1;
-  const struct attach at = {.caller = &martin,
+  const struct attach at = {.conf = &practice,
+                            .caller = &martin,
                             .order = study(b, practice_order(b, "P2", "ecg")).order,
                             .birth_date = "1960-02-02",
                             .reason = "erreur"};

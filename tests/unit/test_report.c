@@ -359,10 +359,10 @@ static void test_overdue(void **state) {
     y[i] = read_study(b, w, "ecg", day, 0, NULL);
   assert_string_equal(only(b), "done=9 overdue=9 -/-");
   json_t *report = monthly(b, "2026-11", "2026-11-11T10:00:00+01:00"); /* as the day is over, and a moment later */
-  assert_string_equal(told(row(report, "groups", 0)), "done=9 -/-");
+  assert_string_equal(told(row(report, "groups", 0)), "done=9 unreadable=x -/- suppressed");
   json_decref(report);
   report = monthly(b, "2026-11", "2026-11-11T10:00:00.000001+01:00");
-  assert_string_equal(told(row(report, "groups", 0)), "done=9 overdue=9 -/-");
+  assert_string_equal(told(row(report, "groups", 0)), "done=9 overdue=9 unreadable=x -/- suppressed");
   json_decref(report);
   interpretation(b, y[0], 1, day + HOUR, "normal", NULL);
   ROW(b, "INSERT INTO study_return VALUES(?,'110513','',?,'u')", "ii", y[1], day + 48 * HOUR);
@@ -383,6 +383,23 @@ static void test_overdue(void **state) {
 }
 
 /* ---- what is kept back ---- */
+
+/* Of the running month one signature more is no figure more of what it says, however many there are. */
+static void test_running(void **state) {
+  struct store_bed *b = *state;
+  const int64_t day = at("2026-11-10T10:00:00+01:00");
+  people(b);
+  int64_t w = open_followup(b, NURSE1);
+  for (int i = 0; i < 7; i++)
+    interpretation(b, read_study(b, w, "ecg", day, 0, NULL), 1, day + HOUR, i < 6 ? "uninterpretable" : "normal", NULL);
+  json_t *report = monthly(b, "2026-11", "2026-11-30T23:59:59+01:00");
+  assert_string_equal(told(row(report, "groups", 0)), "done=7 interpreted=7 unreadable=x -/- suppressed");
+  assert_string_equal(told(row(report, "totals", 0)), "done=7 interpreted=7 unreadable=x -/- suppressed");
+  json_decref(report);
+  report = monthly(b, "2026-11", "2026-12-01T00:00:00+01:00");
+  assert_string_equal(told(row(report, "groups", 0)), "done=7 interpreted=7 unreadable=6 1.0/1.0");
+  json_decref(report);
+}
 
 /* Every figure from 0 to 6 of three structures: none of 1 to 4 is told, no other is kept back, and a total is told only
  * where all that it sums are, and is their sum. */
@@ -502,9 +519,20 @@ static void test_csv(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, practice_setup, bed_teardown)
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_rank), TEST(month_names), TEST(month),    TEST(same_again), TEST(repeated),
-      TEST(returned_unreadable),   TEST(waits),       TEST(rounding), TEST(clocks),     TEST(overdue),
-      TEST(suppression),           TEST(signed),      TEST(csv),
+      cmocka_unit_test(test_rank),
+      TEST(month_names),
+      TEST(month),
+      TEST(same_again),
+      TEST(repeated),
+      TEST(returned_unreadable),
+      TEST(waits),
+      TEST(rounding),
+      TEST(clocks),
+      TEST(overdue),
+      TEST(running),
+      TEST(suppression),
+      TEST(signed),
+      TEST(csv),
   };
   return cmocka_run_group_tests_name("report", tests, NULL, NULL);
 }

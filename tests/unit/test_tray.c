@@ -9,8 +9,10 @@
 
 #include "practice_bed.h"
 
+#include "access.h"
 #include "buf.h"
 #include "file.h"
+#include "followup.h"
 #include "unmatched.h"
 
 /* ---- pieces ---- */
@@ -77,7 +79,8 @@ static int64_t tray(struct store_bed *b, const char *modality, int n, const char
 }
 
 static struct attach attach_to(const struct caller *c, int64_t order_id, const char *birth_date) {
-  return (struct attach){.caller = c, .order = order_id, .birth_date = birth_date, .reason = "essai"};
+  return (struct attach){
+      .conf = &practice, .caller = c, .order = order_id, .birth_date = birth_date, .reason = "essai"};
 }
 
 /* ---- a store that fails ---- */
@@ -227,9 +230,41 @@ static void test_calibration_goes_along(void **state) {
   assert_int_equal(study_of(b, second).clean, 0);
 }
 
+/* As who acquires it, a nurse attaches what the protocol and a delegation let her; and goes on with what is hers. */
+static void test_who_may(void **state) {
+  struct store_bed *b = *state;
+  int64_t d, w, order;
+  practice_admit(b, "P1");
+  assert_int_equal(practice_delegate(b, IDA, MARTIN, "strict", "2020-01-01", "2099-12-31", &d), P_OK);
+  assert_int_equal(ACT(b, followup_open(b->store, &practice, &martin, "P1", "strict", MARTIN, IDA, &w)), P_OK);
+  assert_int_equal(access_patient(b->store, &ida, "P1"), P_OK);
+  int64_t hers = 0, other = 0; /* ida's own, that the GP acquires; and ines's under the other protocol */
+  assert_int_equal(ACT(b, worklist_order(b->store, &practice, &martin, "P1", "ecg", w, &order, &hers)), P_OK);
+  assert_int_equal(ACT(b, worklist_order(b->store, &practice, &martin, "P1", "ecg", 1, &order, &other)), P_OK);
+  const struct {
+    const struct caller *who;
+    int64_t study;
+    enum problem attach, tend;
+  } rows[] = {{&ida, hers, P_perform_gp, P_OK},
+              {&ida, other, P_delegation_missing, P_delegation_missing},
+              {&ines, hers, P_perform_gp, P_OK}, /* whose GP delegates it to her, too */
+              {&martin, hers, P_OK, P_OK},
+              {&ines, other, P_OK, P_OK}};
+  for (size_t i = 0; i < COUNT(rows); i++) {
+    struct study y = study(b, rows[i].study);
+    const struct attach at = attach_to(rows[i].who, y.order, "1950-01-01");
+    const int64_t id = tray(b, "ecg", 700 + (int)i, NULL, 0);
+    assert_int_equal(ACT(b, unmatched_attach(b->store, b->artefacts, id, &at, &y)), rows[i].attach);
+    assert_int_equal(study_may_tend(b->store, rows[i].who, &y), rows[i].tend);
+  }
+  assert_int_equal(bed_int(b, "SELECT count(*) FROM audit WHERE action = 'study.attach' AND detail LIKE "
+                              "'%\"delegation\":\"D-%'"),
+                   1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, practice_setup, bed_teardown)
 
 int main(void) {
-  const struct CMUnitTest tests[] = {TEST(store_fails), TEST(calibration_goes_along)};
+  const struct CMUnitTest tests[] = {TEST(store_fails), TEST(calibration_goes_along), TEST(who_may)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
