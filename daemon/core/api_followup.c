@@ -205,8 +205,11 @@ enum problem api_notices(struct api_call *call) {
 }
 
 enum problem api_notice_acknowledge(struct api_call *call) {
-  int64_t id;
-  enum problem p = api_id(call->id, 'N', &id) ? notice_acknowledge(call->api->store, &call->caller, id) : P_not_found;
+  int64_t id, study = 0;
+  enum problem p =
+      api_id(call->id, 'N', &id) ? notice_acknowledge(call->api->store, &call->caller, id, &study) : P_not_found;
+  if (p == P_OK && study) /* the nurse who called sees that she was heard */
+    api_moved(call->api, study);
   if (p == P_OK)
     call->answer = json_pack("{s:b, s:s}", "heard", 1, "id", call->id);
   return p == P_OK && !call->answer ? P_overloaded : p;

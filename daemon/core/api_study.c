@@ -6,6 +6,7 @@
 #include "fundus.h"
 #include "identifier.h"
 #include "identity.h"
+#include "notice.h"
 #include "str.h"
 #include "wall.h"
 #include <errno.h>
@@ -370,11 +371,13 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
     r = cancelled_json(call, y->id, &cancelled);
   if (r >= 0)
     r = interpret_json(call->api->store, y->id, &call->view, &interpretation);
-  json_t *course = NULL;
+  json_t *course = NULL, *calls = NULL;
   if (r >= 0)
     r = interpret_course(call->api->store, y->id, &call->view, &course);
   if (r >= 0)
     r = as_signed(call, y, &version, &updated);
+  if (r >= 0)
+    r = notice_pages(call->api->store, y->id, mask_shows(&call->view, PART_IDENTITY), &calls);
   json_t *failure = y->failure ? json_pack("{s:o, s:s, s:s}", "at", json_time(y->failed), "code",
                                            problem_code(y->failure), "detail", problem_detail(y->failure))
                                : json_null();
@@ -400,6 +403,7 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
     json_object_set(study, "cancelled", cancelled ? cancelled : json_null());
     json_object_set_new(study, "protocol", y->protocol[0] ? json_string(y->protocol) : json_null());
     json_object_set_new(study, "reader", json_string(api_reader(call, y->protocol, y->act, role_name(y->reader))));
+    json_object_set(study, "pages", calls ? calls : json_null());
     json_object_set_new(study, "urgent", json_time(y->urgent));
     str_ref('W', y->followup, other);
     json_object_set_new(study, "followup", y->followup ? json_string(other) : json_null());
@@ -407,6 +411,7 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
     json_object_set_new(study, "repeats", y->repeats ? json_string(other) : json_null());
   }
   json_decref(course);
+  json_decref(calls);
   json_decref(cancelled);
   p = r < 0 ? problem_of_errno(r) : study ? P_OK : P_overloaded;
   if (p == P_OK && act_modality(y->act) == ACQ_SPIROMETRY)

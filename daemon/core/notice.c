@@ -86,7 +86,34 @@ int notice_pass_on(struct store *s, int64_t followup, const char *from, const ch
   return r < 0 ? r : 0;
 }
 
-enum problem notice_acknowledge(struct store *s, const struct caller *c, int64_t id) {
+/* Whoever hears the call that follows an unheard one has heard both. */
+int notice_pages(struct store *s, int64_t study, bool texts, json_t **ret) {
+  _json_cleanup_ json_t *list = json_array();
+  struct rows r = store_query(
+      s,
+      "SELECT n.at, n.by, n.text, e.at, e.by FROM notice n LEFT JOIN notice_end e ON e.notice = (SELECT"
+      " x.notice FROM notice m JOIN notice_end x ON x.notice = m.id WHERE m.study = n.study AND m.kind IN"
+      " ('page', 'page_again') AND m.id >= n.id ORDER BY x.at LIMIT 1) WHERE n.study = ? AND n.kind = 'page'"
+      " ORDER BY n.id",
+      "i", study);
+  int err = list ? 0 : -ENOMEM;
+  while (err == 0 && rows_next(&r)) {
+    json_t *heard = rows_is_null(&r, 3)
+                        ? json_null()
+                        : json_pack("{s:o, s:s}", "at", json_time(rows_int(&r, 3)), "by", rows_text(&r, 4));
+    err = json_array_append_new(list, json_pack("{s:o, s:s, s:o, s:s*}", "at", json_time(rows_int(&r, 0)), "by",
+                                                rows_text(&r, 1), "heard", heard, "text",
+                                                texts ? rows_text(&r, 2) : NULL)) < 0
+              ? -ENOMEM
+              : 0;
+  }
+  int query_err = rows_finish(&r);
+  if (err == 0 && (err = query_err) == 0)
+    *ret = json_incref(list);
+  return err;
+}
+
+enum problem notice_acknowledge(struct store *s, const struct caller *c, int64_t id, int64_t *ret_study) {
   char ref[STR_REF_MAX], day[WALL_DATE_MAX];
   wall_date(wall_now().us, day);
   struct rows rows = store_query(s,
@@ -96,6 +123,7 @@ enum problem notice_acknowledge(struct store *s, const struct caller *c, int64_t
   bool found = rows_next(&rows), heard = found && rows_int(&rows, 0);
   int64_t study = found ? rows_int(&rows, 1) : 0;
   int r = rows_finish(&rows);
+  *ret_study = study;
   if (r < 0 || !found)
     return r < 0 ? problem_of_errno(r) : P_not_found;
   if (heard)

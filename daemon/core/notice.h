@@ -21,8 +21,13 @@ enum problem notice_returned(struct store *s, const struct caller *c, const stru
 /* Another nurse has the follow-up: what the last one has not heard yet of studies that came back is for her. */
 int notice_pass_on(struct store *s, int64_t followup, const char *from, const char *to);
 
-/* It was heard: by its recipient, or by any GP when it is for all. P_not_found for others. */
-enum problem notice_acknowledge(struct store *s, const struct caller *c, int64_t id);
+/* It was heard: by its recipient, or by any GP when it is for all. P_not_found for others. *ret_study: what it is
+ * about, 0 = no study. */
+enum problem notice_acknowledge(struct store *s, const struct caller *c, int64_t id, int64_t *ret_study);
+
+/* The calls for a study, oldest first: [{"at","by","heard":{"at","by"}|null,"text"}]; the texts, which are about the
+ * patient, only if asked for. */
+int notice_pages(struct store *s, int64_t study, bool texts, json_t **ret);
 
 /* Those for the caller, newest first: all that are open, and the newest that are not. {"at","by","delegation",
  * "heard":{"at","by"}|null,"id","kind","study","text"}. */

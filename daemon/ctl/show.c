@@ -274,6 +274,20 @@ static void print_course(FILE *f, const json_t *study) {
     print_field(f, "Refait", json_text(study, "repeats"));
 }
 
+/* Whether whoever was called has heard it. */
+static void print_pages(FILE *f, const json_t *pages) {
+  size_t i;
+  const json_t *page;
+  json_array_foreach(pages, i, page) {
+    const json_t *heard = json_object_get(page, "heard");
+    if (json_is_object(heard))
+      print_fieldf(f, "Appel", "%s, entendu par %s le %s", known(show_time(json_text(page, "at"))),
+                   known(json_text(heard, "by")), known(show_time(json_text(heard, "at"))));
+    else
+      print_fieldf(f, "Appel", "%s, pas encore entendu", known(show_time(json_text(page, "at"))));
+  }
+}
+
 static void print_study(FILE *f, const json_t *study) {
   const json_t *patient = json_object_get(study, "patient"), *acquisition = json_object_get(study, "acquisition");
   const json_t *failure = json_object_get(study, "last_failure"), *claim = json_object_get(study, "claim");
@@ -290,6 +304,7 @@ static void print_study(FILE *f, const json_t *study) {
   print_field(f, "Acte", json_text(study, "act"));
   if (json_text(study, "urgent"))
     print_field(f, "URGENT depuis", show_time(json_text(study, "urgent")));
+  print_pages(f, json_object_get(study, "pages"));
   print_field(f, "État", say_state(json_text(study, "state")));
   print_field(f, "Essais", show_int(study, "attempts"));
   print_field(f, "Échéance", show_time(json_text(study, "due")));

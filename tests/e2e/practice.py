@@ -155,9 +155,12 @@ class Page:
         except OSError:
             pass
 
-    def says(self, what, seconds=10):
+    def so_far(self):
+        return len(b"".join(self.got))
+
+    def says(self, what, seconds=10, after=0):
         end = time.monotonic() + seconds
-        while what.encode() not in b"".join(self.got):
+        while what.encode() not in b"".join(self.got)[after:]:
             must(time.monotonic() < end, self.path, "never says", what, b"".join(self.got)[-300:])
             time.sleep(0.01)
 
@@ -667,6 +670,7 @@ def chest_pain(site, p):
     p.garniers = ines.opens_followup("risque-cardiovasculaire", of=garnier, with_gp=martin)
     urgent = ines.orders("ecg", of=garnier)
     ines.acquires(urgent, "ecg1", seconds=10)
+    screen = Page(ines, f"/v1/studies/{urgent}/events")
     ines.pages(urgent, "Oppression depuis 20 minutes, consciente, tension 15/9.")
     ines.accepts(urgent)
 
@@ -677,13 +681,18 @@ def chest_pain(site, p):
     must(not martin.notices(urgent) and not p.olga.notices(urgent))
     other_desk.says("event: notice")  # that there is one: whoever it is for asks what it says
 
-    step("chest pain: he says that he has heard; until then it stands on Inès's agenda as unheard")
+    step("chest pain: he says that he has heard, which Inès sees; until then it stands on her agenda as unheard")
     unheard = lambda: [n["id"] for x in ines.get("/v1/meetings/agenda?gp=" + martin.rpps)["items"]  # noqa: E731
                        for n in x["notices"]]
     must(unheard() == [notice["id"]], unheard())
     martin.is_refused("not_found", "POST", f"/v1/notices/{notice['id']}/acknowledge", {})
+    must([x["heard"] for x in ines.sees(urgent)["pages"]] == [None])
+    screen.says('"state":"to_interpret"')
+    before = screen.so_far()
     durand.heard(notice)
     must(unheard() == [] == durand.notices(urgent))
+    screen.says('"state":"to_interpret"', after=before)
+    must([x["heard"]["by"] for x in ines.sees(urgent)["pages"]] == ["durand"], ines.sees(urgent)["pages"])
 
     step("chest pain: it stands first in his queue, before the routine ECG that waits longer; he claims it and signs")
     must(durand.queue() == [urgent, routine] == durand.queue(mine=False), durand.queue())

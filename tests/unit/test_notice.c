@@ -54,7 +54,24 @@ static enum problem page(struct store_bed *b, const struct caller *c, int64_t id
 }
 
 static enum problem heard(struct store_bed *b, const struct caller *c, int64_t id) {
-  return ACT(b, notice_acknowledge(b->store, c, id));
+  int64_t study;
+  return ACT(b, notice_acknowledge(b->store, c, id, &study));
+}
+
+/* Who heard the calls for a study, "-" = nobody yet: "durand -". */
+static const char *calls(struct store_bed *b, int64_t id) {
+  static char text[128];
+  json_t *list, *one;
+  size_t i, n = 0;
+  assert_int_equal(notice_pages(b->store, id, false, &list), 0);
+  text[0] = 0;
+  json_array_foreach(list, i, one) {
+    const char *by = json_text(json_object_get(one, "heard"), "by");
+    assert_null(json_object_get(one, "text"));
+    n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", n ? " " : "", by ? by : "-");
+  }
+  json_decref(list);
+  return text;
 }
 
 /* The open and heard ones that a caller is shown: "3 1 (2)". */
@@ -169,13 +186,16 @@ static void test_heard(void **state) {
   assert_int_equal(heard(b, &durand, 1), P_not_found);
   assert_int_equal(heard(b, &durand, 99), P_not_found);
   assert_int_equal(bed_int(b, "SELECT count(*) FROM notice_end"), 0);
+  assert_string_equal(calls(b, 1), "-");
   assert_int_equal(heard(b, &durand, 2), P_OK);
+  assert_string_equal(calls(b, 1), "durand");  /* what followed it, as nobody had heard it */
   assert_int_equal(heard(b, &petit, 2), P_OK); /* it was: nothing more is written */
   assert_int_equal(bed_int(b, "SELECT count(*) FROM notice_end WHERE notice = 2 AND by = 'durand'"), 1);
   assert_int_equal(bed_int(b, "SELECT count(*) FROM audit WHERE action = 'notice.heard' AND subject = 'S-1'"), 1);
   assert_string_equal(listed(b, &martin, 10), "1 (2)"); /* what is open comes first */
   assert_string_equal(listed(b, &martin, 1), "1");
   assert_int_equal(heard(b, &logiciel_martin, 1), P_OK);
+  assert_string_equal(calls(b, 1), "durand");
   assert_string_equal(listed(b, &martin, 10), "(2) (1)");
   json_t *list;
   assert_int_equal(notice_list(b->store, &martin, 10, &list), 0);
