@@ -154,6 +154,17 @@ static void on_durable(void *arg, int result) {
     job_done(d);
 }
 
+/* A file that no row names, as its patient may have been erased meanwhile. It is made again where it is wanted. */
+static void drop_file(struct dicom *d, const char *sha256) {
+  struct rows r = store_query(d->parts.store, "SELECT 1 FROM artefact WHERE sha256 = ?", "t", sha256);
+  const bool named = rows_next(&r);
+  int err = rows_finish(&r);
+  if (err == 0 && !named)
+    err = artefact_erase(d->parts.artefacts, sha256);
+  if (err < 0)
+    log_errno(LOG_WARNING, err, "artefact %s: it stays on the disk, named by nothing", sha256);
+}
+
 /* The row: sha256 of what was stored, or why there is nothing to store. */
 static void job_commit(struct dicom *d, const char *sha256, const char *failure) {
   const struct dicom_key *key = &d->job.key;
@@ -176,6 +187,8 @@ static void job_commit(struct dicom *d, const char *sha256, const char *failure)
     r = store_keep(store);
   if (r < 0) {
     store_undo(store);
+    if (sha256)
+      drop_file(d, sha256);
     job_failed(d, problem_of_errno(r));
     return;
   }

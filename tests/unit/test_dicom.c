@@ -592,6 +592,35 @@ static void test_crashes(void **state) {
   assert_int_equal(runs(x), 3 + 1);
 }
 
+static int64_t files(struct site *x) {
+  char command[256], text[32] = "";
+  snprintf(command, sizeof command, "find '%s' -path '*/artefacts/*' -type f | wc -l", x->bed->dir);
+  FILE *f = popen(command, "r");
+  assert_non_null(f);
+  assert_non_null(fgets(text, sizeof text, f));
+  pclose(f);
+  return atoll(text);
+}
+
+/* A patient who is erased while an object is made leaves no file behind. */
+static void test_erased_meanwhile(void **state) {
+  struct site *x = *state;
+  record(x, study(x, "ecg", "to_interpret"), "x", true);
+  bad("\"schema\"", "sleep 0.3");
+  while (runs(x) < 1)
+    turn(x, 20000);
+  bed_begin(x->bed);
+  assert_int_equal(
+      store_run(x->bed->store, "INSERT INTO erasure(what, ref, archive, at, by) VALUES('patient','P1','',1,'u')", ""),
+      1);
+  assert_int_equal(store_run(x->bed->store, "DELETE FROM record", ""), 1);
+  bed_keep(x->bed);
+  for (uint64_t end = monotonic_us() + 1000000; monotonic_us() < end;)
+    turn(x, 20000);
+  assert_int_equal(bed_int(x->bed, OBJECTS), 0);
+  assert_int_equal(files(x), bed_int(x->bed, "SELECT count(*) FROM artefact"));
+}
+
 /* A program that is not there is not looked for in a busy loop. */
 static void test_no_program(void **state) {
   struct site *x = *state;
@@ -741,6 +770,7 @@ int main(int argc, char **argv) {
       WITH_SITE(test_failed),
       WITH_SITE(test_failed_ways),
       WITH_SITE(test_crashes),
+      WITH_SITE(test_erased_meanwhile),
       WITH_SITE(test_no_program),
       WITH_SITE(test_restart),
       WITH_SITE(test_damaged),
