@@ -189,18 +189,21 @@ static enum problem saw_noticed(struct api_call *call, const json_t *items) {
 }
 
 enum problem api_notices(struct api_call *call) {
+  const char *cursor = http_query(call->http, "cursor");
+  char next[NOTICE_CURSOR_MAX];
   json_t *items = NULL;
   int limit;
   enum problem p = api_limit(call, &limit);
+  call->field = p == P_OK ? "cursor" : call->field;
   if (p == P_OK)
-    p = problem_of_errno(notice_list(call->api->store, &call->caller, limit, &items));
+    p = notice_list(call->api->store, &call->caller, cursor ? cursor : "", limit, &items, next);
   if (p == P_OK)
     p = saw_noticed(call, items);
   if (p != P_OK) {
     json_decref(items);
     return p;
   }
-  call->answer = api_list(items, NULL);
+  call->answer = api_list(items, next[0] ? next : NULL);
   return call->answer ? P_OK : P_overloaded;
 }
 

@@ -29,9 +29,13 @@ enum problem notice_acknowledge(struct store *s, const struct caller *c, int64_t
  * patient, only if asked for. */
 int notice_pages(struct store *s, int64_t study, bool texts, json_t **ret);
 
-/* Those for the caller, newest first: all that are open, and the newest that are not. {"at","by","delegation",
- * "heard":{"at","by"}|null,"id","kind","study","text"}. */
-int notice_list(struct store *s, const struct caller *c, int limit, json_t **ret);
+/* A page of those for the caller: what is open first, and of that the calls; the newest first. {"at","by","delegation",
+ * "heard":{"at","by"}|null,"id","kind","study","text"}. cursor: "", or what the last page gave (P_invalid_field
+ * otherwise); ret_next, which may be where
+ * that was, "" when there are no more. */
+#define NOTICE_CURSOR_MAX 32
+enum problem notice_list(struct store *s, const struct caller *c, const char *cursor, int limit, json_t **ret,
+                         char ret_next[static NOTICE_CURSOR_MAX]);
 
 /* Makes those whose time has come: pages that nobody heard go to every GP; studies that are soon due, to their reader
  * (those of the ophthalmologist to the follow-up's GP, who sent them); overdue ones, to every GP; delegations that end

@@ -74,18 +74,22 @@ static const char *calls(struct store_bed *b, int64_t id) {
   return text;
 }
 
-/* The open and heard ones that a caller is shown: "3 1 (2)". */
+/* The open and heard ones that a caller is shown, so many a page: "3 1 (2)". */
 static const char *listed(struct store_bed *b, const struct caller *c, int limit) {
   static char text[256];
   json_t *list, *item;
   size_t i, n = 0;
-  assert_int_equal(notice_list(b->store, c, limit, &list), 0);
+  char next[NOTICE_CURSOR_MAX] = "";
   text[0] = 0;
-  json_array_foreach(list, i, item) {
-    const bool open = json_is_null(json_object_get(item, "heard"));
-    n += (size_t)snprintf(text + n, sizeof text - n, open ? "%s%s" : "%s(%s)", i ? " " : "", json_text(item, "id") + 2);
-  }
-  json_decref(list);
+  do {
+    assert_int_equal(notice_list(b->store, c, next, limit, &list, next), P_OK);
+    json_array_foreach(list, i, item) {
+      const bool open = json_is_null(json_object_get(item, "heard"));
+      n += (size_t)snprintf(text + n, sizeof text - n, open ? "%s%s" : "%s(%s)", n ? " " : "",
+                            json_text(item, "id") + 2);
+    }
+    json_decref(list);
+  } while (next[0]);
   return text;
 }
 
@@ -193,12 +197,18 @@ static void test_heard(void **state) {
   assert_int_equal(bed_int(b, "SELECT count(*) FROM notice_end WHERE notice = 2 AND by = 'durand'"), 1);
   assert_int_equal(bed_int(b, "SELECT count(*) FROM audit WHERE action = 'notice.heard' AND subject = 'S-1'"), 1);
   assert_string_equal(listed(b, &martin, 10), "1 (2)"); /* what is open comes first */
-  assert_string_equal(listed(b, &martin, 1), "1");
+  assert_string_equal(listed(b, &martin, 1), "1 (2)");
   assert_int_equal(heard(b, &logiciel_martin, 1), P_OK);
   assert_string_equal(calls(b, 1), "durand");
   assert_string_equal(listed(b, &martin, 10), "(2) (1)");
+  assert_string_equal(listed(b, &martin, 1), "(2) (1)");
   json_t *list;
-  assert_int_equal(notice_list(b->store, &martin, 10, &list), 0);
+  static const char *const bad[] = {".",   "1",    "1.",  ".1",    "4.1",
+                                    "1.0", "-1.1", "a.1", "1.1.1", "1.99999999999999999999"};
+  char next[NOTICE_CURSOR_MAX];
+  for (size_t i = 0; i < COUNT(bad); i++)
+    assert_int_equal(notice_list(b->store, &martin, bad[i], 10, &list, next), P_invalid_field);
+  assert_int_equal(notice_list(b->store, &martin, "", 10, &list, next), P_OK);
   const json_t *first = json_array_get(list, 1);
   assert_true(json_has_only(first, "at by delegation heard id kind study text"));
   assert_string_equal(json_text(first, "id"), "N-1");
