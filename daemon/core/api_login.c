@@ -15,15 +15,21 @@ struct attempt {
   char name[PERSON_NAME_MAX];    /* as it was given: of an account or not */
   char session[LOGIN_TOKEN];     /* that goes on, "" = none */
   char chosen[PASSWORD_MAX + 1]; /* the new password */
+  /* The account's when the attempt began: what was found out holds for these alone. */
+  char encoded[ACCOUNT_PASSWORD_MAX];
   bool known, must_change;
   void (*then)(struct attempt *x); /* after the password was right */
 };
 
+static void attempt_free(struct attempt *x) {
+  explicit_bzero(x, sizeof *x);
+  free(x);
+}
+
 static void attempt_end(struct attempt *x, enum problem p, json_t *answer) {
   struct api *a = x->api;
   struct http_request *q = x->http;
-  explicit_bzero(x, sizeof *x);
-  free(x);
+  attempt_free(x);
   api_answer(a, q, p, 200, answer);
 }
 
@@ -56,47 +62,65 @@ static json_t *login_json(const struct attempt *x) {
                    role_name(x->caller.role));
 }
 
+static void refuse(struct attempt *x) {
+  enum problem p = tell(x, "login.refused");
+  attempt_end(x, p == P_OK ? P_login_refused : p, NULL);
+}
+
+/* Whether the account is as it was when the attempt began. The computation waited its turn: since then the password may
+ * have been set anew, just to keep out who knows the one that was right, or the account closed. */
+static enum problem still_stands(const struct attempt *x) {
+  char encoded[ACCOUNT_PASSWORD_MAX] = "";
+  bool must_change = false;
+  enum problem p = people_password(x->api->store, x->name, encoded, &must_change);
+  if (p == P_unauthenticated || (p == P_OK && (strcmp(encoded, x->encoded) || must_change != x->must_change)))
+    p = P_login_refused;
+  explicit_bzero(encoded, sizeof encoded);
+  return p;
+}
+
 static void on_checked(void *arg, int err, bool needs_rehash) {
   struct attempt *x = arg;
   (void)needs_rehash;
   uint64_t now = boot_us();
-  if (err == 0 && x->known) {
+  enum problem p = err == 0 && x->known                                ? still_stands(x)
+                   : err == 0 || err == -EACCES                        ? P_login_refused
+                   : err == -EBUSY || err == -ENOMEM || err == -EAGAIN ? P_overloaded
+                                                                       : P_internal;
+  if (p == P_OK) {
     login_succeeded(x->api->logins, x->name, now);
     x->then(x);
-  } else if (err == -EACCES || err == 0) {
+  } else if (p == P_login_refused) {
     login_failed(x->api->logins, x->name, now);
-    enum problem p = tell(x, "login.refused");
-    attempt_end(x, p == P_OK ? P_login_refused : p, NULL);
+    refuse(x);
   } else {
     login_untried(x->api->logins, x->name, now);
-    attempt_end(x, err == -EBUSY || err == -ENOMEM || err == -EAGAIN ? P_overloaded : P_internal, NULL);
+    attempt_end(x, p, NULL);
   }
 }
 
 /* Compares, later, the password of x->name; then() follows when it is right. An account that is not there takes as
  * long. */
 static enum problem attempt_start(struct api_call *call, struct attempt *x, const char *password) {
-  char encoded[ACCOUNT_PASSWORD_MAX] = "";
-  enum problem p = people_password(call->api->store, x->name, encoded, &x->must_change);
+  enum problem p = people_password(call->api->store, x->name, x->encoded, &x->must_change);
   if (p == P_OK)
     p = people_by_name(call->api->store, x->name, &x->caller);
   if (p != P_OK && p != P_unauthenticated) {
-    free(x);
+    attempt_free(x);
     return p;
   }
-  x->known = p == P_OK && encoded[0];
+  x->known = p == P_OK && x->encoded[0];
   memcpy(x->caller.from, call->caller.from, sizeof x->caller.from);
   uint32_t wait = login_may_try(call->api->logins, x->name, boot_us());
   if (wait) {
-    free(x);
+    attempt_free(x);
     call->http->retry_after_s = wait;
     return P_login_wait;
   }
-  int r = password_check(call->api->passwords, password, x->known ? encoded : NULL, on_checked, x);
-  explicit_bzero(encoded, sizeof encoded);
+  int r = password_check(call->api->passwords, password, x->known ? x->encoded : NULL, on_checked, x);
   if (r < 0) {
     login_untried(call->api->logins, x->name, boot_us());
-    free(x);
+    attempt_free(x);
     return P_overloaded;
   }
   call->later = true;
@@ -110,7 +134,7 @@ static enum problem attempt_new(struct api_call *call, const char *name, struct 
   x->api = call->api;
   x->http = call->http;
   if (!str_copy(x->name, sizeof x->name, name)) {
-    free(x);
+    attempt_free(x);
     return P_login_refused;
   }
   *ret = x;
@@ -150,7 +174,9 @@ enum problem api_login(struct api_call *call) {
 
 static void unlock(struct attempt *x) {
   char token[LOGIN_TOKEN];
-  enum problem p = tell(x, "login.unlock");
+  struct login_found found;
+  bool ended = login_find(x->api->logins, x->session, boot_us(), &found) == LOGIN_UNKNOWN;
+  enum problem p = ended ? P_unauthenticated : tell(x, "login.unlock");
   if (p == P_OK && login_unlock(x->api->logins, x->session, boot_us(), token) < 0)
     p = P_unauthenticated;
   if (p == P_OK)
@@ -185,12 +211,13 @@ enum problem api_unlock(struct api_call *call) {
 
 /* ---- changing ---- */
 
-static enum problem keep_password(struct attempt *x, const char *encoded, bool must_change, const struct actor *by) {
+static enum problem keep_password(struct attempt *x, const char *old, const char *encoded, bool must_change,
+                                  const struct actor *by) {
   struct store *s = x->api->store;
   int r = store_begin(s);
   if (r < 0)
     return problem_of_errno(r);
-  enum problem p = people_set_password(s, by, x->name, encoded, must_change);
+  enum problem p = people_set_password(s, by, x->name, old, encoded, must_change);
   if (p == P_OK)
     p = problem_of_errno(store_keep(s));
   if (p != P_OK)
@@ -202,7 +229,11 @@ static void on_hashed(void *arg, int err, const char *encoded) {
   struct attempt *x = arg;
   char token[LOGIN_TOKEN];
   struct actor by = {.name = x->name, .from = x->caller.from};
-  enum problem p = err < 0 ? P_overloaded : keep_password(x, encoded, false, &by);
+  enum problem p = err < 0 ? P_overloaded : keep_password(x, x->encoded, encoded, false, &by);
+  if (p == P_login_refused) {
+    refuse(x);
+    return;
+  }
   if (p == P_OK && x->session[0] && login_changed(x->api->logins, x->session, boot_us(), token) == 0)
     set_cookie(x->http, token);
   else if (p == P_OK)
@@ -237,7 +268,7 @@ enum problem api_password(struct api_call *call) {
 static void on_made(void *arg, int err, const char *encoded) {
   struct attempt *x = arg;
   struct actor by = caller_actor(&x->caller);
-  enum problem p = err < 0 ? P_overloaded : keep_password(x, encoded, true, &by);
+  enum problem p = err < 0 ? P_overloaded : keep_password(x, NULL, encoded, true, &by);
   json_t *answer = NULL;
   if (p == P_OK) {
     login_end_account(x->api->logins, x->name);
@@ -254,7 +285,7 @@ enum problem api_user_password(struct api_call *call) {
   x->caller = call->caller;
   password_make(x->chosen);
   if (password_hash(call->api->passwords, x->chosen, on_made, x) < 0) {
-    free(x);
+    attempt_free(x);
     return P_overloaded;
   }
   call->later = true;

@@ -181,11 +181,14 @@ enum problem people_password(struct store *s, const char *name, char ret[static 
   return err < 0 ? problem_of_errno(err) : p;
 }
 
-enum problem people_set_password(struct store *s, const struct actor *by, const char *name, const char *encoded,
-                                 bool must_change) {
-  int r =
-      store_run(s, "UPDATE user SET password = ?, must_change = ? WHERE name = ? AND NOT disabled AND role <> 'lgc'",
-                "tit", encoded, (int64_t)must_change, name);
+enum problem people_set_password(struct store *s, const struct actor *by, const char *name, const char *old,
+                                 const char *encoded, bool must_change) {
+  int r = store_run(s,
+                    "UPDATE user SET password = ?3, must_change = ?4 WHERE name = ?1 AND NOT disabled AND role <> 'lgc'"
+                    " AND (?2 IS NULL OR password IS ?2)",
+                    "ttti", name, old, encoded, (int64_t)must_change);
+  if (r == 0 && old)
+    return P_login_refused;
   return user_act(s, by, "user.password", name, r);
 }
 

@@ -57,9 +57,11 @@ enum problem people_grant(struct store *s, const struct actor *by, const char *l
 #define ACCOUNT_PASSWORD_MAX 129
 enum problem people_password(struct store *s, const char *name, char ret[static ACCOUNT_PASSWORD_MAX],
                              bool *ret_must_change);
-/* Inside an act. P_not_found for who has none to be set: a practice software, a closed account. */
-enum problem people_set_password(struct store *s, const struct actor *by, const char *name, const char *encoded,
-                                 bool must_change);
+/* Inside an act. `old` is the encoded one that this replaces, NULL = whatever is kept. P_login_refused when another is
+ * kept by now, or the account was closed; without `old`, P_not_found for who has none to be set: a practice software,
+ * a closed account. */
+enum problem people_set_password(struct store *s, const struct actor *by, const char *name, const char *old,
+                                 const char *encoded, bool must_change);
 int people_list(struct store *s, json_t **ret);
 
 /* One row of the change sequence, inside an act. */

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import re
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -17,8 +18,8 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from bed import (EVERY_ACT, FINESS, NO_CLAIM, RPPS, Api, Asaleed, Practice, Tap, can_simulate, check_problem, delegation,  # noqa: E402
-                 luhn, must, new_key, request_bytes, signature)
+from bed import (EVERY_ACT, FINESS, NO_CLAIM, RPPS, Api, Asaleed, Practice, Tap, can_simulate, check_problem,  # noqa: E402
+                 command_of, delegation, luhn, must, new_key, parse, request_bytes, signature, tree)
 
 BUILD = os.path.abspath(sys.argv[1])
 tap = Tap()
@@ -915,13 +916,18 @@ class Browser:
     def __init__(self, where, cookie=None):
         self.api, self.cookie = Api(where), cookie
 
-    def call(self, method, path, body=None, **headers):
+    def sent(self, headers):
         """Headers with _ for -; None: without it."""
         sent = {"Host": PAGE, "Origin": "http://" + PAGE, "Sec-Fetch-Site": "same-origin"}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         if self.cookie and "Cookie" not in sent:
             sent["Cookie"] = "asaleed=" + self.cookie
-        a = self.api.call(method, path, body, headers=sent)
+        return sent
+
+    def call(self, method, path, body=None, **headers):
+        return self.took(self.api.call(method, path, body, headers=self.sent(headers)))
+
+    def took(self, a):
         given = re.match(r"asaleed=([0-9a-f]*); ", a.headers.get("set-cookie", ""))
         if given:
             self.cookie = given.group(1) or None
@@ -929,6 +935,55 @@ class Browser:
 
     def login(self, name, password, **headers):
         return self.call("POST", "/v1/login", {"name": name, "password": password}, **headers)
+
+
+class Held:
+    """Passwords are computed one after the other: meanwhile the first of them is not done, and what is sent waits behind
+    it in the order in which it was sent."""
+
+    def __init__(self, d):
+        self.d, self.child, self.waiting, self.answers = d, None, [], []
+
+    def __enter__(self):
+        end = time.monotonic() + 20
+        while not self.child:
+            must(time.monotonic() < end, "no password is computed")
+            waiting = len(self.waiting)
+            self.send(Browser(self.d.tcp), "POST", "/v1/login", {"name": f"held-{new_key()}", "password": "x"})
+            while not self.child and self.of_daemon():
+                for pid in self.of_daemon():
+                    os.kill(pid, signal.SIGSTOP)
+                    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+                        self.child = pid if f.read().rpartition(")")[2].split()[0] in "tT" else None
+            must(self.child or len(self.waiting) == waiting + 1)
+        return self
+
+    def of_daemon(self):
+        """The processes that it has made of itself."""
+        own = [pid for pid in tree(self.d.process.pid) if os.path.basename(command_of(pid)[0]) == "asaleed"]
+        return own[1:]
+
+    def send(self, who, method, path, body):
+        """who: a Browser or an Api. The answer's place in self.answers, once this is over."""
+        api, headers = (who.api, who.sent({})) if isinstance(who, Browser) else (who, {})
+        s = api.connect()
+        s.sendall(request_bytes(method, path, body, api.token, headers=headers))
+        self.waiting.append((who, s))
+        for _ in range(3):  # what was sent before is looked at before the last of these is answered
+            Api(api.where).call("GET", "/v1/health")
+        return len(self.waiting) - 1
+
+    def __exit__(self, *_):
+        if self.child:
+            os.kill(self.child, signal.SIGCONT)
+        for who, s in self.waiting:
+            got = b""
+            while not (found := parse(got)):
+                more = s.recv(65536)
+                must(more, "no answer")
+                got += more
+            s.close()
+            self.answers.append(who.took(found[0]) if isinstance(who, Browser) else found[0])
 
 
 def first_password(p, name):
@@ -1025,6 +1080,90 @@ def test_cookies(d, p):
     p.root.post("/v1/users/leaves/disable")
     check_problem(leaves.call("GET", "/v1/me"), 401, "unauthenticated")
     p.secrets.extend(x.cookie for x in (b, leaves))
+
+
+def test_races(d, p):
+    """Between the moment a password is given and the moment it has been compared the account becomes another."""
+    def keep(old, reached):
+        """A session of martin's, once his password was made the chosen one."""
+        b = Browser(d.tcp)
+        must(b.login("martin", old).status == 200)
+        if old != reached:
+            must(b.call("POST", "/v1/password", {"old": old, "new": reached}).status == 200)
+        must(b.call("GET", "/v1/queue").status == 200)
+        p.secrets.append(b.cookie)
+        return b
+
+    def refused(a):
+        check_problem(a, 401, "login_refused")
+        must("set-cookie" not in a.headers, a.headers)
+
+    def is_the_initial(given, *others):
+        """What the administrator has handed over opens the way to another password, and nothing else does."""
+        p.secrets.append(given)
+        for password in others:
+            refused(Browser(d.tcp).login("martin", password))
+        b = Browser(d.tcp)
+        a = b.login("martin", given)
+        must(a.status == 200 and a.json["must_change"] is True, a)
+        p.secrets.append(b.cookie)
+        check_problem(b.call("GET", "/v1/queue"), 403, "password_to_change")
+
+    mine, thief = CHOSEN + " 1", CHOSEN + " 2"
+    reset, change = "/v1/users/martin/password", {"old": mine, "new": thief}
+    # Who knows the old password logs in just when the administrator sets a new one, after it and before it.
+    stolen = keep(first_password(p, "martin"), mine)
+    with Held(d) as held:
+        set_anew = held.send(p.root, "POST", reset, {})
+        late = held.send(Browser(d.tcp), "POST", "/v1/login", {"name": "martin", "password": mine})
+        unlock = held.send(stolen, "POST", "/v1/unlock", {"password": mine})
+    refused(held.answers[late])
+    refused(held.answers[unlock])
+    is_the_initial(held.answers[set_anew].json["password"], mine)
+    keep(held.answers[set_anew].json["password"], mine)
+    early = Browser(d.tcp)
+    with Held(d) as held:
+        before = held.send(early, "POST", "/v1/login", {"name": "martin", "password": mine})
+        set_anew = held.send(p.root, "POST", reset, {})
+    must(held.answers[before].status == 200)
+    check_problem(early.call("GET", "/v1/me"), 401, "unauthenticated")
+    is_the_initial(held.answers[set_anew].json["password"], mine)
+    # A session that somebody has stolen changes the password just then: compared after it was set anew, and before.
+    for first in ("reset", "change"):
+        stolen = keep(held.answers[set_anew].json["password"], mine)
+        with Held(d) as held:
+            if first == "change":
+                changed = held.send(stolen, "POST", "/v1/password", change)
+            set_anew = held.send(p.root, "POST", reset, {})
+            if first == "reset":
+                changed = held.send(stolen, "POST", "/v1/password", change)
+        must(held.answers[set_anew].status == 200, held.answers[set_anew])
+        refused(held.answers[changed])
+        check_problem(stolen.call("GET", "/v1/me"), 401, "unauthenticated")
+        is_the_initial(held.answers[set_anew].json["password"], mine, thief)
+    # Of two who change it at once one does.
+    mine_too, theirs = (keep(held.answers[set_anew].json["password"], mine), keep(mine, mine))
+    with Held(d) as held:
+        one = held.send(mine_too, "POST", "/v1/password", {"old": mine, "new": mine + " 3"})
+        other = held.send(theirs, "POST", "/v1/password", change)
+    must(held.answers[one].status == 200 and mine_too.call("GET", "/v1/queue").status == 200, held.answers[one])
+    refused(held.answers[other])
+    check_problem(theirs.call("GET", "/v1/me"), 401, "unauthenticated")
+    refused(Browser(d.tcp).login("martin", thief))
+    # The account is closed, or the session left.
+    p.secrets.append(p.root.post("/v1/users", {"name": "closed", "role": "nurse"})["token"])
+    given = first_password(p, "closed")
+    with Held(d) as held:
+        late = held.send(Browser(d.tcp), "POST", "/v1/login", {"name": "closed", "password": given})
+        p.root.post("/v1/users/closed/disable")
+    refused(held.answers[late])
+    b = keep(mine + " 3", mine + " 3")
+    with Held(d) as held:
+        late = held.send(Browser(d.tcp, b.cookie), "POST", "/v1/unlock", {"password": mine + " 3"})
+        must(b.call("POST", "/v1/logout", {}).status == 200)
+    check_problem(held.answers[late], 401, "unauthenticated")
+    rows = [(r["action"], r["actor"]) for r in p.root.get("/v1/audit?limit=200")["items"]]
+    must(("login.refused", "closed") in rows and ("login.unlock", "martin") not in rows, "the trail", rows)
 
 
 def test_other_pages(d, p):
@@ -1653,8 +1792,8 @@ def main():
         d.tcp = ("127.0.0.1", port)
         p = admitted(d)
         tests = [test_contract, test_roles, test_acting_for, test_methods, test_bodies, test_fields, test_idempotency,
-                 test_preconditions, test_events, test_sessions, test_cookies, test_other_pages, test_lock_out, test_restart,
-                 test_enumeration, test_ins, test_fundus]
+                 test_preconditions, test_events, test_sessions, test_cookies, test_races, test_other_pages, test_lock_out,
+                 test_restart, test_enumeration, test_ins, test_fundus]
         needs = [test_finish, test_flow, test_redecode, test_cancel, test_resume]
         more = [test_lists, test_garbage, test_cut, test_crowd, test_slow_reader, test_pipeline, test_audit]
         for test in tests + needs + more:

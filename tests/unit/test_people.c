@@ -214,6 +214,57 @@ static void test_link(void **state) {
   assert_int_equal(people_by_name(b->store, "martin", &c), P_unauthenticated);
 }
 
+static enum problem set_password(struct store_bed *b, const char *name, const char *old, const char *encoded,
+                                 bool must_change) {
+  bed_begin(b);
+  enum problem p = people_set_password(b->store, &root, name, old, encoded, must_change);
+  if (p == P_OK)
+    bed_keep(b);
+  else
+    store_undo(b->store);
+  assert_int_equal(store_commit(b->store), 0);
+  return p;
+}
+
+static void has_password(struct store_bed *b, const char *name, const char *encoded, bool must_change) {
+  char kept[ACCOUNT_PASSWORD_MAX];
+  bool must = !must_change;
+  assert_int_equal(people_password(b->store, name, kept, &must), P_OK);
+  assert_string_equal(kept, encoded);
+  assert_int_equal(must, must_change);
+}
+
+/* An administrator's goes over whatever there is, a person's own only over the one that was compared. */
+static void test_passwords(void **state) {
+  struct store_bed *b = *state;
+  char token[TOKEN_DIGITS + 1], kept[ACCOUNT_PASSWORD_MAX];
+  bool must;
+  add(b, "ines", ROLE_NURSE, token);
+  add(b, "lgc1", ROLE_LGC, token);
+  has_password(b, "ines", "", false);
+  assert_int_equal(set_password(b, "ines", "", "$1", false), P_login_refused); /* who has none has no old one */
+  assert_int_equal(set_password(b, "ines", NULL, "$1", true), P_OK);
+  has_password(b, "ines", "$1", true);
+  assert_int_equal(set_password(b, "ines", "$1", "$2", false), P_OK);
+  has_password(b, "ines", "$2", false);
+  static const char *const wrong[] = {"$1", "", "$", "$2 ", "NULL"};
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+    assert_int_equal(set_password(b, "ines", wrong[i], "$3", true), P_login_refused);
+  has_password(b, "ines", "$2", false);
+  assert_int_equal(set_password(b, "ines", NULL, "$3", true), P_OK);
+  has_password(b, "ines", "$3", true);
+  assert_int_equal(bed_int(b, "SELECT count(*) FROM audit WHERE action = 'user.password'"), 3);
+  assert_int_equal(set_password(b, "lgc1", NULL, "$1", true), P_not_found);
+  assert_int_equal(set_password(b, "nobody", NULL, "$1", true), P_not_found);
+  assert_int_equal(people_password(b->store, "lgc1", kept, &must), P_unauthenticated);
+  bed_begin(b);
+  assert_int_equal(people_disable(b->store, &root, "ines"), P_OK);
+  bed_keep(b);
+  assert_int_equal(set_password(b, "ines", "$3", "$4", false), P_login_refused);
+  assert_int_equal(set_password(b, "ines", NULL, "$4", true), P_not_found);
+  assert_int_equal(people_password(b->store, "ines", kept, &must), P_unauthenticated);
+}
+
 static void test_accounts(void **state) {
   struct store_bed *b = *state;
   char token[TOKEN_DIGITS + 1], longest[PERSON_NAME_MAX + 1];
@@ -364,8 +415,8 @@ static void test_patient_ids(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, bed_setup, bed_teardown)
   const struct CMUnitTest tests[] = {
-      TEST(roles),    TEST(tokens),   TEST(only_hashes), TEST(acting_for),  TEST(link),
-      TEST(accounts), TEST(patients), TEST(ins),         TEST(patient_ids),
+      TEST(roles),     TEST(tokens),   TEST(only_hashes), TEST(acting_for), TEST(link),
+      TEST(passwords), TEST(accounts), TEST(patients),    TEST(ins),        TEST(patient_ids),
   };
   return cmocka_run_group_tests_name("people", tests, NULL, NULL);
 }
