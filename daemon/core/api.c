@@ -495,12 +495,15 @@ static void on_durable(void *arg, int result) {
 
 /* ---- who calls ---- */
 
-/* A browser's session. What it writes must come from our own pages (login_origin_ok()). */
+bool api_of_our_page(const struct api_call *call) {
+  const struct http_request *q = call->http;
+  return login_origin_ok(http_header(q, "Origin"), http_header(q, "Sec-Fetch-Site"), http_header(q, "Host"));
+}
+
+/* A browser's session. What it writes must come from our own pages. */
 static enum problem authenticate_session(struct api_call *call) {
-  struct http_request *q = call->http;
   struct login_found found;
-  if (strcmp(q->method, "GET") &&
-      !login_origin_ok(http_header(q, "Origin"), http_header(q, "Sec-Fetch-Site"), http_header(q, "Host")))
+  if (strcmp(call->http->method, "GET") && !api_of_our_page(call))
     return P_origin_refused;
   switch (login_find(call->api->logins, call->session, boot_us(), &found)) {
   case LOGIN_OK:
@@ -547,8 +550,20 @@ static enum problem authenticate(struct api_call *call) {
   return p;
 }
 
+/* A password can be guessed there, by whoever it is, and a wrong one makes its owner wait. */
+static bool takes_password(const struct route *route) {
+  return route->mode == SECRET && *route->fields;
+}
+
+/* Somebody else's page may send what asks its user's browser for nothing: that is told by these headers. */
+static bool of_other_page(const struct api_call *call) {
+  return (http_header(call->http, "Origin") || http_header(call->http, "Sec-Fetch-Site")) && !api_of_our_page(call);
+}
+
 /* Who calls, and may. A password that is to be changed first opens nothing else. */
 static enum problem admit(struct api_call *call, const struct route *route) {
+  if (takes_password(route) && of_other_page(call))
+    return P_origin_refused;
   if (route->roles == (unsigned)ANYONE)
     return P_OK;
   enum problem p = authenticate(call);
@@ -568,20 +583,27 @@ uint64_t boot_us(void) {
 
 /* ---- the body ---- */
 
-static enum problem read_body(struct api_call *call, const char *fields) {
+/* Which bodies must say that they are JSON, as no form of another page can: those that come with what a browser sends
+ * by itself, and those with a password to try. An Authorization header says as much, and its sender may leave it out.
+ */
+static bool needs_type(const struct api_call *call, const struct route *route) {
+  return call->session[0] || (takes_password(route) && !http_header(call->http, "Authorization"));
+}
+
+static enum problem read_body(struct api_call *call, const struct route *route) {
   struct http_request *q = call->http;
   char reason[256];
   const char *type = http_header(q, "Content-Type");
   if (q->too_large)
     return P_body_too_large;
-  if (q->body.len && type && strncmp(type, "application/json", 16))
+  if (q->body.len && (type ? strncmp(type, "application/json", 16) != 0 : needs_type(call, route)))
     return P_bad_request;
   int r = q->body.len ? json_read((const char *)q->body.data, q->body.len, &call->body, reason) : 0;
   if (r < 0)
     return r == -ENOMEM ? P_overloaded : P_bad_request;
   if (!call->body && !(call->body = json_object()))
     return P_overloaded;
-  return check_members(call, call->body, fields);
+  return check_members(call, call->body, route->fields);
 }
 
 /* ---- idempotency ---- */
@@ -745,7 +767,7 @@ static enum problem run(struct api_call *call) {
   if (p == P_OK)
     p = admit(call, route);
   if (p == P_OK && route->fields)
-    p = read_body(call, route->fields);
+    p = read_body(call, route);
   const char *key = NULL;
   uint8_t hash[HASH_BYTES] = {0};
   bool done = false;
@@ -1005,7 +1027,9 @@ void api_print_reference(void) {
   printf(
       "# asaleed API v1\n\n"
       "JSON over HTTP/1.1 on a Unix socket or a loopback port. `Authorization: Bearer TOKEN`, or the cookie that\n"
-      "`POST /v1/login` gives to a browser; on the Unix socket root needs none. A practice software (`lgc`) names the "
+      "`POST /v1/login` gives to a browser; on the Unix socket root needs none. What carries that cookie, or a "
+      "password\n"
+      "without a token, says `Content-Type: application/json`. A practice software (`lgc`) names the "
       "person it acts for in `Asaleed-Acting-For`. Every POST "
       "carries\n"
       "an `Idempotency-Key` of 8 to 64 characters: the same request gives the same answer again. Errors are RFC 9457\n"

@@ -198,7 +198,7 @@ enum problem api_unlock(struct api_call *call) {
   if (login_cookie_read(http_header(q, "Cookie"), session) < 0 ||
       login_find(call->api->logins, session, boot_us(), &found) == LOGIN_UNKNOWN)
     return P_unauthenticated;
-  if (!login_origin_ok(http_header(q, "Origin"), http_header(q, "Sec-Fetch-Site"), http_header(q, "Host")))
+  if (!api_of_our_page(call))
     return P_origin_refused;
   p = attempt_new(call, found.account, &x);
   if (p != P_OK)

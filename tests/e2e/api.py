@@ -36,6 +36,7 @@ BIRTH = "1931-07-23"
 N, G, O, A, L, U = "nurse", "gp", "ophthalmologist", "admin", "lgc", "auditor"
 ALL = (N, G, O, A, L, U)
 CLINIC = (N, G, O, A, L)
+JSON = {"Content-Type": "application/json"}
 REPORT = {"conclusion": "!", "findings": {}, "text": "!"}
 ROUTES = [
     ("GET", "/v1/health", None, None),
@@ -211,10 +212,11 @@ def test_roles(d, p):
     n = 0
     for method, path, roles, fields in ROUTES:
         body = None if fields is None else body_of(fields)
+        typed = JSON if roles is None and fields else None  # whoever it is says what comes with a password
         for caller, role in p.callers:
             if path == "/v1/users" and method == "POST":
                 body["name"] = f"user{n}"
-            a = caller.call(method, path_of(path), body)
+            a = caller.call(method, path_of(path), body, headers=typed)
             n += 1
             if roles is None:
                 must(a.status in ANYBODY[path], method, path, role, a.status, a.body[:200])
@@ -317,10 +319,10 @@ def test_bodies(d, p):
         caller, path = by_role[roles[0]] if roles else Api(d.tcp), path_of(path)
         good = json.dumps(body_of(fields)).encode()
 
-        def refused(data, code="bad_request", status=400, field=None, **more):
+        def refused(data, code="bad_request", status=400, field=None, headers=None if roles else JSON):
             nonlocal n
             n += 1
-            a = caller.call(method, path, data, **more)
+            a = caller.call(method, path, data, headers=headers)
             try:
                 return check_problem(a, status, code, field)
             except AssertionError as e:
@@ -918,7 +920,7 @@ class Browser:
 
     def sent(self, headers):
         """Headers with _ for -; None: without it."""
-        sent = {"Host": PAGE, "Origin": "http://" + PAGE, "Sec-Fetch-Site": "same-origin"}
+        sent = {"Host": PAGE, "Origin": "http://" + PAGE, "Sec-Fetch-Site": "same-origin", **JSON}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         if self.cookie and "Cookie" not in sent:
             sent["Cookie"] = "asaleed=" + self.cookie
@@ -1189,6 +1191,32 @@ def test_other_pages(d, p):
     must(pages(p.gp, "/v1/orders", 200, "id") == orders, "it was ordered")
     for headers in ({"Origin": None}, {"Sec_Fetch_Site": None}, {"Origin": "http://LOCALHOST:8430"}):
         must(b.call("POST", "/v1/orders", order, **headers).status == 201, headers)
+    # What needs no cookie: they cannot try a password, nor have somebody wait for their tries.
+    for headers in bad[1:]:
+        check_problem(Browser(d.tcp).login("ines", "wrong", **headers), 403, "origin_refused")
+        a = Api(d.tcp, p.token["ines"]).call("POST", "/v1/password", {"old": "wrong", "new": CHOSEN + "2"},
+                                             headers=b.sent({"Cookie": None, **headers}))
+        check_problem(a, 403, "origin_refused")
+        n += 2
+    # Nor does what a form or a beacon can send become JSON.
+    for said in (None, "text/plain", "text/plain;charset=UTF-8", "application/x-www-form-urlencoded",
+                 "multipart/form-data; boundary=application/json", "text/plain; x=application/json", ""):
+        for page in ({}, {"Origin": None, "Sec_Fetch_Site": None}):
+            a = Browser(d.tcp).login("ines", "wrong", Content_Type=said, **page)
+            check_problem(a, 400, "bad_request")
+        for method, path, body in (("POST", "/v1/orders", order), ("POST", "/v1/unlock", {"password": "wrong"}),
+                                   ("PUT", f"/v1/patients/{PATIENT}", IDENTITY), ("POST", "/v1/logout", {}),
+                                   ("POST", "/v1/password", {"old": "wrong", "new": CHOSEN + "2"})):
+            check_problem(b.call(method, path, body, Content_Type=said), 400, "bad_request")
+            n += 1
+    for headers in ({}, {"Origin": None, "Sec_Fetch_Site": None}, {"Content_Type": "application/json; charset=utf-8"}):
+        must(Browser(d.tcp).login("ines", CHOSEN, **headers).status == 200, "she waits for others' tries", headers)
+    must(b.call("POST", "/v1/unlock", {"password": CHOSEN}).status == 200)
+    p.secrets.append(b.cookie)
+    # Whoever has a token has it from nobody's page.
+    a = Api(d.tcp, p.token["aude"]).call("POST", "/v1/password", {"old": "wrong", "new": CHOSEN})
+    check_problem(a, 401, "login_refused")
+    must(p.root.call("POST", "/v1/users/aude/password", {}).status == 200, "on the socket root needs none")
     tap.note(f"{n} requests of other pages")
 
 

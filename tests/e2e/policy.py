@@ -470,7 +470,7 @@ class Bed(World):
         """The answer; of a stream of events its beginning."""
         api = self.callers[caller]
         if not path.endswith("/events"):
-            return api.call(method, path, value)
+            return api.call(method, path, value, headers={"Content-Type": "application/json"})
         s = api.connect()
         try:
             extra = {"Asaleed-Acting-For": api.acting_for} if api.acting_for else {}

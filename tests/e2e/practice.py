@@ -181,7 +181,8 @@ class Person(Api):
     def sent(self):
         """What a browser sends with each request of our page."""
         here = f"127.0.0.1:{self.where[1]}"
-        headers = {"Host": here, "Origin": "http://" + here, "Sec-Fetch-Site": "same-origin"}
+        headers = {"Host": here, "Origin": "http://" + here, "Sec-Fetch-Site": "same-origin",
+                   "Content-Type": "application/json"}
         return headers | ({"Cookie": "asaleed=" + self.cookie} if self.cookie else {})
 
     def call(self, method, path, body=None, key=None, headers=None, timeout=20):
