@@ -495,15 +495,22 @@ static void on_durable(void *arg, int result) {
 
 /* ---- who calls ---- */
 
+/* Over TCP a browser gets here by whatever name leads to this machine, somebody else's too (DNS rebinding). */
+static bool host_is_ours(const struct api_call *call) {
+  const struct http_request *q = call->http;
+  return q->peer != (uid_t)-1 || login_host_is_ours(http_header(q, "Host"), call->api->conf->hosts);
+}
+
 bool api_of_our_page(const struct api_call *call) {
   const struct http_request *q = call->http;
-  return login_origin_ok(http_header(q, "Origin"), http_header(q, "Sec-Fetch-Site"), http_header(q, "Host"));
+  return host_is_ours(call) &&
+         login_origin_ok(http_header(q, "Origin"), http_header(q, "Sec-Fetch-Site"), http_header(q, "Host"));
 }
 
 /* A browser's session. What it writes must come from our own pages. */
 static enum problem authenticate_session(struct api_call *call) {
   struct login_found found;
-  if (strcmp(call->http->method, "GET") && !api_of_our_page(call))
+  if (!host_is_ours(call) || (strcmp(call->http->method, "GET") && !api_of_our_page(call)))
     return P_origin_refused;
   switch (login_find(call->api->logins, call->session, boot_us(), &found)) {
   case LOGIN_OK:
@@ -1029,8 +1036,9 @@ void api_print_reference(void) {
       "JSON over HTTP/1.1 on a Unix socket or a loopback port. `Authorization: Bearer TOKEN`, or the cookie that\n"
       "`POST /v1/login` gives to a browser; on the Unix socket root needs none. What carries that cookie, or a "
       "password\n"
-      "without a token, says `Content-Type: application/json`. A practice software (`lgc`) names the "
-      "person it acts for in `Asaleed-Acting-For`. Every POST "
+      "without a token, says `Content-Type: application/json`, and over TCP comes to a loopback name or to one of "
+      "`hosts` in\n"
+      "asaleed.conf. A practice software (`lgc`) names the person it acts for in `Asaleed-Acting-For`. Every POST "
       "carries\n"
       "an `Idempotency-Key` of 8 to 64 characters: the same request gives the same answer again. Errors are RFC 9457\n"
       "problem details with a stable `code` and a French `detail`.\n\n"

@@ -94,10 +94,11 @@ json_t *api_list(json_t *items, const char *next);
 void api_moved(struct api *a, int64_t study);
 /* Inside an act: whoever waits for notices learns of this one once it is durable, and the clock is set anew. */
 void api_notice_made(struct api *a, int64_t notice);
-void api_notices_at(struct api *a, int64_t us);    /* when they are looked at again; 0 = now */
-void api_from(struct api_call *call);              /* where the call comes from, for the trail */
-bool api_of_our_page(const struct api_call *call); /* login_origin_ok() of its headers */
-uint64_t boot_us(void);                            /* CLOCK_BOOTTIME */
+void api_notices_at(struct api *a, int64_t us); /* when they are looked at again; 0 = now */
+void api_from(struct api_call *call);           /* where the call comes from, for the trail */
+/* Its headers say that a page of ours sends it (login_origin_ok()), under a name of ours. */
+bool api_of_our_page(const struct api_call *call);
+uint64_t boot_us(void); /* CLOCK_BOOTTIME */
 /* Who reads it, for whom is told what readers do with it; else whom the protocol says. */
 const char *api_reader(const struct api_call *call, const char *protocol, const char *act, const char *reader);
 void api_etag(struct api_call *call, int64_t version);

@@ -14,7 +14,21 @@
 
 #define LINE_MAX_BYTES 1024
 
-enum kind { TEXT, PATH, NUMBER, LISTEN, VIEWS, LEVEL, CALIBRATION, YES_NO, READER, SEES_BEFORE, SEES_AFTER, KINDS };
+enum kind {
+  TEXT,
+  PATH,
+  NUMBER,
+  LISTEN,
+  HOSTS,
+  VIEWS,
+  LEVEL,
+  CALIBRATION,
+  YES_NO,
+  READER,
+  SEES_BEFORE,
+  SEES_AFTER,
+  KINDS
+};
 
 /* The words of a key that takes one of a few; the value is the place in the list. */
 static const char *const words[KINDS][6] = {
@@ -39,6 +53,7 @@ static const struct key keys[] = {
     {"daemon", "store", PATH, FIELD(struct conf, store), 0, 0},
     {"daemon", "socket", PATH, FIELD(struct conf, socket), 0, 0},
     {"daemon", "listen", LISTEN, FIELD(struct conf, listen), 0, 0},
+    {"daemon", "hosts", HOSTS, FIELD(struct conf, hosts), 0, 0},
     {"daemon", "driver-program", PATH, FIELD(struct conf, driver_program), 0, 0},
     {"daemon", "export-program", PATH, FIELD(struct conf, export_program), 0, 0},
     {"daemon", "devices", PATH, FIELD(struct conf, devices_dir), 0, 0},
@@ -249,6 +264,13 @@ static void take(struct reader *r, const struct key *k, const char *value) {
   case LISTEN:
     if (*value && !conf_is_loopback(value))
       wrong(r, "%s: a loopback address and port is expected, as 127.0.0.1:8430", k->name);
+    else if (!str_copy(base + k->at, k->size, value))
+      wrong(r, "%s: longer than %zu bytes", k->name, k->size - 1);
+    break;
+  case HOSTS:
+    if (strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.- ") != strlen(value))
+      wrong(r, "%s: names with spaces between them are expected, as asaleed.example, without https:// or port",
+            k->name);
     else if (!str_copy(base + k->at, k->size, value))
       wrong(r, "%s: longer than %zu bytes", k->name, k->size - 1);
     break;

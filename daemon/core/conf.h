@@ -83,6 +83,7 @@ struct conf {
   char store[CONF_PATH_MAX];
   char socket[CONF_PATH_MAX]; /* "" when systemd passes the socket or only TCP is wanted */
   char listen[CONF_TEXT_MAX]; /* loopback address:port, or "" */
+  char hosts[CONF_TEXT_MAX];  /* names, separated by spaces, under which browsers get there through a proxy, or "" */
   char driver_program[CONF_PATH_MAX];
   char export_program[CONF_PATH_MAX];
   char devices_dir[CONF_PATH_MAX];

@@ -225,6 +225,7 @@ void login_untried(struct login *l, const char *name, uint64_t now) {
 /* ---- headers ---- */
 
 #define COOKIE "asaleed"
+#define HOST_MAX 256
 
 int login_cookie_read(const char *cookie_header, char ret_token[static LOGIN_TOKEN]) {
   char token[LOGIN_TOKEN] = "";
@@ -266,19 +267,41 @@ bool login_origin_ok(const char *origin, const char *sec_fetch_site, const char 
   return scheme_n && !strcasecmp(origin + scheme_n, host);
 }
 
-bool login_host_is_loopback(const char *host) {
-  char name[64];
-  struct in_addr v4;
+/* A Host header without its port. */
+static bool host_name(const char *host, char ret[static HOST_MAX]) {
   uint64_t port;
   if (!host)
     return false;
   size_t n = strcspn(host, host[0] == '[' ? "]" : ":");
   n += host[n] == ']';
-  if (n >= sizeof name || (host[n] && (host[n] != ':' || str_to_u64(host + n + 1, 1, 65535, &port) < 0)))
+  if (n >= HOST_MAX || (host[n] && (host[n] != ':' || str_to_u64(host + n + 1, 1, 65535, &port) < 0)))
     return false;
-  memcpy(name, host, n);
-  name[n] = 0;
+  memcpy(ret, host, n);
+  ret[n] = 0;
+  return true;
+}
+
+bool login_host_is_loopback(const char *host) {
+  char name[HOST_MAX];
+  struct in_addr v4;
+  if (!host_name(host, name))
+    return false;
   if (inet_pton(AF_INET, name, &v4) == 1)
     return ntohl(v4.s_addr) >> 24 == 127;
   return !strcasecmp(name, "localhost") || !strcmp(name, "[::1]");
+}
+
+bool login_host_is_ours(const char *host, const char *names) {
+  char name[HOST_MAX];
+  if (login_host_is_loopback(host))
+    return true;
+  if (!host_name(host, name) || !name[0])
+    return false;
+  while (*names) {
+    size_t n = strcspn(names, " ");
+    if (n == strlen(name) && !strncasecmp(names, name, n))
+      return true;
+    names += n + (names[n] == ' ');
+  }
+  return false;
 }

@@ -70,5 +70,8 @@ int login_cookie_write(struct buf *b, const char *token, bool secure);
 bool login_origin_ok(const char *origin, const char *sec_fetch_site, const char *host);
 /* A Host header, with or without port, that is this machine itself: then the cookie does without Secure. */
 bool login_host_is_loopback(const char *host);
+/* One that is this machine itself or one of these names, separated by spaces, in any case. Any other that leads here
+ * may be somebody else's, whose pages are then of one origin with us. */
+bool login_host_is_ours(const char *host, const char *names);
 
 #endif

@@ -1198,6 +1198,21 @@ def test_other_pages(d, p):
                                              headers=b.sent({"Cookie": None, **headers}))
         check_problem(a, 403, "origin_refused")
         n += 2
+    # Nor do those under a name of their own that leads here.
+    names = ["evil.example", "practice.example.evil.example", "localhost.evil.example", "example", "practice", "x", "",
+             "practice.example cabinet.example", "192.168.1.20"]
+    for name in names + [name + ":8430" for name in names]:
+        here = {"Host": name, "Origin": "http://" + name}
+        check_problem(Browser(d.tcp).login("ines", "wrong", **here), 403, "origin_refused")
+        for method, path, body in (("GET", "/v1/me", None), ("POST", "/v1/orders", order),
+                                   ("POST", "/v1/unlock", {"password": "wrong"}), ("POST", "/v1/logout", {})):
+            check_problem(b.call(method, path, body, **here), 403, "origin_refused")
+            n += 1
+        a = Api(d.tcp, p.token["ines"]).call("GET", "/v1/me", headers={"Host": name})
+        must(a.status == 200, "a token is good under any name", name, a.body)
+    for name in ("practice.example", "Cabinet.Example:443", "cabinet.example:8430", "127.0.0.1:8430", "[::1]:8430"):
+        must(b.call("POST", "/v1/orders", order, Host=name, Origin="https://" + name).status == 201, name)
+    must(Browser(d.socket, b.cookie).call("GET", "/v1/me", Host="evil.example").status == 200, "no name leads to the socket")
     # Nor does what a form or a beacon can send become JSON.
     for said in (None, "text/plain", "text/plain;charset=UTF-8", "application/x-www-form-urlencoded",
                  "multipart/form-data; boundary=application/json", "text/plain; x=application/json", ""):
@@ -1814,7 +1829,8 @@ def test_store(d, p):
 
 
 def main():
-    d = Asaleed(BUILD, simulate=SIMULATE, extra=("--listen", "127.0.0.1:0"))
+    d = Asaleed(BUILD, simulate=SIMULATE, extra=("--listen", "127.0.0.1:0"),
+                conf="[daemon]\nhosts = practice.example cabinet.example\n")
     try:
         port = int(re.search(r"listening on http://127\.0\.0\.1:(\d+)", d.log()).group(1))
         d.tcp = ("127.0.0.1", port)

@@ -363,7 +363,7 @@ class Asaleed:
     """The daemon on <work>/store. simulate: on a machine with an EMI12; wrap: the words of a command that starts it."""
 
     def __init__(self, build, work=None, simulate=False, extra=(), env=None, wait=True, wrap=(),
-                 protocols=EVERY_ACT):
+                 protocols=EVERY_ACT, conf=""):
         self.build = os.path.abspath(build)
         self.own = work is None
         self.work = work or tempfile.mkdtemp(prefix="asaleed-e2e-")
@@ -380,7 +380,8 @@ class Asaleed:
         if protocols is not None:
             with open(os.path.join(self.work, "protocols.d/every_act.conf"), "w") as f:
                 f.write(protocols)
-        open(os.path.join(self.work, "asaleed.conf"), "a").close()
+        with open(os.path.join(self.work, "asaleed.conf"), "a") as f:
+            f.write(conf)
         self.process = None
         self.start(env, wait)
 

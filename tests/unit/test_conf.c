@@ -99,6 +99,7 @@ static void test_defaults(void **state) {
   assert_string_equal(p->conf.store, "/var/lib/asaleed");
   assert_string_equal(p->conf.socket, "/run/asaleed/api.sock");
   assert_string_equal(p->conf.listen, "");
+  assert_string_equal(p->conf.hosts, "");
   assert_int_equal(p->conf.claim_minutes, 30);
   assert_string_equal(p->conf.protocols_dir, "/etc/asaleed/protocols.d");
   assert_true(p->conf.production);
@@ -124,7 +125,8 @@ static void test_defaults(void **state) {
 static void test_right(void **state) {
   struct place *p = *state;
   static const char text[] =
-      "# a comment\r\n; another\n\n  [daemon]  \nstore=/srv/a = b\n\tsocket =\nlisten = [::1]:0\n"
+      "# a comment\r\n; another\n\n  [daemon]  \nstore=/srv/a = b\n\tsocket =\nlisten = [::1]:0\nhosts = A-b.example "
+      "10.0.0.1\n"
       "driver-program = /x/driver\nexport-program = /x/export\ndevices = /x/d\nmessages = /x/m\nlog-level = debug\n"
       "protocols = /x/p\nproduction = no\n[queue]\nclaim-minutes = 1440\npage-minutes = 1\nremind-hours = 8760\n"
       "[site]\nname = Maison de santé du Bourg\nfiness = 860000001\n[accounts]\nidle-minutes = 1440\n"
@@ -136,6 +138,7 @@ static void test_right(void **state) {
   assert_string_equal(p->conf.store, "/srv/a = b");
   assert_string_equal(p->conf.socket, "");
   assert_string_equal(p->conf.listen, "[::1]:0");
+  assert_string_equal(p->conf.hosts, "A-b.example 10.0.0.1");
   assert_string_equal(p->conf.driver_program, "/x/driver");
   assert_string_equal(p->conf.export_program, "/x/export");
   assert_string_equal(p->conf.devices_dir, "/x/d");
@@ -162,7 +165,7 @@ static void test_right(void **state) {
   assert_string_equal(d->node, "/dev/ttyS0");
   assert_string_equal(p->conf.devices[1].label, "b");
   char where[160];
-  snprintf(where, sizeof where, "%s:28", p->file);
+  snprintf(where, sizeof where, "%s:29", p->file);
   assert_string_equal(d->where, where);
   assert_int_equal(read_bytes(p, "", 0), 0);
 }
@@ -203,6 +206,12 @@ static void test_wrong(void **state) {
       {"[retention]\nactive-months = 0\n", 2, "from 1 to 1200"},
       {"[retention]\narchive-months = 1201\n", 2, "from 1 to 1200"},
       {"[daemon]\nproduction = maybe\n", 2, "production: no or yes is expected"},
+      {"[daemon]\nhosts = https://a.example\n", 2, "without https:// or port"},
+      {"[daemon]\nhosts = a.example:8430\n", 2, "without https:// or port"},
+      {"[daemon]\nhosts = a.example, b.example\n", 2, "spaces between them"},
+      {"[daemon]\nhosts = cabinet-m\xc3\xa9"
+       "dical.fr\n",
+       2, "as asaleed.example"},
       {"[daemon]\nprotocols = protocols.d\n", 2, "absolute path"},
       {"[site]\nfiness = 8600000018600000\n", 2, "longer than 15 bytes"},
       {"\n[device x]\nnode = /dev/a\n\n", 2, "has no driver"},

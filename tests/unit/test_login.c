@@ -660,8 +660,52 @@ static void test_loopback(void **state) {
       {"asaleed.cabinet.fr:443", false},
   };
   for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-    if (login_host_is_loopback(known[i].host) != known[i].is)
+    if (login_host_is_loopback(known[i].host) != known[i].is || login_host_is_ours(known[i].host, "") != known[i].is)
       fail_msg("%s", known[i].host);
+}
+
+static void test_host(void **state) {
+  (void)state;
+  static const char names[] = " asaleed.cabinet.fr  Poste-1 10.0.0.1 ";
+  static const char *const ours[] = {"asaleed.cabinet.fr",
+                                     "asaleed.cabinet.fr:443",
+                                     "ASALEED.Cabinet.FR:8430",
+                                     "poste-1",
+                                     "10.0.0.1:1",
+                                     "localhost:8430",
+                                     "[::1]"};
+  static const char *const others[] = {"",
+                                       ":443",
+                                       " ",
+                                       "evil.example",
+                                       "cabinet.fr",
+                                       "asaleed.cabinet",
+                                       "asaleed.cabinet.fr.",
+                                       "asaleed.cabinet.fr.evil.example",
+                                       "xasaleed.cabinet.fr",
+                                       "asaleed.cabinet.fr:x",
+                                       "asaleed.cabinet.fr:0",
+                                       "asaleed.cabinet.fr:443:443",
+                                       "asaleed.cabinet.fr@evil.example",
+                                       "asaleed.cabinet.fr  Poste-1",
+                                       " poste-1",
+                                       "poste-1 ",
+                                       "10.0.0.2",
+                                       "[asaleed.cabinet.fr]"};
+  char longest[600];
+  for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+    if (!login_host_is_ours(ours[i], names))
+      fail_msg("%s", ours[i]);
+  for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+    if (login_host_is_ours(others[i], names))
+      fail_msg("%s", others[i]);
+  assert_false(login_host_is_ours(NULL, names));
+  memset(longest, 'a', sizeof longest);
+  for (size_t n = 1; n < sizeof longest; n++) {
+    longest[n] = 0;
+    assert_int_equal(login_host_is_ours(longest, longest), n < 256);
+    longest[n] = 'a';
+  }
 }
 
 int main(void) {
@@ -686,6 +730,7 @@ int main(void) {
       cmocka_unit_test(test_cookie_write),
       cmocka_unit_test(test_origin),
       cmocka_unit_test(test_loopback),
+      cmocka_unit_test(test_host),
   };
   if (hash_open() < 0)
     return 1;
