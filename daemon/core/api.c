@@ -241,7 +241,9 @@ static const struct route {
      "Erases the archives of the trail whose retention period is over; the chain goes on verifying."},
     {"GET", "/v1/users", api_users, ADMIN, READ, NULL, "The accounts."},
     {"POST", "/v1/users", api_user_add, ADMIN, WRITE, "name role display",
-     "Makes an account; its token is shown once."},
+     "Makes an account; its token is shown once. The name has letters without accents, digits, . _ and -, and is none "
+     "of"
+     " those that the audit trail has for others: root, asaleed, unknown, or one that begins with uid-."},
     {"POST", "/v1/users/{}/password", api_user_password, ADMIN, SECRET, "",
      "An initial password, shown once, to be changed at the first login; ends the account's sessions."},
     {"POST", "/v1/users/{}/professional", api_user_link, ADMIN, WRITE, "rpps",

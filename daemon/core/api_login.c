@@ -45,11 +45,12 @@ static void set_cookie(struct http_request *q, const char *token) {
 /* An act of its own: the trail has every login that worked and every one that did not. */
 static enum problem tell(struct attempt *x, const char *action) {
   struct store *s = x->api->store;
-  struct actor by = {.name = x->known ? x->name : "unknown", .from = x->caller.from};
+  const char *name = x->known ? x->name : PERSON_UNKNOWN;
+  struct actor by = {.name = name, .from = x->caller.from};
   int r = store_begin(s);
   if (r < 0)
     return problem_of_errno(r);
-  r = audit_add(s, &by, action, x->known ? x->name : "unknown", NULL);
+  r = audit_add(s, &by, action, name, NULL);
   if (r >= 0)
     r = store_keep(s);
   if (r < 0)

@@ -13,7 +13,7 @@
 #include "store.h"
 
 struct actor {
-  const char *name;       /* a user, "root" for the local administrator, "asaleed" for the daemon itself */
+  const char *name;       /* a user, or what no user is called (people_add()): the local administrator, the daemon */
   const char *acting_for; /* NULL, or the person the practice software acts for */
   const char *from;       /* from where: "unix:1000", "127.0.0.1"; NULL or "": not known */
 };

@@ -43,7 +43,12 @@ enum problem people_by_name(struct store *s, const char *name, struct caller *re
 /* Lets an lgc caller act for a carer who is granted to it; P_forbidden when it may not. */
 enum problem people_act_for(struct store *s, struct caller *c, const char *person);
 
-/* Inside an act; the token is shown once, only its hash is kept. */
+/* The name in the trail of whoever gave one that is no account's when logging in. */
+#define PERSON_UNKNOWN "unknown"
+
+/* Inside an act; the token is shown once, only its hash is kept. P_invalid_field: the name has other characters than
+ * letters without accents, digits, . _ and -, or is one that the trail has for something else: root, uid-N, asaleed,
+ * PERSON_UNKNOWN. */
 enum problem people_add(struct store *s, const struct actor *by, const char *name, enum role role, const char *display,
                         char ret_token[static TOKEN_DIGITS + 1]);
 enum problem people_new_token(struct store *s, const struct actor *by, const char *name,

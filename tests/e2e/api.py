@@ -444,7 +444,8 @@ def test_fields(d, p):
     body = IDENTITY
     for bad in ("a%20b", "%C3%A9", "a%0ab", "x%27"):
         refused("/v1/patients/" + bad, body, "invalid_field", field="id", method="PUT")
-    for bad in ({"name": "root"}, {"name": "a b"}, {"role": "king"}, {"role": "system"}, {"name": "é"}):
+    for bad in ({"name": "root"}, {"name": "asaleed"}, {"name": "unknown"}, {"name": "uid-0"}, {"name": "a b"}, {"role": "king"},
+                {"role": "system"}, {"name": "é"}):
         check_problem(p.root.call("POST", "/v1/users", {**body_of(("name", "role")), **bad}), 400, "invalid_field",
                       next(iter(bad)))
     for bad in ("yesterday", "2026-13-01T00:00:00Z", "2026-01-01", "2026-01-01 00:00:00Z"):

@@ -268,7 +268,8 @@ static void test_passwords(void **state) {
 static void test_accounts(void **state) {
   struct store_bed *b = *state;
   char token[TOKEN_DIGITS + 1], longest[PERSON_NAME_MAX + 1];
-  static const char *const bad[] = {"", "root", "asaleed", "a b", "é", "a/b", "a\nb", "../x"};
+  static const char *const bad[] = {"",         "root", "asaleed", "unknown", "uid-", "uid-0",
+                                    "uid-1000", "a b",  "é",       "a/b",     "a\nb", "../x"};
   bed_begin(b);
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
     assert_int_equal(people_add(b->store, &root, bad[i], ROLE_GP, "", token), P_invalid_field);
