@@ -258,7 +258,7 @@ static const struct route {
     {"POST", "/v1/unlock", api_unlock, (unsigned)ANYONE, SECRET, "password",
      "Goes on with a session that was idle for too long."},
     {"POST", "/v1/password", api_password, EVERYBODY & ~LGC, SECRET, "old new", "Changes the caller's own password."},
-    {"POST", "/v1/logout", api_logout, EVERYBODY, WRITE, "", "Ends the session."},
+    {"POST", "/v1/logout", api_logout, EVERYBODY, WRITE, "", "Ends the session, one that is locked too."},
     {"GET", "/v1/me", api_me, EVERYBODY, READ, NULL, "Who is calling, and what of that person runs out soon."},
 };
 #define ROUTES (sizeof routes / sizeof *routes)
@@ -509,20 +509,18 @@ bool api_of_our_page(const struct api_call *call) {
          login_origin_ok(http_header(q, "Origin"), http_header(q, "Sec-Fetch-Site"), http_header(q, "Host"));
 }
 
-/* A browser's session. What it writes must come from our own pages. */
-static enum problem authenticate_session(struct api_call *call) {
+/* A browser's session. What it writes must come from our own pages. may_be_locked: what is asked for is its end. */
+static enum problem authenticate_session(struct api_call *call, bool may_be_locked) {
   struct login_found found;
   if (!host_is_ours(call) || (strcmp(call->http->method, "GET") && !api_of_our_page(call)))
     return P_origin_refused;
-  switch (login_find(call->api->logins, call->session, boot_us(), &found)) {
-  case LOGIN_OK:
-    call->must_change = found.must_change;
-    return people_by_name(call->api->store, found.account, &call->caller);
-  case LOGIN_LOCKED:
-    return P_session_locked;
-  default:
+  enum login_state state = login_find(call->api->logins, call->session, boot_us(), &found);
+  if (state == LOGIN_UNKNOWN)
     return P_unauthenticated;
-  }
+  if (state == LOGIN_LOCKED && !may_be_locked)
+    return P_session_locked;
+  call->must_change = found.must_change;
+  return people_by_name(call->api->store, found.account, &call->caller);
 }
 
 void api_from(struct api_call *call) {
@@ -534,7 +532,7 @@ void api_from(struct api_call *call) {
     snprintf(c->from, sizeof c->from, "uid %u%s", (unsigned)call->http->peer, session);
 }
 
-static enum problem authenticate(struct api_call *call) {
+static enum problem authenticate(struct api_call *call, bool may_be_locked) {
   struct http_request *q = call->http;
   const char *header = http_header(q, "Authorization");
   enum problem p = P_unauthenticated;
@@ -543,7 +541,7 @@ static enum problem authenticate(struct api_call *call) {
     if (!strncmp(header, "Bearer ", 7))
       p = people_by_token(call->api->store, header + 7, &call->caller);
   } else if (cookie != -ENOENT) {
-    p = cookie == 0 ? authenticate_session(call) : P_unauthenticated;
+    p = cookie == 0 ? authenticate_session(call, may_be_locked) : P_unauthenticated;
   } else if (q->peer == 0 || q->peer == geteuid()) {
     /* The machine's own administrator, by the kernel's word. */
     call->caller = (struct caller){.name = "root", .role = ROLE_ADMIN};
@@ -575,7 +573,7 @@ static enum problem admit(struct api_call *call, const struct route *route) {
     return P_origin_refused;
   if (route->roles == (unsigned)ANYONE)
     return P_OK;
-  enum problem p = authenticate(call);
+  enum problem p = authenticate(call, route->handler == api_logout);
   if (p == P_OK && !(route->roles & call->caller.role))
     p = P_forbidden;
   if (p == P_OK && call->must_change && route->handler != api_password && route->handler != api_logout &&

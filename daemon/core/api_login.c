@@ -186,7 +186,7 @@ static void unlock(struct attempt *x) {
   attempt_end(x, p, p == P_OK ? login_json(x) : NULL);
 }
 
-/* Carries the cookie of a session that may be locked, which nothing else takes. */
+/* Carries the cookie of a session that may be locked, which nothing else takes but what ends it. */
 enum problem api_unlock(struct api_call *call) {
   const char *password;
   struct login_found found;

@@ -9,17 +9,19 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from bed import (EVERY_ACT, FINESS, NO_CLAIM, RPPS, Api, Asaleed, Practice, Tap, can_simulate, check_problem,  # noqa: E402
-                 command_of, delegation, luhn, must, new_key, parse, request_bytes, signature, tree)
+                 command_of, delegation, luhn, must, new_key, parse, preload, request_bytes, signature, tree)
 
 BUILD = os.path.abspath(sys.argv[1])
 tap = Tap()
@@ -1236,6 +1238,77 @@ def test_other_pages(d, p):
     tap.note(f"{n} requests of other pages")
 
 
+# What a session that is locked gets at all, and what: its end, or a password for it; and what needs no session.
+WHILE_LOCKED = {"/v1/health": 200, "/v1/login": 401, "/v1/unlock": 401, "/v1/logout": 200}
+
+
+def test_locked(_d, _p):
+    """A session that nobody used for a while: its owner's password opens it again, and anybody may end it."""
+    work = tempfile.mkdtemp(prefix="asaleed-locked-")
+    ahead = os.path.join(work, "ahead")
+    d = Asaleed(BUILD, work, env=preload(BUILD, "clock_step.so", ASALEED_BOOT_STEP=ahead),
+                conf="[accounts]\nidle-minutes = 10\nlogin-hours = 2\n")
+
+    def pass_(minutes):
+        with open(ahead + ".new", "w", encoding="ascii") as f:
+            f.write(str(60 * minutes))
+        os.rename(ahead + ".new", ahead)
+
+    try:
+        p = Practice(d)
+        b, other = Browser(d.socket), Browser(d.socket)
+        given = p.root.post("/v1/users/martin/password")["password"]
+        must(b.login("martin", given).status == 200)
+        must(b.call("POST", "/v1/password", {"old": given, "new": CHOSEN}).status == 200)
+        must(other.login("martin", CHOSEN).status == 200)
+        pass_(9)
+        must(other.call("GET", "/v1/me").status == 200)
+        pass_(18)
+        must(other.call("GET", "/v1/me").status == 200)
+        cookie, n = b.cookie, 0
+        for method, path, _roles, fields in ROUTES:
+            if path == "/v1/logout":
+                continue
+            a = b.call(method, path_of(path), None if fields is None else body_of(fields))
+            n += 1
+            if path in WHILE_LOCKED:
+                must(a.status == WHILE_LOCKED[path], method, path, a)
+            else:
+                check_problem(a, 401, "session_locked")
+            must(b.cookie == cookie, path)
+        tap.note(f"{n} requests of a locked session")
+        check_problem(b.call("GET", "/v1/queue", Asaleed_Acting_For="ines"), 401, "session_locked")
+        check_problem(b.call("POST", "/v1/logout", {}, Origin="http://evil.example"), 403, "origin_refused")
+        a = b.call("POST", "/v1/unlock", {"password": CHOSEN})
+        must(a.status == 200 and b.cookie != cookie and b.call("GET", "/v1/queue").status == 200, a)
+        check_problem(Browser(d.socket, cookie).call("GET", "/v1/queue"), 401, "unauthenticated")
+        # The lock screen's other way out.
+        pass_(40)
+        cookie = b.cookie
+        check_problem(b.call("GET", "/v1/me"), 401, "session_locked")
+        a = b.call("POST", "/v1/logout", {})
+        must(a.status == 200 and a.json == {"ended": True} and b.cookie is None and "Max-Age=0" in a.headers["set-cookie"], a)
+        row = p.root.get("/v1/audit?limit=1")["items"][0]
+        must((row["action"], row["actor"], row["subject"]) == ("logout", "martin", "martin"), row)
+        left = Browser(d.socket, cookie)
+        for method, path, body in (("GET", "/v1/me", None), ("POST", "/v1/unlock", {"password": CHOSEN}),
+                                   ("POST", "/v1/logout", {})):
+            check_problem(left.call(method, path, body), 401, "unauthenticated")
+        check_problem(other.call("GET", "/v1/me"), 401, "session_locked")
+        must(other.call("POST", "/v1/unlock", {"password": CHOSEN}).status == 200, "the other of his goes on")
+        # One that was handed out for a first password, and one whose time is over.
+        first = Browser(d.socket)
+        must(first.login("ines", p.root.post("/v1/users/ines/password")["password"]).status == 200)
+        pass_(55)
+        check_problem(first.call("GET", "/v1/me"), 401, "session_locked")
+        must(first.call("POST", "/v1/logout", {}).status == 200)
+        pass_(121)
+        check_problem(other.call("POST", "/v1/logout", {}), 401, "unauthenticated")
+    finally:
+        d.done()
+        shutil.rmtree(work, ignore_errors=True)
+
+
 def test_lock_out(d, p):
     """After five failures it takes longer and longer, whether there is such a name or not."""
     first_password(p, "durand")
@@ -1837,8 +1910,8 @@ def main():
         d.tcp = ("127.0.0.1", port)
         p = admitted(d)
         tests = [test_contract, test_roles, test_acting_for, test_methods, test_bodies, test_fields, test_idempotency,
-                 test_preconditions, test_events, test_sessions, test_cookies, test_races, test_other_pages, test_lock_out,
-                 test_restart, test_enumeration, test_ins, test_fundus]
+                 test_preconditions, test_events, test_sessions, test_cookies, test_races, test_other_pages, test_locked,
+                 test_lock_out, test_restart, test_enumeration, test_ins, test_fundus]
         needs = [test_finish, test_flow, test_redecode, test_cancel, test_resume]
         more = [test_lists, test_garbage, test_cut, test_crowd, test_slow_reader, test_pipeline, test_audit]
         for test in tests + needs + more:

@@ -337,6 +337,12 @@ def sanitizer(build):
     return found.group(1) if found else None
 
 
+def preload(build, library, **env):
+    """The environment in which a program runs with one of the tests' libraries."""
+    first = sanitizer(build)
+    return {"LD_PRELOAD": " ".join(x for x in (first, os.path.join(build, "tests", library)) if x), **env}
+
+
 def tree(pid):
     """A process and all that it and they have started."""
     found, ask = [], [pid]

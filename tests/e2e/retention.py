@@ -21,10 +21,10 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from bed import Api, Asaleed, Practice, Tap, check_problem, must, sanitizer, signature  # noqa: E402
+from bed import Api, Asaleed, Practice, Tap, check_problem, must, preload, signature  # noqa: E402
 
 BUILD = os.path.abspath(sys.argv[1])
-CLOCK, CRASH = (os.path.join(BUILD, "tests", name) for name in ("clock_step.so", "crash_point.so"))
+CLOCK, CRASH = "clock_step.so", "crash_point.so"
 LONG_AGO = -62 * 31 * 86400
 POINTS = 24
 PEOPLE = (("P1", "Zqalpha", "1950-04-12"), ("P2", "Zqbravo", "1948-01-31"))
@@ -35,11 +35,6 @@ def ecg90a(name, step):
     head = b"0000000" + b"\0" * 3 + b"2021-03-04 10:00:00" + b"\0" * 3 + name.encode().ljust(8, b"\0") + bytes([255, 0, 0])
     rows = (struct.pack("<8H", *[2048 + (i * 7 + lead * 31 + step) % 200 - 100 for lead in range(8)]) for i in range(800))
     return head + b"".join(rows) + bytes(16 + 21)
-
-
-def preload(library, **env):
-    first = sanitizer(BUILD)
-    return {"LD_PRELOAD": " ".join(x for x in (first, library) if x), **env}
 
 
 def until(what, seconds=20):
@@ -55,7 +50,7 @@ class World:
 
     def __init__(self):
         self.work = tempfile.mkdtemp(prefix="asaleed-retention-")
-        self.d = Asaleed(BUILD, self.work, env=preload(CLOCK, ASALEED_CLOCK_STEP=str(LONG_AGO)))
+        self.d = Asaleed(BUILD, self.work, env=preload(BUILD, CLOCK, ASALEED_CLOCK_STEP=str(LONG_AGO)))
         p = self.p = Practice(self.d)
         self.studies, self.records = {}, {}
         for n, (pid, mark, birth) in enumerate(PEOPLE):
@@ -249,7 +244,8 @@ def calls_of_erasure(w):
     c = w.copy()
     log = os.path.join(c.work, "calls")
     try:
-        c.start(preload(CRASH, ASALEED_CRASH_STORE=os.path.realpath(os.path.join(c.work, "store")), ASALEED_CRASH_LOG=log))
+        c.start(preload(BUILD, CRASH, ASALEED_CRASH_STORE=os.path.realpath(os.path.join(c.work, "store")),
+                        ASALEED_CRASH_LOG=log))
         sha, _ = c.archive("P2")
         first = sum(1 for _ in open(log))
         c.gp.post("/v1/patients/P2/erase", {"archive": sha})
@@ -269,7 +265,7 @@ def test_killed(w, tap):
     for at in range(first, last + 1, step):
         c = w.copy()
         try:
-            c.start(preload(CRASH, ASALEED_CRASH_STORE=os.path.realpath(os.path.join(c.work, "store")),
+            c.start(preload(BUILD, CRASH, ASALEED_CRASH_STORE=os.path.realpath(os.path.join(c.work, "store")),
                             ASALEED_CRASH_AT=str(at)))
             files = len(c.holding("Zqbravo"))
             sha, _ = c.archive("P2")
