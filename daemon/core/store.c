@@ -721,6 +721,18 @@ int store_verify(struct store *s, struct store_check *ret) {
   return 0;
 }
 
+int store_sum(const struct store *s, const char *const *tables, uint8_t ret[static HASH_BYTES]) {
+  struct sum sum = {0};
+  for (; *tables; tables++) {
+    const size_t at = seal_find(&s->seal, *tables);
+    if (at == s->seal.n)
+      return -ENOENT;
+    sum_add(&sum, &s->seal.now[at]);
+  }
+  sum_bytes(&sum, ret);
+  return 0;
+}
+
 const struct site_key *store_site_key(const struct store *s) {
   return &s->key;
 }

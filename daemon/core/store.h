@@ -81,6 +81,10 @@ struct store_check {
   bool consistent; /* the database's pages and indexes are sound, and every row refers to rows that are there */
 };
 
+/* What the rows of these tables (NULL ends the list) add up to, what is not committed yet too: while it is the same,
+ * none of them has changed. Reads no row. -ENOENT: there is no such table. */
+int store_sum(const struct store *s, const char *const *tables, uint8_t ret[static HASH_BYTES]);
+
 /* Reads every row of every table, what is not committed yet too, and compares. Reads the whole database twice: takes
  * seconds where there are millions of rows. An error (no memory, a disk that cannot be read) leaves the question open.
  */

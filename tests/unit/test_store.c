@@ -407,6 +407,45 @@ static void test_errors(void **state) {
 
 /* ---- what nobody may rewrite ---- */
 
+/* Rows as they are, committed or not: another sum for others, the same for the same. */
+static void test_sum(void **state) {
+  struct store_bed *b = *state;
+  struct store *s = b->store;
+  static const char *const two[] = {"user", "acting", NULL}, *const one[] = {"acting", NULL}, *const none[] = {NULL},
+                           *const wrong[] = {"user", "nothing", NULL};
+  static const char disable[] = "UPDATE user SET disabled = ? WHERE name = 'u'";
+  uint8_t empty[HASH_BYTES], sum[HASH_BYTES], now[HASH_BYTES], nothing[HASH_BYTES] = {0};
+  assert_int_equal(store_sum(s, wrong, now), -ENOENT);
+  assert_int_equal(store_sum(s, none, now), 0);
+  assert_memory_equal(now, nothing, sizeof now);
+  assert_int_equal(store_sum(s, two, empty), 0);
+  store_begin(s);
+  assert_int_equal(store_run(s, "INSERT INTO user(name, role, display, created) VALUES('u','nurse','u',1)", ""), 1);
+  assert_int_equal(store_sum(s, two, sum), 0);
+  assert_memory_not_equal(sum, empty, sizeof sum);
+  store_undo(s);
+  assert_int_equal(store_sum(s, two, now), 0);
+  assert_memory_equal(now, empty, sizeof now);
+  store_begin(s);
+  assert_int_equal(store_run(s, "INSERT INTO user(name, role, display, created) VALUES('u','nurse','u',1)", ""), 1);
+  assert_int_equal(store_keep(s), 0);
+  assert_int_equal(store_commit(s), 0);
+  assert_int_equal(store_sum(s, two, sum), 0);
+  assert_memory_not_equal(sum, empty, sizeof sum);
+  for (int64_t disabled = 1; disabled >= 0; disabled--) {
+    store_begin(s);
+    assert_int_equal(store_run(s, disable, "i", disabled), 1);
+    assert_int_equal(store_keep(s), 0);
+    assert_int_equal(store_sum(s, two, now), 0);
+    assert_int_equal(memcmp(now, sum, sizeof now) != 0, disabled);
+    assert_int_equal(store_sum(s, one, now), 0); /* another table */
+    assert_memory_equal(now, nothing, sizeof now);
+    assert_int_equal(store_commit(s), 0);
+  }
+  assert_int_equal(store_sum(s, two, now), 0);
+  assert_memory_equal(now, sum, sizeof now);
+}
+
 static void test_append_only(void **state) {
   struct store_bed *b = *state;
   unsigned refusals = 0;
@@ -642,7 +681,7 @@ int main(void) {
       TEST(new),       TEST(reopen),         TEST(newer_schema),   TEST(migration_undone),    TEST(second_process),
       TEST(bad_files), TEST(keep_undo),      TEST(dies),           TEST(callbacks),           TEST(commit_fails),
       TEST(full),      TEST(values),         TEST(errors),         TEST(too_many_statements), TEST(append_only),
-      TEST(erasure),   TEST(from_version_2), TEST(from_version_3), TEST(from_version_4),
+      TEST(erasure),   TEST(from_version_2), TEST(from_version_3), TEST(from_version_4),      TEST(sum),
   };
   return cmocka_run_group_tests_name("store", tests, NULL, NULL);
 }
