@@ -70,7 +70,7 @@ static struct session *session_of(struct login *l, const char *token) {
     return NULL;
   hash_sha256(raw, sizeof raw, key);
   for (struct session *s = l->sessions; s < l->sessions + LOGIN_MAX; s++)
-    if (equal_secret(s->key, key, sizeof key) && s->account[0])
+    if (s->account[0] && equal_secret(s->key, key, sizeof key))
       found = s;
   explicit_bzero(raw, sizeof raw);
   return found;
@@ -106,16 +106,25 @@ int login_begin(struct login *l, const char *account, bool must_change, uint64_t
   return 0;
 }
 
-enum login_state login_find(struct login *l, const char *token, uint64_t now, struct login_found *ret) {
-  struct session *s = session_now(l, token, now);
+static enum login_state state_of(const struct login *l, const struct session *s, uint64_t now,
+                                 struct login_found *ret) {
   if (!s)
     return LOGIN_UNKNOWN;
   str_copy(ret->account, sizeof ret->account, s->account);
   ret->must_change = s->must_change;
-  if (now - s->used > l->idle_us)
-    return LOGIN_LOCKED;
-  s->used = now;
-  return LOGIN_OK;
+  return now - s->used > l->idle_us ? LOGIN_LOCKED : LOGIN_OK;
+}
+
+enum login_state login_look(struct login *l, const char *token, uint64_t now, struct login_found *ret) {
+  return state_of(l, session_now(l, token, now), now, ret);
+}
+
+enum login_state login_find(struct login *l, const char *token, uint64_t now, struct login_found *ret) {
+  struct session *s = session_now(l, token, now);
+  enum login_state state = state_of(l, s, now, ret);
+  if (state == LOGIN_OK)
+    s->used = now;
+  return state;
 }
 
 int login_unlock(struct login *l, const char *token, uint64_t now, char ret_token[static LOGIN_TOKEN]) {

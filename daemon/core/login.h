@@ -34,6 +34,8 @@ int login_begin(struct login *l, const char *account, bool must_change, uint64_t
                 char ret_token[static LOGIN_TOKEN]);
 /* *ret is set unless it is unknown; LOGIN_OK counts as a use. A login ends login_hours after its beginning. */
 enum login_state login_find(struct login *l, const char *token, uint64_t now, struct login_found *ret);
+/* The same, and no use of it: what goes on by itself keeps nobody's login from being locked. */
+enum login_state login_look(struct login *l, const char *token, uint64_t now, struct login_found *ret);
 /* The password was given again: the same login, until the same end, under a new token. -ENOENT when it has ended. */
 int login_unlock(struct login *l, const char *token, uint64_t now, char ret_token[static LOGIN_TOKEN]);
 /* The password was changed through this login: the account's others end, and this one goes on under a new token and

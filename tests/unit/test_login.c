@@ -168,6 +168,26 @@ static void test_absolute_life(void **state) {
   assert_int_equal(find(l, late, START, "anne"), LOGIN_UNKNOWN); /* for good */
 }
 
+/* Whoever only looks does not use it. */
+static void test_look(void **state) {
+  struct login *l = *state;
+  char token[LOGIN_TOKEN], next[LOGIN_TOKEN];
+  struct login_found found = {0};
+  assert_int_equal(login_begin(l, "anne", true, START, token), 0);
+  for (uint64_t at = 0; at <= IDLE_US; at += IDLE_US / 10) {
+    assert_int_equal(login_look(l, token, START + at, &found), LOGIN_OK);
+    assert_string_equal(found.account, "anne");
+    assert_true(found.must_change);
+  }
+  assert_int_equal(login_look(l, token, START + IDLE_US + 1, &found), LOGIN_LOCKED);
+  assert_int_equal(find(l, token, START + IDLE_US + 1, "anne"), LOGIN_LOCKED);
+  assert_int_equal(login_unlock(l, token, START + IDLE_US + 1, next), 0);
+  assert_int_equal(login_look(l, token, START + IDLE_US + 1, &found), LOGIN_UNKNOWN);
+  assert_int_equal(login_look(l, next, START + LIFE_US - 1, &found), LOGIN_LOCKED);
+  assert_int_equal(login_look(l, next, START + LIFE_US, &found), LOGIN_UNKNOWN);
+  assert_int_equal(login_look(l, "nothing", START, &found), LOGIN_UNKNOWN);
+}
+
 static void test_must_change(void **state) {
   struct login *l = *state;
   char token[LOGIN_TOKEN], elsewhere[LOGIN_TOKEN], bob[LOGIN_TOKEN], next[LOGIN_TOKEN];
@@ -714,6 +734,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_fixation, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_idle, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_absolute_life, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(test_look, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_must_change, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_end_account, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_full, set_up, tear_down),
