@@ -5,12 +5,12 @@
 #include "wall.h"
 #include <errno.h>
 #include <microhttpd.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CONNECTIONS_MAX 512
 #define CONNECTION_IDLE_S 10
 #define CONNECTION_MEMORY (24u << 10)
 #define STREAM_BLOCK 8192
@@ -99,15 +99,25 @@ void http_wake(struct http_request *q) {
     resume(q);
 }
 
+static int descriptor_of(const struct http_request *q) {
+  const union MHD_ConnectionInfo *info = MHD_get_connection_info(q->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+  return info ? info->connect_fd : -1;
+}
+
+bool http_hung_up(const struct http_request *q) {
+  struct pollfd p = {.fd = descriptor_of(q), .events = POLLRDHUP};
+  return poll(&p, 1, 0) > 0 && p.revents;
+}
+
 static ssize_t stream_read(void *arg, uint64_t at, char *bytes, size_t max) {
   (void)at;
   struct http_request *q = arg;
   size_t n = q->stream.read(q->stream.arg, bytes, max);
-  if (n)
+  if (n && n != HTTP_END)
     return (ssize_t)n;
   if (q->stream.bytes)
     return MHD_CONTENT_READER_END_WITH_ERROR;
-  if (q->http->closing)
+  if (n == HTTP_END || q->http->closing)
     return MHD_CONTENT_READER_END_OF_STREAM;
   suspend(q);
   return 0;
@@ -177,13 +187,13 @@ static struct http_request *request_new(struct http *h, struct MHD_Connection *c
                              .body = BUF_INIT(HTTP_BODY_MAX),
                              .answer = BUF_INIT(80u << 20),
                              .status = 500};
-  const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+  const int fd = descriptor_of(q);
   struct ucred peer;
   socklen_t n = sizeof peer;
   int domain = 0;
   socklen_t dn = sizeof domain;
-  if (info && getsockopt(info->connect_fd, SOL_SOCKET, SO_DOMAIN, &domain, &dn) == 0 && domain == AF_UNIX &&
-      getsockopt(info->connect_fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) == 0)
+  if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &dn) == 0 && domain == AF_UNIX &&
+      getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) == 0)
     q->peer = peer.uid;
   return q;
 }
@@ -309,9 +319,9 @@ int http_open(sd_event *event, int listen_fd, struct http_calls calls, void *arg
   h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request,
                                h, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL, MHD_OPTION_LISTEN_SOCKET, listen_fd,
                                MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_CONNECTION_LIMIT,
-                               (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)CONNECTION_IDLE_S,
-                               MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-                               MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+                               (unsigned)HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+                               (unsigned)CONNECTION_IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                               (size_t)CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
   if (!h->daemon) {
     close(listen_fd);
     free(h);

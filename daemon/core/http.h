@@ -26,6 +26,7 @@
 #include <sys/types.h>
 #include <systemd/sd-event.h>
 
+#define HTTP_CONNECTIONS_MAX 512 /* to one listening socket */
 #define HTTP_BODY_MAX (256u << 10)
 /* What nobody wants of a body is read to its end, so that a client that writes all before it reads hears the answer and
  * keeps its connection. Not more than this: then the connection ends, after the answer where the length was known. */
@@ -33,10 +34,12 @@
 
 struct http;
 
+#define HTTP_END SIZE_MAX
+
 /* A stream that an answer goes on sending; owned by the answer once it is given. */
 struct http_stream {
-  /* 0 = nothing now: http_wake() when there is; where the length is known, nothing any more: the answer is broken off
-   */
+  /* 0 = nothing now: http_wake() when there is; where the length is known, nothing any more: the answer is broken off.
+   * HTTP_END: it ends here. */
   size_t (*read)(void *arg, char *bytes, size_t max);
   void (*finish)(void *arg);
   void *arg;
@@ -101,5 +104,7 @@ void http_close(struct http *h);
 void http_answer(struct http_request *q);
 /* The stream of this request has something to read. */
 void http_wake(struct http_request *q);
+/* Whoever asked has hung up. A stream that has nothing to send does not notice by itself. */
+bool http_hung_up(const struct http_request *q);
 
 #endif

@@ -33,9 +33,10 @@
 struct server {
   sd_event *event;
   struct http *http;
-  struct http_request *later;
+  struct http_request *later, *streaming;
   sd_event_source *timer;
   int handled, late, turns;
+  bool begun, over; /* the stream */
 };
 
 static uint32_t sum(uint32_t before, const uint8_t *bytes, size_t n) {
@@ -107,11 +108,45 @@ static enum http_body on_accept(struct http_request *q, void *arg) {
   return HTTP_FILE;
 }
 
+/* "abc", silence, and when it is said the end. */
+static size_t stream_read(void *arg, char *bytes, size_t max) {
+  struct server *s = arg;
+  if (s->over)
+    return HTTP_END;
+  if (s->begun || max < 3)
+    return 0;
+  s->begun = true;
+  memcpy(bytes, "abc", 3);
+  return 3;
+}
+
+static void stream_finish(void *arg) {
+  struct server *s = arg;
+  s->streaming = NULL;
+}
+
+static void stream_start(struct server *s, struct http_request *q) {
+  s->streaming = q;
+  s->begun = s->over = false;
+  q->stream = (struct http_stream){.read = stream_read, .finish = stream_finish, .arg = s};
+}
+
+static void stream_end(struct server *s) {
+  s->over = true;
+  http_wake(s->streaming);
+}
+
 static void on_handle(struct http_request *q, void *arg) {
   struct server *s = arg;
   q->status = 200;
   q->type = "text/plain";
-  if (!strcmp(q->path, "/state"))
+  if (!strcmp(q->path, "/stream"))
+    stream_start(s, q);
+  else if (!strcmp(q->path, "/stream-is"))
+    buf_text(&q->answer, !s->streaming ? "none" : http_hung_up(s->streaming) ? "left" : "open");
+  else if (!strcmp(q->path, "/stream-ends"))
+    stream_end(s);
+  else if (!strcmp(q->path, "/state"))
     buf_format(&q->answer, "handled=%d late=%d open=%d peak=%ld", s->handled, s->late, open_descriptors(), peak_kib());
   else if (q->file >= 0)
     buf_format(&q->answer, "file=%llu err=%d sum=%08x body=%zu", (unsigned long long)q->file_bytes, -q->file_err,
@@ -567,6 +602,53 @@ static void test_expect(void **state) {
   close(fd);
 }
 
+/* Until these bytes were the last ones. */
+static void expect_last(int fd, const char *last) {
+  char got[1024];
+  size_t n = 0, want = strlen(last);
+  while (n < want || memcmp(got + n - want, last, want) != 0) {
+    assert_true(n < sizeof got && readable(fd, PATIENCE_MS));
+    assert_int_equal(recv(fd, got + n, 1, 0), 1);
+    n++;
+  }
+}
+
+static void ask(const char *path, const char *answer) {
+  int fd = dial();
+  say(fd, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", path);
+  expect(fd, 200, answer);
+  close(fd);
+}
+
+static int listen_to_stream(int fd) {
+  say(fd, "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
+  expect_last(fd, "\r\n\r\n3\r\nabc\r\n");
+  ask("/stream-is", "open");
+  return fd;
+}
+
+/* A stream ends when it is said, and the connection goes on; whoever left a silent one is noticed when asked for. */
+static void test_stream(void **state) {
+  (void)state;
+  int fd = listen_to_stream(dial());
+  assert_false(readable(fd, 50));
+  ask("/stream-ends", "");
+  expect_last(fd, "0\r\n\r\n");
+  ask("/stream-is", "none");
+  expect_alive(fd);
+  listen_to_stream(fd);
+  shutdown(fd, SHUT_WR);
+  ask("/stream-is", "left");
+  ask("/stream-ends", "");
+  expect_last(fd, "0\r\n\r\n");
+  expect_end(fd);
+  close(fd);
+  close(listen_to_stream(dial()));
+  ask("/stream-is", "left");
+  ask("/stream-ends", "");
+  ask("/stream-is", "none");
+}
+
 /* The server ends with an upload under way; it tells of what leaked. */
 static void test_end(void **state) {
   (void)state;
@@ -593,7 +675,8 @@ int main(void) {
       cmocka_unit_test(test_buffered),     cmocka_unit_test(test_file),           cmocka_unit_test(test_file_in_chunks),
       cmocka_unit_test(test_largest_file), cmocka_unit_test(test_file_too_large), cmocka_unit_test(test_disk_full),
       cmocka_unit_test(test_gone),         cmocka_unit_test(test_pipelined),      cmocka_unit_test(test_together),
-      cmocka_unit_test(test_refused),      cmocka_unit_test(test_expect),         cmocka_unit_test(test_end),
+      cmocka_unit_test(test_refused),      cmocka_unit_test(test_expect),         cmocka_unit_test(test_stream),
+      cmocka_unit_test(test_end),
   };
   return cmocka_run_group_tests_name("http", tests, setup, teardown);
 }
