@@ -3,6 +3,9 @@
 #include "registry.h"
 #include "wall.h"
 
+const char *const access_tables[] = {"user",     "acting", "delegation", "delegation_end", "followup", "followup_team",
+                                     "referral", "study",  NULL};
+
 const char *access_rpps(const struct caller *c) {
   return c->role != ROLE_NURSE ? "" : c->rpps[0] ? c->rpps : "-";
 }

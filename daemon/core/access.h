@@ -16,6 +16,10 @@
 enum problem access_patient(struct store *s, const struct caller *c, const char *patient);
 enum problem access_study(struct store *s, const struct caller *c, int64_t study, const char *patient);
 
+/* The tables that say who may call, as whom, and know of whom: all that these functions and those of people.h read,
+ * NULL at the end. While none changes (store_sum()) and the day is the same, the same callers get the same. */
+extern const char *const access_tables[];
+
 /* SQL: the rows of a list that the caller may see. Parameters: the nurse's RPPS ('' = no nurse: every row) and the day;
  * patient_ is a column of the list, whose tables are not called xf or xt here. */
 #define ACCESS_NURSE(rpps, day, patient_)                                                                           \

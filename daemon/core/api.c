@@ -514,7 +514,8 @@ static enum problem authenticate_session(struct api_call *call, bool may_be_lock
   struct login_found found;
   if (!host_is_ours(call) || (strcmp(call->http->method, "GET") && !api_of_our_page(call)))
     return P_origin_refused;
-  enum login_state state = login_find(call->api->logins, call->session, boot_us(), &found);
+  enum login_state state =
+      (call->again ? login_look : login_find)(call->api->logins, call->session, boot_us(), &found);
   if (state == LOGIN_UNKNOWN)
     return P_unauthenticated;
   if (state == LOGIN_LOCKED && !may_be_locked)
@@ -768,6 +769,12 @@ static enum problem run_act(struct api_call *call, const struct route *route, co
   return p;
 }
 
+enum problem api_readmit(struct api_call *call) {
+  const struct route *route;
+  enum problem p = find_route(call, &route);
+  return p == P_OK ? admit(call, route) : p;
+}
+
 static enum problem run(struct api_call *call) {
   const struct route *route;
   enum problem p = find_route(call, &route);
@@ -874,8 +881,10 @@ void api_handle(struct http_request *q, void *arg) {
 
 void api_commit(void *arg) {
   struct api *a = arg;
-  if (store_is_dirty(a->store))
-    store_commit(a->store);
+  if (!store_is_dirty(a->store))
+    return;
+  store_commit(a->store);
+  api_watches_look(a);
 }
 
 /* ---- timers ---- */
@@ -1041,7 +1050,9 @@ void api_print_reference(void) {
       "asaleed.conf. A practice software (`lgc`) names the person it acts for in `Asaleed-Acting-For`. Every POST "
       "carries\n"
       "an `Idempotency-Key` of 8 to 64 characters: the same request gives the same answer again. Errors are RFC 9457\n"
-      "problem details with a stable `code` and a French `detail`.\n\n"
+      "problem details with a stable `code` and a French `detail`. A stream of events ends when its caller could not "
+      "open\n"
+      "it any more.\n\n"
       "| method | path | roles | body | what |\n|---|---|---|---|---|\n");
   for (size_t i = 0; i < ROUTES; i++) {
     char path[64], roles[96] = "";

@@ -33,6 +33,7 @@ struct api {
   struct passwords *passwords;
   struct reads *reads;
   const struct conf *conf;
+  struct watch *watches; /* the open streams of events: api_events.c */
   sd_event_source *claim_timer, *alive_timer, *notice_timer;
 };
 
@@ -58,6 +59,7 @@ struct api_call {
   json_t *patients;            /* whose data the answer shows: ids, for the audit trail; NULL = nobody's */
   char session[LOGIN_TOKEN];   /* of a browser, "" = none */
   bool must_change;            /* its password */
+  bool again;                  /* api_readmit(): nobody has done anything, so the session is not used */
   json_t *body;                /* of POST and PUT: an object */
   char id[PATIENT_ID_MAX + 1]; /* the {id} of the path */
   const char *field;           /* the member the problem is about, or NULL */
@@ -110,6 +112,10 @@ enum problem api_send_picture(struct api_call *call, const char *sha256, const c
 /* If-Match: 0 none given, -1 "*", else the version. */
 enum problem api_if_match(struct api_call *call, int64_t *ret);
 
+/* A request that was let in before, in a call that says `again`: whether it would be let in now, with call->caller,
+ * view and id as the handler would get them. */
+enum problem api_readmit(struct api_call *call);
+
 /* Answers a request whose handler did not at once, when all that was kept so far is durable. Steals the answer. */
 void api_answer(struct api *a, struct http_request *q, enum problem p, int status, json_t *answer);
 
@@ -138,7 +144,6 @@ enum problem api_study_cancel(struct api_call *call);
 enum problem api_study_repeat(struct api_call *call);
 enum problem api_study_accept(struct api_call *call);
 enum problem api_study_redecode(struct api_call *call);
-enum problem api_study_events(struct api_call *call);
 enum problem api_queue(struct api_call *call);
 /* Takes out of a row's detail in the trail what the caller does not get: free text about a patient, and the hash of a
  * capture, which covers what the instrument says. */
@@ -156,10 +161,12 @@ enum problem api_study_find(struct api_call *call, struct study *ret);
 enum problem api_study_moved(struct api_call *call, const struct study *study);
 enum problem api_study_answer(struct api_call *call, const struct study *study); /* the answer alone */
 json_t *api_patient_json(const struct patient *p);
-enum problem api_events(struct api_call *call);
-/* Watches this stream of events (events.h). */
-enum problem api_watch(struct api_call *call, int64_t stream, json_t *hello);
 enum problem api_patient_lookup(struct api_call *call);
+/* api_events.c */
+enum problem api_study_events(struct api_call *call);
+enum problem api_events(struct api_call *call);
+/* After a commit, which may have changed who may what: the streams end whose callers could not open them now. */
+void api_watches_look(struct api *a);
 /* api_interpret.c */
 enum problem api_study_claim(struct api_call *call);
 enum problem api_study_release(struct api_call *call);

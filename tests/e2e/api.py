@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import struct
 import subprocess
 import sys
 import tempfile
@@ -858,11 +859,15 @@ def test_lists(d, p):
 # ---- events ----
 
 class Stream:
-    def __init__(self, caller, study, last=None):
+    """Of a study's events, or without one of the notices."""
+
+    def __init__(self, caller, study=None, last=None, cookie=None):
         self.s = caller.connect(10)
-        head = {"Last-Event-ID": last} if last is not None else {}
-        self.s.sendall(request_bytes("GET", f"/v1/studies/{study}/events", token=caller.token, headers=head, close=False))
-        self.data = b""
+        self.again = lambda: caller.call("GET", path, headers={"Cookie": cookie} if cookie else {})
+        path = f"/v1/studies/{study}/events" if study else "/v1/events"
+        head = {"Last-Event-ID": last, "Cookie": cookie, "Asaleed-Acting-For": caller.acting_for}
+        self.s.sendall(request_bytes("GET", path, token=caller.token, headers=head))
+        self.data, self.closed = b"", False
 
     def fill(self, seconds):
         self.s.settimeout(seconds)
@@ -871,7 +876,25 @@ class Stream:
         except (socket.timeout, TimeoutError):
             return False
         self.data += more
+        self.closed = self.closed or not more
         return bool(more)
+
+    def status(self):
+        """200 where it is open."""
+        end = time.monotonic() + 10
+        while b"\r\n\r\n" not in self.data:
+            must(time.monotonic() < end and not self.closed, "no answer", self.data)
+            self.fill(0.2)
+        return int(self.data.split(b" ", 2)[1])
+
+    def ended(self):
+        return self.closed or self.data.endswith(b"\r\n0\r\n\r\n")
+
+    def wait_end(self, what, seconds=5):
+        end = time.monotonic() + seconds
+        while not self.ended():
+            must(time.monotonic() < end, "it goes on:", what, self.data[-300:])
+            self.fill(0.1)
 
     def wait(self, needle, seconds=15):
         end = time.monotonic() + seconds
@@ -1349,6 +1372,235 @@ def test_restart(_d, _p):
         must(Browser(d.socket).login("martin", given).status == 200)
     finally:
         d.done()
+
+
+# ---- streams, and the right to them ----
+
+class Clocks:
+    """Of an asaleed that is started with .env: both may be moved while it runs."""
+
+    def __init__(self, work):
+        self.path = os.path.join(work, "clocks")
+        self.env = preload(BUILD, "clock_step.so", ASALEED_CLOCK_FILE=self.path)
+        self.wall = self.boot = 0
+        self.forward()
+
+    def forward(self, wall=0, boot=0):
+        self.wall, self.boot = self.wall + wall, self.boot + boot
+        with open(self.path, "r+b" if os.path.exists(self.path) else "wb") as f:
+            f.write(struct.pack("=qq", self.wall, self.boot))
+
+
+class Watched:
+    """A practice of its own, people who come and go, and studies whose events they watch."""
+
+    def __init__(self):
+        self.work = tempfile.mkdtemp(prefix="asaleed-e2e-")
+        self.clocks = Clocks(self.work)
+        self.d = Asaleed(BUILD, self.work, env=self.clocks.env)
+        self.p = Practice(self.d)
+        self.p.admit("P1")
+        self.n = 0
+
+    def done(self):
+        self.d.done()
+        shutil.rmtree(self.work, ignore_errors=True)
+
+    def new(self, role, registered=True):
+        """Another person with an account."""
+        self.n += 1
+        name, p = f"{role}{self.n}", self.p
+        p.token[name] = p.root.post("/v1/users", {"name": name, "role": role})["token"]
+        if registered and role != "lgc":
+            RPPS[name] = luhn(f"10100001{self.n:02}")
+            p.root.ok("PUT", "/v1/professionals/" + RPPS[name],
+                      {"family": name, "given": name, "role": role, "finess": FINESS})
+            p.root.post(f"/v1/users/{name}/professional", {"rpps": RPPS[name]})
+        return name
+
+    def nurse(self):
+        """One who is delegated to."""
+        name = self.new("nurse")
+        self.p.delegate(name, "martin", "tous")
+        return name
+
+    def browser(self, name):
+        b, given = Browser(self.d.socket), self.p.root.post(f"/v1/users/{name}/password")["password"]
+        must(b.login(name, given).status == 200)
+        a = b.call("POST", "/v1/password", {"old": given, "new": CHOSEN})
+        must(a.status == 200, a.body)
+        return b
+
+    def study(self, patient="P1"):
+        return self.p.gp.post("/v1/orders", {"patient": patient, "act": "ecg"})["study"]["id"]
+
+    def watch(self, caller, study, cookie=None):
+        s = Stream(caller, study, cookie=cookie)
+        s.wait(b'"state":"ordered"')
+        return s
+
+    def watch_as(self, browser, study):
+        return self.watch(browser.api, study, "asaleed=" + browser.cookie)
+
+    def happens(self, study):
+        """Something that a stream of the study would tell."""
+        self.p.gp.post(f"/v1/studies/{study}/cancel", {"reason": TEXT})
+
+
+def must_end(stream, status, what, seconds=5):
+    """It ends, has told nothing since it was opened, and is not opened again."""
+    stream.wait_end(what, seconds)
+    must(b"cancelled" not in stream.data, "told all the same:", what)
+    a = stream.again()
+    must(a.status == status, what, a.status, a.body[:200])
+    stream.close()
+
+
+def test_rights(_d, _p):
+    """Whoever may no longer open a stream has none: it ends at once, and tells nothing after."""
+    w = Watched()
+    try:
+        p, post = w.p, w.p.root.post
+
+        def by_token(act, status):
+            name = w.nurse()
+            return p.of(name), None, lambda: act(name), status
+
+        def by_cookie(act, status=401):
+            name = w.nurse()
+            b = w.browser(name)
+            return b.api, "asaleed=" + b.cookie, lambda: act(name, b), status
+
+        def acting(act, status):
+            lgc, person = w.new("lgc"), w.nurse()
+            post(f"/v1/users/{lgc}/grant", {"person": person})
+            return p.of(lgc, person), None, lambda: act(lgc, person), status
+
+        def changes(name, _b):
+            other = Browser(w.d.socket)
+            must(other.login(name, CHOSEN).status == 200)
+            must(other.call("POST", "/v1/password", {"old": CHOSEN, "new": CHOSEN + " 2"}).status == 200)
+
+        cases = [
+            ("she logs out", by_cookie(lambda name, b: b.call("POST", "/v1/logout", {}))),
+            ("disabled, by cookie", by_cookie(lambda name, b: post(f"/v1/users/{name}/disable"))),
+            ("an initial password", by_cookie(lambda name, b: post(f"/v1/users/{name}/password"))),
+            ("her password changed elsewhere", by_cookie(changes)),
+            ("unlocked: another cookie", by_cookie(lambda name, b: b.call("POST", "/v1/unlock", {"password": CHOSEN}))),
+            ("disabled, by token", by_token(lambda name: post(f"/v1/users/{name}/disable"), 401)),
+            ("another token", by_token(lambda name: post(f"/v1/users/{name}/token"), 401)),
+            ("the delegation ends",
+             by_token(lambda name: post(f"/v1/delegations/{p.delegation[name, 'martin', 'tous']}/end", {"reason": "x"}), 404)),
+            ("the grant ends", acting(lambda lgc, person: post(f"/v1/users/{lgc}/revoke", {"person": person}), 403)),
+            ("the person is disabled", acting(lambda lgc, person: post(f"/v1/users/{person}/disable"), 403)),
+            ("the software is disabled", acting(lambda lgc, person: post(f"/v1/users/{lgc}/disable"), 401)),
+            ("the software's other token", acting(lambda lgc, person: post(f"/v1/users/{lgc}/token"), 401)),
+        ]
+        for what, (caller, cookie, act, status) in cases:
+            study = w.study()
+            s, stays = w.watch(caller, study, cookie), [w.watch(p.nurse, study), w.watch(p.gp, study)]
+            act()
+            must_end(s, status, what)
+            w.happens(study)
+            for other in stays:
+                other.wait(b'"state":"cancelled"', 5)
+                other.close()
+            must(b"cancelled" not in s.data)
+        # Whose patient it is: the follow-up goes to a GP who delegates nothing to her.
+        p.nurse.ok("PUT", "/v1/patients/P2", {"family": "X", "given": "Y", "birth_date": BIRTH, "sex": "F"})
+        followup, name = p.follow("P2"), w.nurse()
+        s = w.watch(p.of(name), w.study("P2"))
+        p.gp.post(f"/v1/followups/{followup}/transfer", {"gp": RPPS["durand"], "nurse": RPPS["ines"], "reason": "x"})
+        must_end(s, 404, "transferred")
+        # Notices.
+        desk, gp = Stream(p.of("durand")), w.new("gp")
+        leaves = Stream(p.of(gp))
+        must(desk.status() == leaves.status() == 200)
+        post(f"/v1/users/{gp}/disable")
+        must_end(leaves, 401, "a GP who left")
+        study = w.study()
+        p.nurse.post(f"/v1/studies/{study}/page", {"text": "x"})
+        desk.wait(b"event: notice", 5)
+        must(b"notice" not in leaves.data)
+        desk.close()
+    finally:
+        w.done()
+
+
+def test_rights_by_the_clock(_d, _p):
+    """What ends with time ends without anybody's act; a stream does not keep its session in use."""
+    w = Watched()
+    try:
+        p, name = w.p, w.nurse()
+        b, token = w.browser(name), p.of(name)
+        # Ten minutes, an event, six more: nobody has touched the page for 16.
+        streams = [(study, w.watch_as(b, study)) for study in (w.study(), w.study(), w.study())]
+        untouched = w.watch(token, streams[1][0])
+        w.clocks.forward(boot=600)
+        w.happens(streams[0][0])
+        streams[0][1].wait(b'"state":"cancelled"', 5)
+        streams[0][1].close()
+        w.clocks.forward(boot=360)
+        must_end(streams[2][1], 401, "locked, and nothing to tell", 20)
+        w.happens(streams[1][0])
+        must_end(streams[1][1], 401, "locked")
+        untouched.wait(b'"state":"cancelled"', 5)
+        # The session's end, though it was never left alone.
+        must(b.call("POST", "/v1/unlock", {"password": CHOSEN}).status == 200)
+        for _ in range(11 * 6 + 4):
+            w.clocks.forward(boot=600)
+            must(b.call("GET", "/v1/me").status == 200)
+        study = w.study()
+        s = w.watch_as(b, study)
+        w.clocks.forward(boot=600)
+        w.happens(study)
+        must_end(s, 401, "the session's end")
+        # The last day of a delegation.
+        for last, status in ((0, 404), (1, 200)):
+            name = w.new("nurse")
+            day = time.strftime("%Y-%m-%d", time.localtime(time.time() + w.clocks.wall + last * 86400))
+            p.delegate(name, "martin", "tous", last=day)
+            study = w.study()
+            s = w.watch(p.of(name), study)
+            w.clocks.forward(wall=86400)
+            w.happens(study)
+            if status == 404:
+                must_end(s, status, "the delegation's last day has passed")
+            else:
+                s.wait(b'"state":"cancelled"', 5)
+    finally:
+        w.done()
+
+
+def test_rights_live(d, p):
+    """While curves arrive."""
+    nurse = Api(d.socket, p.root.post("/v1/users", {"name": "passing", "role": N})["token"])
+    b = Browser(d.socket)
+    p.secrets.append(nurse.token)
+    p.root.ok("PUT", "/v1/professionals/" + luhn("1010000008"),
+              {"family": MARK, "given": MARK, "role": "nurse", "finess": FINESS})
+    p.root.post("/v1/users/passing/professional", {"rpps": luhn("1010000008")})
+    p.rpps["passing"] = luhn("1010000008")
+    p.delegate("passing", "martin", "tous")
+    del p.rpps["passing"]
+    given = first_password(p, "passing")
+    must(b.login("passing", given).status == 200)
+    must(b.call("POST", "/v1/password", {"old": given, "new": CHOSEN}).status == 200)
+    p.secrets.append(b.cookie)
+    study = p.nurse.post("/v1/orders", {"patient": PATIENT, "act": "ecg"})["study"]["id"]
+    streams = [Stream(nurse, study), Stream(b.api, study, cookie="asaleed=" + b.cookie)]
+    stays = Stream(p.nurse, study)
+    p.nurse.post(f"/v1/studies/{study}/acquire", {"device": "ecg1", "seconds": 6})
+    for s in (stays, *streams):
+        s.wait(b"event: preview")
+    p.root.post("/v1/users/passing/disable")
+    for s in streams:
+        s.wait_end("disabled")
+        must(s.again().status == 401 and b"acquired" not in s.data)
+    stays.data = b""
+    stays.wait(b"event: preview")
+    stays.wait(b'"state":"acquired"', 20)
+    stays.close()
 
 
 # ---- who is known to whom ----
@@ -1911,8 +2163,8 @@ def main():
         p = admitted(d)
         tests = [test_contract, test_roles, test_acting_for, test_methods, test_bodies, test_fields, test_idempotency,
                  test_preconditions, test_events, test_sessions, test_cookies, test_races, test_other_pages, test_locked,
-                 test_lock_out, test_restart, test_enumeration, test_ins, test_fundus]
-        needs = [test_finish, test_flow, test_redecode, test_cancel, test_resume]
+                 test_lock_out, test_restart, test_enumeration, test_ins, test_fundus, test_rights, test_rights_by_the_clock]
+        needs = [test_finish, test_flow, test_redecode, test_cancel, test_resume, test_rights_live]
         more = [test_lists, test_garbage, test_cut, test_crowd, test_slow_reader, test_pipeline, test_audit]
         for test in tests + needs + more:
             name = "api: " + test.__name__[5:].replace("_", " ")
