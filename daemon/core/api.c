@@ -12,6 +12,7 @@
 
 #define CLAIMS_RETRY_US (5 * WALL_SECOND)
 #define API_PENDING_S 2 /* after which something that is being made is asked for again */
+#define API_OVERLOADED_S 5
 #define ANSWERED_DAYS 7 /* how long an Idempotency-Key is remembered */
 
 enum { ANYONE = ~0 };
@@ -482,7 +483,7 @@ static void answer_problem(struct http_request *q, enum problem p, json_t *field
   json_decref(field);
   q->etag[0] = q->save_as[0] = q->set_cookie[0] = q->signature[0] = 0;
   if (p != P_login_wait) /* whoever says so knows how long */
-    q->retry_after_s = p == P_dicom_pending ? API_PENDING_S : 0;
+    q->retry_after_s = p == P_dicom_pending ? API_PENDING_S : p == P_overloaded ? API_OVERLOADED_S : 0;
   answer_json(q, problem_status(p), "application/problem+json", body);
 }
 
@@ -1052,8 +1053,10 @@ void api_print_reference(void) {
       "an `Idempotency-Key` of 8 to 64 characters: the same request gives the same answer again. Errors are RFC 9457\n"
       "problem details with a stable `code` and a French `detail`. A stream of events ends when its caller could not "
       "open\n"
-      "it any more.\n\n"
-      "| method | path | roles | body | what |\n|---|---|---|---|---|\n");
+      "it any more; an account has %d of them at most (a practice software as many for each person it acts for), all\n"
+      "together %d: one more is refused as `overloaded`.\n\n"
+      "| method | path | roles | body | what |\n|---|---|---|---|---|\n",
+      API_STREAMS_EACH, API_STREAMS_MAX);
   for (size_t i = 0; i < ROUTES; i++) {
     char path[64], roles[96] = "";
     const char *hole = strstr(routes[i].path, "{}");

@@ -41,6 +41,10 @@ int api_open(struct api *a); /* the parts above are set */
 void api_close(struct api *a);
 #define API_NOTICES 0                  /* the stream of events that is no study's */
 #define API_ALIVE_US (15 * 1000000ull) /* between comments in event streams */
+/* Streams of events that are open at once: of one account (a practice software has as many for each person it acts for,
+ * none of which is that person's own), and in all, so that there are connections left for everything else. */
+#define API_STREAMS_EACH 8
+#define API_STREAMS_MAX (HTTP_CONNECTIONS_MAX / 2)
 
 enum http_body api_accept(struct http_request *q, void *api); /* an http_accept */
 void api_handle(struct http_request *q, void *api);           /* an http_handler */

@@ -18,6 +18,7 @@ struct watch {
   struct api *api;
   struct http_request *http;
   struct hub_reader *reader;
+  char account[PERSON_NAME_MAX], acting_for[PERSON_NAME_MAX];
   char session[LOGIN_TOKEN]; /* "" = it came with a token, or is root's */
   bool acquired;             /* it gets curves and pictures */
   bool over;                 /* it ends as soon as it is read */
@@ -77,6 +78,31 @@ static size_t watch_read(void *arg, char *bytes, size_t max) {
   return grounds_now(w->api, &now) == 0 && may_go_on(w, &now) ? hub_read(w->reader, bytes, max) : HTTP_END;
 }
 
+/* ---- how many ---- */
+
+static bool is_whose(const struct watch *w, const struct caller *c) {
+  return !strcmp(w->account, c->name) && !strcmp(w->acting_for, c->acting_for);
+}
+
+static bool has_room(const struct api *a, const struct caller *c) {
+  unsigned all = 0, theirs = 0;
+  for (const struct watch *w = a->watches; w; w = w->next)
+    if (!w->over) {
+      all++;
+      theirs += is_whose(w, c);
+    }
+  return all < API_STREAMS_MAX && theirs < API_STREAMS_EACH;
+}
+
+/* A page that was closed or loaded again leaves its stream behind, which would only be noticed at the next event. */
+static void end_those_left(struct api *a) {
+  for (struct watch *w = a->watches; w; w = w->next)
+    if (!w->over && http_hung_up(w->http)) {
+      w->over = true;
+      http_wake(w->http);
+    }
+}
+
 /* ---- opening and ending ---- */
 
 static void watch_wake(void *arg) {
@@ -109,6 +135,8 @@ static enum problem watch_open(struct api_call *call, int64_t stream, json_t *he
   }
   w->api = a;
   w->http = call->http;
+  memcpy(w->account, call->caller.name, sizeof w->account);
+  memcpy(w->acting_for, call->caller.acting_for, sizeof w->acting_for);
   memcpy(w->session, call->session, sizeof w->session);
   w->acquired = mask_shows(&call->view, PART_ACQUIRED);
   if (hub_subscribe(a->hub, stream, last, w->acquired, hello, watch_wake, w, &w->reader) < 0) {
@@ -125,6 +153,13 @@ static enum problem watch_open(struct api_call *call, int64_t stream, json_t *he
 
 static enum problem watch(struct api_call *call, int64_t stream, json_t *hello) {
   struct api *a = call->api;
+  if (!has_room(a, &call->caller))
+    end_those_left(a);
+  if (!has_room(a, &call->caller)) {
+    log_debug("events: no more streams for this caller");
+    json_decref(hello);
+    return P_overloaded;
+  }
   enum problem p = watch_open(call, stream, hello);
   if (p == P_OK && sd_event_source_get_enabled(a->alive_timer, NULL) == 0) {
     sd_event_source_set_time_relative(a->alive_timer, API_ALIVE_US);

@@ -916,7 +916,7 @@ def test_events(d, p):
     check_problem(p.nurse.call("GET", "/v1/studies/S-99999/events"), 404)
     watchers = [Stream(caller, study) for caller in (p.nurse, p.gp, p.admin, p.lgc) for _ in range(3)]
     for last in ("0", "1", "garbage", "", "18446744073709551615", "18446744073709551614", "-1", "9" * 50):
-        watchers.append(Stream(p.nurse, study, last))
+        watchers.append(Stream(p.gp2, study, last))
     for w in watchers:
         w.wait(b'"state":"ordered"', 5)
         must(b"text/event-stream" in w.data)
@@ -1603,6 +1603,50 @@ def test_rights_live(d, p):
     stays.close()
 
 
+def test_streams_of_one(_d, _p):
+    """Nobody has so many that others have none, nor all together so many that nothing else is answered."""
+    w = Watched()
+    try:
+        p, study, opened = w.p, w.study(), []
+
+        def opens(caller, n, wanted):
+            got = [Stream(caller, study) for _ in range(n)]
+            must([s.status() for s in got].count(200) == wanted, caller.token, [s.status() for s in got])
+            for s in got:
+                if s.status() != 200:
+                    while not (a := parse(s.data)):
+                        must(s.fill(5), "half an answer", s.data)
+                    check_problem(a[0], 503, "overloaded")
+                    must(a[0].headers["retry-after"] == "5", a[0].headers)
+                    s.close()
+            return [s for s in got if s.status() == 200]
+
+        opened += opens(p.nurse, 520, 8)
+        for caller in (p.gp, p.lgc, p.lgc_nurse, p.lgc_gp):
+            must(caller.call("GET", f"/v1/studies/{study}").status == 200)
+            opened += opens(caller, 9, 8)
+        # A page that is loaded again has let its streams go, though nothing was said on them since.
+        for s in opened[:8]:
+            s.close()
+        opened[:8] = opens(p.nurse, 9, 8)
+        # All together: half of the connections.
+        for _ in range((256 - len(opened)) // 8):
+            opened += opens(p.of(w.nurse()), 8, 8)
+        must(len(opened) == 256)
+        opens(p.gp2, 2, 0)
+        for caller in (p.gp2, p.nurse, p.root):
+            must(caller.call("GET", f"/v1/studies/{study}").status == 200)
+        opened.pop().close()
+        opened += opens(p.gp2, 2, 1)
+        w.happens(study)
+        for s in opened:
+            s.wait(b'"state":"cancelled"')
+            s.close()
+        healthy(w.d)
+    finally:
+        w.done()
+
+
 # ---- who is known to whom ----
 
 def test_enumeration(d, p):
@@ -2163,7 +2207,8 @@ def main():
         p = admitted(d)
         tests = [test_contract, test_roles, test_acting_for, test_methods, test_bodies, test_fields, test_idempotency,
                  test_preconditions, test_events, test_sessions, test_cookies, test_races, test_other_pages, test_locked,
-                 test_lock_out, test_restart, test_enumeration, test_ins, test_fundus, test_rights, test_rights_by_the_clock]
+                 test_lock_out, test_restart, test_enumeration, test_ins, test_fundus, test_rights, test_rights_by_the_clock,
+                 test_streams_of_one]
         needs = [test_finish, test_flow, test_redecode, test_cancel, test_resume, test_rights_live]
         more = [test_lists, test_garbage, test_cut, test_crowd, test_slow_reader, test_pipeline, test_audit]
         for test in tests + needs + more:
