@@ -515,8 +515,7 @@ static enum problem authenticate_session(struct api_call *call, bool may_be_lock
   struct login_found found;
   if (!host_is_ours(call) || (strcmp(call->http->method, "GET") && !api_of_our_page(call)))
     return P_origin_refused;
-  enum login_state state =
-      (call->again ? login_look : login_find)(call->api->logins, call->session, boot_us(), &found);
+  enum login_state state = (call->again ? login_look : login_find)(call->api->logins, call->session, boot_us(), &found);
   if (state == LOGIN_UNKNOWN)
     return P_unauthenticated;
   if (state == LOGIN_LOCKED && !may_be_locked)

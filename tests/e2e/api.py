@@ -1261,6 +1261,21 @@ def test_other_pages(d, p):
     tap.note(f"{n} requests of other pages")
 
 
+class Clocks:
+    """Of an asaleed that is started with .env: both may be moved while it runs."""
+
+    def __init__(self, work):
+        self.path = os.path.join(work, "clocks")
+        self.env = preload(BUILD, "clock_step.so", ASALEED_CLOCK_FILE=self.path)
+        self.wall = self.boot = 0
+        self.forward()
+
+    def forward(self, wall=0, boot=0):
+        self.wall, self.boot = self.wall + wall, self.boot + boot
+        with open(self.path, "r+b" if os.path.exists(self.path) else "wb") as f:
+            f.write(struct.pack("=qq", self.wall, self.boot))
+
+
 # What a session that is locked gets at all, and what: its end, or a password for it; and what needs no session.
 WHILE_LOCKED = {"/v1/health": 200, "/v1/login": 401, "/v1/unlock": 401, "/v1/logout": 200}
 
@@ -1268,14 +1283,12 @@ WHILE_LOCKED = {"/v1/health": 200, "/v1/login": 401, "/v1/unlock": 401, "/v1/log
 def test_locked(_d, _p):
     """A session that nobody used for a while: its owner's password opens it again, and anybody may end it."""
     work = tempfile.mkdtemp(prefix="asaleed-locked-")
-    ahead = os.path.join(work, "ahead")
-    d = Asaleed(BUILD, work, env=preload(BUILD, "clock_step.so", ASALEED_BOOT_STEP=ahead),
-                conf="[accounts]\nidle-minutes = 10\nlogin-hours = 2\n")
+    clocks = Clocks(work)
+    d = Asaleed(BUILD, work, env=clocks.env, conf="[accounts]\nidle-minutes = 10\nlogin-hours = 2\n")
 
     def pass_(minutes):
-        with open(ahead + ".new", "w", encoding="ascii") as f:
-            f.write(str(60 * minutes))
-        os.rename(ahead + ".new", ahead)
+        """So many minutes after the beginning."""
+        clocks.forward(boot=60 * minutes - clocks.boot)
 
     try:
         p = Practice(d)
@@ -1375,21 +1388,6 @@ def test_restart(_d, _p):
 
 
 # ---- streams, and the right to them ----
-
-class Clocks:
-    """Of an asaleed that is started with .env: both may be moved while it runs."""
-
-    def __init__(self, work):
-        self.path = os.path.join(work, "clocks")
-        self.env = preload(BUILD, "clock_step.so", ASALEED_CLOCK_FILE=self.path)
-        self.wall = self.boot = 0
-        self.forward()
-
-    def forward(self, wall=0, boot=0):
-        self.wall, self.boot = self.wall + wall, self.boot + boot
-        with open(self.path, "r+b" if os.path.exists(self.path) else "wb") as f:
-            f.write(struct.pack("=qq", self.wall, self.boot))
-
 
 class Watched:
     """A practice of its own, people who come and go, and studies whose events they watch."""
