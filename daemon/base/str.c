@@ -53,6 +53,17 @@ int str_to_u64(const char *text, uint64_t min, uint64_t max, uint64_t *ret) {
   return 0;
 }
 
+bool str_to_pair(const char *text, uint64_t *ret_first, uint64_t *ret_second) {
+  char first[24];
+  const char *dot = strchr(text, '.');
+  const size_t n = dot ? (size_t)(dot - text) : sizeof first;
+  if (n >= sizeof first)
+    return false;
+  memcpy(first, text, n);
+  first[n] = 0;
+  return str_to_u64(first, 0, INT64_MAX, ret_first) == 0 && str_to_u64(dot + 1, 0, INT64_MAX, ret_second) == 0;
+}
+
 bool str_is_clean_utf8(const char *text, size_t n) {
   const uint8_t *p = (const uint8_t *)text, *end = p + n;
   while (p < end) {

@@ -22,6 +22,8 @@ bool str_copy(char *field, size_t size, const char *text);
 
 /* Decimal digits only, whole text, within [min, max]; -EINVAL or -ERANGE. */
 int str_to_u64(const char *text, uint64_t min, uint64_t max, uint64_t *ret);
+/* "12.34": two such numbers up to INT64_MAX, as the cursor of a list that two columns order. */
+bool str_to_pair(const char *text, uint64_t *ret_first, uint64_t *ret_second);
 
 /* Valid UTF-8 (RFC 3629: no surrogates, no overlong forms) without C0 or C1 controls, DEL or a NUL within n. */
 bool str_is_clean_utf8(const char *text, size_t n);

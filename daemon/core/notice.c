@@ -141,27 +141,12 @@ enum problem notice_acknowledge(struct store *s, const struct caller *c, int64_t
 #define NOTICE_RANK "((e.notice IS NOT NULL) * 2 + (n.kind NOT IN ('page', 'page_again')))"
 
 /* A cursor is "<rank>.<id>" of the last row seen. */
-static bool cursor_read(const char *cursor, int64_t *ret_rank, int64_t *ret_id) {
-  char text[32], *dot;
-  uint64_t rank = 0, id = INT64_MAX;
-  if (*cursor && (!str_copy(text, sizeof text, cursor) || !(dot = strchr(text, '.'))))
-    return false;
-  if (*cursor) {
-    *dot = 0;
-    if (str_to_u64(text, 0, 3, &rank) < 0 || str_to_u64(dot + 1, 1, INT64_MAX, &id) < 0)
-      return false;
-  }
-  *ret_rank = (int64_t)rank;
-  *ret_id = (int64_t)id;
-  return true;
-}
-
 enum problem notice_list(struct store *s, const struct caller *c, const char *cursor, int limit, json_t **ret,
                          char ret_next[static NOTICE_CURSOR_MAX]) {
   char day[WALL_DATE_MAX];
-  int64_t rank = 0, id = 0;
+  uint64_t rank = 0, id = INT64_MAX;
   int n = 0;
-  if (!cursor_read(cursor, &rank, &id))
+  if (*cursor && !str_to_pair(cursor, &rank, &id))
     return P_invalid_field;
   *ret_next = 0;
   wall_date(wall_now().us, day);
@@ -170,7 +155,8 @@ enum problem notice_list(struct store *s, const struct caller *c, const char *cu
                               "SELECT n.id, n.kind, n.study, n.delegation, n.text, n.at, n.by, e.at, e.by, " NOTICE_RANK
                               " FROM notice n LEFT JOIN notice_end e ON e.notice = n.id WHERE " NOTICE_MINE
                               " AND (" NOTICE_RANK ", -n.id) > (?6, -?7) ORDER BY " NOTICE_RANK ", n.id DESC LIMIT ?3",
-                              "ttittii", c->rpps, role_name(c->role), (int64_t)limit, day, access_rpps(c), rank, id);
+                              "ttittii", c->rpps, role_name(c->role), (int64_t)limit, day, access_rpps(c),
+                              (int64_t)rank, (int64_t)id);
   int err = items ? 0 : -ENOMEM;
   while (err == 0 && rows_next(&r)) {
     char ref[STR_REF_MAX], study[STR_REF_MAX], delegation[STR_REF_MAX];

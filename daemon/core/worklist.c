@@ -439,14 +439,8 @@ enum problem worklist_queue(struct store *s, const struct caller *c, const struc
                             " AND " QUEUE_MINE " AND (?8 <> 'ophthalmologist' OR y.reader = ?8)"
                             " AND " ACCESS_NURSE("?9", "?7", "o.patient") " ORDER BY " QUEUE_RANK ", y.id LIMIT ?4";
   uint64_t rank = 0, id = 0;
-  if (*page->cursor) {
-    char text[64], *dot;
-    if (!str_copy(text, sizeof text, page->cursor) || !(dot = strchr(text, '.')))
-      return P_invalid_field;
-    *dot = 0;
-    if (str_to_u64(text, 0, INT64_MAX, &rank) < 0 || str_to_u64(dot + 1, 0, INT64_MAX, &id) < 0)
-      return P_invalid_field;
-  }
+  if (*page->cursor && !str_to_pair(page->cursor, &rank, &id))
+    return P_invalid_field;
   _json_cleanup_ json_t *items = json_array();
   int64_t now = wall_now().us, due, last_rank = 0, last_id = 0;
   char day[WALL_DATE_MAX];

@@ -317,7 +317,8 @@ def test_two_at_once(w):
     body = {"order": o, "birth_date": "1950-04-12"}
     a, b = at_once(*[lambda: w.nurse.call("POST", f"/v1/unmatched/{tray}/attach", body, key)] * 2)
     must(a.status == b.status == 200 and len(w.study(s)["records"]) == 1, a.body, b.body)
-    ups = at_once(*[lambda: w.nurse.call("POST", "/v1/files?name=same.ecg", ecg90a(step=41))] * 4)
+    same = ecg90a(step=41)
+    ups = at_once(*[lambda: w.nurse.call("POST", "/v1/files?name=same.ecg", same)] * 4)
     must(len({u.json["id"] for u in ups}) == 1 and sum(u.status == 201 for u in ups) == 1, [u.body for u in ups])
 
 

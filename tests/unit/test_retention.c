@@ -223,7 +223,8 @@ static const char *const own[] = {
     "(?1+2,?1+1,2,'martin',1,'abnormal',?3,'c',2,NULL,?3,?3,?3,x'52',zeroblob(32)),"
     "(?1+3,?1+5,1,'martin',1,'normal',?3,'c',1,NULL,NULL,NULL,NULL,NULL,NULL)",
     "INSERT INTO withdrawal VALUES(?1+3,1,'u',?3)",
-    "INSERT INTO answered VALUES('martin',?3,x'00',200,'{\"patient\":\"' || ?2 || '\",\"family\":\"' || ?3 || '\"}',1)",
+    "INSERT INTO answered VALUES('martin',?3,x'00',200,'{\"patient\":\"' || ?2 || '\",\"family\":\"' || ?3 || '\"}',1,"
+    "NULL),('durand',?3,x'00',200,'{\"family\":\"' || ?3 || '\"}',1,'[\"' || ?2 || '\"]')",
 };
 
 /* Of the other's spirometry a stray was this patient's; of this patient's a reading was the other's. */

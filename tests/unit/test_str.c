@@ -81,6 +81,32 @@ TEST(to_u64) {
   }
 }
 
+static void pair(void **state) {
+  (void)state;
+  uint64_t a = 7, b = 7;
+  assert_true(str_to_pair("0.12", &a, &b));
+  assert_true(a == 0 && b == 12);
+  assert_true(str_to_pair("9223372036854775807.9223372036854775807", &a, &b));
+  assert_true(a == INT64_MAX && b == INT64_MAX);
+  static const char *const bad[] = {"",
+                                    ".",
+                                    "1",
+                                    "1.",
+                                    ".1",
+                                    "a.1",
+                                    "1.a",
+                                    "1.1.1",
+                                    "-1.1",
+                                    "1. 1",
+                                    "1 .1",
+                                    "9223372036854775808.1",
+                                    "1.9223372036854775808",
+                                    "000000000000000000000001.1"};
+  for (size_t i = 0; i < COUNT(bad); i++)
+    if (str_to_pair(bad[i], &a, &b))
+      fail_msg("\"%s\"", bad[i]);
+}
+
 /* RFC 3629, section 4, row by row; ranges of the second byte are all that differs. Returns the length of the
  * character that starts here, 0 when there is none. */
 static size_t rfc3629(const uint8_t *p, size_t n) {
@@ -314,6 +340,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(copy),
       cmocka_unit_test(to_u64),
+      cmocka_unit_test(pair),
       cmocka_unit_test(utf8_every_short_sequence),
       cmocka_unit_test(utf8_every_character),
       cmocka_unit_test(utf8_named),
