@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #define ARGS_MAX 4
@@ -53,4 +54,16 @@ int child_spawn(const char *program, const char *const args[], int out, const in
   if (r == 0)
     *ret = pid;
   return -r;
+}
+
+int child_stay(pid_t parent, const int fds[], int n) {
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+    return -errno;
+  if (getppid() != parent) /* it ended before that */
+    return -ESRCH;
+  unsigned from = 0;
+  for (int i = 0; i < n; from = (unsigned)fds[i++] + 1)
+    if ((unsigned)fds[i] > from && close_range(from, (unsigned)fds[i] - 1, 0) < 0)
+      return -errno;
+  return close_range(from, ~0u, 0) < 0 ? -errno : 0;
 }

@@ -1,5 +1,6 @@
 #include "password.h"
 
+#include "child.h"
 #include "confine.h"
 #include "log.h"
 #include "str.h"
@@ -10,7 +11,6 @@
 #include <signal.h>
 #include <sodium.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -116,10 +116,6 @@ static void job_compute(const struct job *j, struct result *ret) {
   sodium_memzero(hash, sizeof hash);
 }
 
-static bool close_all_but(int fd) {
-  return (fd == 0 || close_range(0, (unsigned)fd - 1, 0) == 0) && close_range((unsigned)fd + 1, ~0u, 0) == 0;
-}
-
 /* A copy of the daemon, whose files, locks and memory it leaves alone, but for the texts of those who wait. */
 static _Noreturn void child_run(struct passwords *p, int out, pid_t parent) {
   static const struct confine_limits limits = {
@@ -129,7 +125,7 @@ static _Noreturn void child_run(struct passwords *p, int out, pid_t parent) {
   struct result result = {0};
   struct job j = p->jobs[p->first];
   sodium_memzero(p->jobs, sizeof p->jobs);
-  if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent && close_all_but(out) && confine_limit(&limits) == 0)
+  if (child_stay(parent, &out, 1) == 0 && confine_limit(&limits) == 0)
     job_compute(&j, &result);
   sodium_memzero(&j, sizeof j);
   bool told = result.what != NOTHING && fd_write_all(out, &result, sizeof result) == 0;
