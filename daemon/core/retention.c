@@ -697,7 +697,7 @@ static bool is_erasing(struct store *s) {
 /* Nor is a trace of them left in the store's files. */
 static void on_swept(void *arg, int result) {
   int r = result == 0 ? store_settle(arg) : 0;
-  if (r < 0)
+  if (r < 0 && r != -EBUSY) /* which it does later */
     log_errno(LOG_WARNING, r, "retention: what was erased leaves traces in the store's log until it is next put away");
 }
 

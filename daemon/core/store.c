@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define LOG_PAGES 1000 /* at which the log goes into the database by itself */
+#define SNAPSHOT_CACHE "-16384"
 #define CACHE_SLOTS 1024 /* prepared statements; a power of two, several times what the program has */
 
 struct waiter {
@@ -50,7 +52,8 @@ struct store {
     sqlite3_stmt *statement;
   } cache[CACHE_SLOTS];
   bool in_transaction, in_act;
-  int lost; /* why SQLite itself rolled the open transaction back; 0 when it has not */
+  bool frozen, unsettled; /* the log must not go into the database now; it is to go there when it may */
+  int lost;               /* why SQLite itself rolled the open transaction back; 0 when it has not */
   struct waiter *waiters;
   size_t n_waiters, cap_waiters;
   int health;
@@ -782,6 +785,20 @@ bool store_is_dirty(const struct store *s) {
   return s->in_transaction;
 }
 
+/* The whole log into the database, and its file cut to nothing. */
+static int log_put_away(struct store *s) {
+  return store_errno(s, sqlite3_wal_checkpoint_v2(s->db, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL));
+}
+
+static void log_put_away_late(struct store *s) {
+  if (!s->unsettled || s->frozen || s->in_transaction)
+    return;
+  s->unsettled = false;
+  int r = log_put_away(s);
+  if (r < 0)
+    log_errno(LOG_WARNING, r, "store: its log stays longer, with traces of what was erased");
+}
+
 int store_commit(struct store *s) {
   int r = 0;
   if (s->in_transaction) {
@@ -796,6 +813,8 @@ int store_commit(struct store *s) {
     if (r < 0 && s->health != r)
       log_errno(LOG_ERROR, r, "store: cannot commit");
     s->health = r;
+    if (r == 0)
+      log_put_away_late(s);
   }
   struct waiter *waiters = s->waiters;
   size_t n = s->n_waiters;
@@ -826,7 +845,29 @@ void store_on_commit(struct store *s, void (*done)(void *, int), void *arg) {
 }
 
 int store_settle(struct store *s) {
-  return s->in_transaction ? -EBUSY : store_exec(s, "PRAGMA wal_checkpoint(TRUNCATE)");
+  s->unsettled = s->in_transaction || s->frozen;
+  return s->unsettled ? -EBUSY : log_put_away(s);
+}
+
+/* In WAL mode nothing but a checkpoint writes into the database's file. It is not enough to make none: after one that
+ * was complete the next commit begins the log anew, over the frames of before. So it is the file alone that is read,
+ * with all of the log in it. */
+int store_freeze(struct store *s) {
+  if (s->in_transaction || s->frozen)
+    return -EBUSY;
+  int r = log_put_away(s);
+  if (r < 0)
+    return r;
+  sqlite3_wal_autocheckpoint(s->db, 0);
+  s->frozen = true;
+  return 0;
+}
+
+void store_thaw(struct store *s) {
+  sqlite3_wal_autocheckpoint(s->db, LOG_PAGES);
+  s->frozen = false;
+  s->unsettled = true;
+  log_put_away_late(s);
 }
 
 int store_health(const struct store *s) {
@@ -893,6 +934,51 @@ static int store_unlock(struct store *s, const char *dir, bool sealed) {
   return r;
 }
 
+/* "file:" and the path, with what a URI does not have as it is in its place, and that the file does not change. */
+static bool frozen_uri(const char *path, char *ret, size_t size) {
+  static const char head[] = "file:", tail[] = "?immutable=1";
+  size_t at = sizeof head - 1;
+  memcpy(ret, head, at);
+  for (; *path && at + 3 + sizeof tail <= size; path++) {
+    const uint8_t byte = (uint8_t)*path;
+    if (strchr("%?#", byte)) {
+      ret[at++] = '%';
+      str_hex(&byte, 1, ret + at);
+      at += 2;
+    } else {
+      ret[at++] = *path;
+    }
+  }
+  memcpy(ret + at, tail, sizeof tail);
+  return !*path;
+}
+
+int store_snapshot(const struct store *s, struct store **ret) {
+  char uri[4096];
+  if (!s->frozen)
+    return -EINVAL;
+  if (!frozen_uri(sqlite3_db_filename(s->db, "main"), uri, sizeof uri))
+    return -ENAMETOOLONG;
+  struct store *x = calloc(1, sizeof *x);
+  if (!x)
+    return -ENOMEM;
+  x->key = s->key;
+  x->seal = s->seal; /* nothing is changed in either */
+  /* "unix-none" knows nothing of the connection that this process has by inheritance, nor of its locks. */
+  int r = store_errno(
+      x, sqlite3_open_v2(uri, &x->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX, "unix-none"));
+  if (r == 0)
+    r = store_exec(x, "PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
+                      "PRAGMA cache_size = " SNAPSHOT_CACHE "; PRAGMA temp_store = MEMORY");
+  if (r < 0) {
+    sqlite3_close(x->db);
+    free(x);
+    return r;
+  }
+  *ret = x;
+  return 0;
+}
+
 int store_open(const char *dir, struct store **ret) {
   char path[4096];
   if ((size_t)snprintf(path, sizeof path, "%s/asaleed.db", dir) >= sizeof path)
@@ -934,6 +1020,9 @@ int store_open(const char *dir, struct store **ret) {
     store_close(s);
     return r;
   }
+  sqlite3_wal_autocheckpoint(s->db, LOG_PAGES);
+  log_put_away(
+      s); /* of a run that was killed, with traces of what it had erased; a full disk is told at the first act */
   sqlite3_preupdate_hook(s->db, on_row, s);
   sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
   *ret = s;

@@ -67,8 +67,20 @@ int store_commit(struct store *s);
 void store_on_commit(struct store *s, void (*done)(void *arg, int result), void *arg);
 
 /* What was deleted leaves no trace in the files: the log goes into the database, whose free space is overwritten.
- * -EBUSY while something waits for store_commit(). */
+ * -EBUSY: while something waits for store_commit(), or the store is frozen, it cannot; it is done once that is over. */
 int store_settle(struct store *s);
+
+/* From here to store_thaw() the database's file stays as it is, and holds all that is committed now: what is committed
+ * meanwhile goes into the log alone, which grows. -EBUSY while something waits for store_commit(), or when it is frozen
+ * already; other errors: the log could not be put away before. */
+int store_freeze(struct store *s);
+void store_thaw(struct store *s); /* of a frozen store; the log becomes short again */
+
+/* The store as it was when it was frozen, to be read: for a copy of this process (fork()) alone, made before anything
+ * else was committed, which has no use of the store itself. Opens the database's file anew, without locks and without
+ * the log, and writes nothing. Judges by the seal and the key that this process had in memory. It lives as long as the
+ * copy: there is no store_close(). */
+int store_snapshot(const struct store *s, struct store **ret);
 
 /* 0, or why nothing can be written: set by the last failed commit, cleared by the next that works. */
 int store_health(const struct store *s);
