@@ -32,7 +32,7 @@ THIRD_PARTY = {
     "microhttpd.h": ["daemon/core/http.c"],
     "systemd/sd-device.h": ["daemon/core/device.c"],
     "systemd/sd-daemon.h": ["daemon/core/main.c"],
-    "systemd/sd-event.h": ["daemon/core/" + f for f in ("blobs.h", "device.h", "http.h", "reads.h", "worker.h")],
+    "systemd/sd-event.h": ["daemon/core/" + f for f in ("blobs.h", "device.h", "http.h", "inspect.h", "reads.h", "worker.h")],
     "libusb.h": ["drivers/worker/transport_usb.c"],
     "libserialport.h": ["drivers/worker/transport_serial.c"],
     "seccomp.h": ["drivers/worker/sandbox.c"],

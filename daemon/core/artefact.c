@@ -107,11 +107,34 @@ int artefacts_open(const char *dir, struct artefacts **ret) {
   return 0;
 }
 
+int artefacts_look(const char *dir, struct artefacts **ret) {
+  _fd_cleanup_ int top = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (top < 0)
+    return -errno;
+  struct artefacts *a = calloc(1, sizeof *a);
+  if (!a)
+    return -ENOMEM;
+  a->incoming = -1;
+  a->dir = folder_open(top, "artefacts");
+  a->path = a->dir < 0 ? NULL : realpath(dir, NULL);
+  if (!a->path) {
+    int r = a->dir < 0 ? a->dir : -errno;
+    artefacts_close(a);
+    return r;
+  }
+  *ret = a;
+  return 0;
+}
+
+const char *artefacts_store(const struct artefacts *a) {
+  return a->path;
+}
+
 void artefacts_close(struct artefacts *a) {
   if (!a)
     return;
-  close(a->incoming);
-  close(a->dir);
+  fd_finish(&a->incoming);
+  fd_finish(&a->dir);
   free(a->path);
   free(a);
 }

@@ -13,7 +13,10 @@
 struct artefacts;
 
 int artefacts_open(const char *dir, struct artefacts **ret); /* <dir>/artefacts, made when missing */
+/* The same to get artefacts from, beside who has it open: makes nothing, writes nothing. */
+int artefacts_look(const char *dir, struct artefacts **ret);
 void artefacts_close(struct artefacts *a);
+const char *artefacts_store(const struct artefacts *a); /* <dir>, absolute */
 
 /* Stores the bytes and adds the artefact's row (inside the caller's act); kind as the schema lists. */
 int artefact_put(struct artefacts *a, struct store *s, const char *kind, const void *bytes, size_t n, int64_t at,
