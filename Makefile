@@ -246,7 +246,7 @@ CHECKS = 'crash=python3 tests/e2e/crash.py $(B)' 'tray=python3 tests/e2e/tray.py
   $(foreach f,$(FUZZ),'$(notdir $f)!=$f -n $(FUZZ_MUTATIONS) tests/captures') \
   'simulators=python3 tests/sim/program.py $(B)' 'api=python3 tests/e2e/api.py $(B)' \
   'cooperation=python3 tests/e2e/cooperation.py $(B)' \
-  'instrument=python3 tests/e2e/instrument.py $(B)' 'spirometry=python3 tests/e2e/spirometry.py $(B)' \
+  'trail=python3 tests/e2e/trail.py $(B)' 'instrument=python3 tests/e2e/instrument.py $(B)' 'spirometry=python3 tests/e2e/spirometry.py $(B)' \
   'retinography=python3 tests/e2e/retinography.py $(B)' \
   'policy=python3 tests/e2e/policy.py $(B)' 'leak=python3 tests/e2e/leak.py $(B)' \
   'formats=python3 tests/e2e/formats.py $(B)' 'sticks=python3 tests/e2e/sticks.py $(B)' \

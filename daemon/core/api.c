@@ -11,8 +11,9 @@
 #include <unistd.h>
 
 #define CLAIMS_RETRY_US (5 * WALL_SECOND)
-#define API_PENDING_S 2 /* after which something that is being made is asked for again */
-#define API_OVERLOADED_S 5
+#define API_PENDING_S 2    /* after which something that is being made is asked for again, */
+#define API_OVERLOADED_S 5 /* what there is no room for now, */
+#define API_BUSY_S 10      /* or what takes minutes */
 #define ANSWERED_DAYS 7 /* how long an Idempotency-Key is remembered */
 
 enum { ANYONE = ~0 };
@@ -226,9 +227,12 @@ static const struct route {
     {"GET", "/v1/changes", api_changes, GP | ADMIN | LGC, READ, NULL, "What changed after ?since=, in order."},
     {"GET", "/v1/audit", api_audit, ADMIN | AUDITOR, READ, NULL, "The audit trail, newest first."},
     {"GET", "/v1/audit/verify", api_audit_verify, ADMIN | AUDITOR, READ, NULL,
-     "Recomputes the audit trail's hash chain."},
+     "Recomputes the audit trail's hash chain and looks whether the store is as it was sealed, as of now: takes minutes"
+     " where there are millions of rows, and one at a time."},
     {"POST", "/v1/audit/archive", api_audit_archive, ADMIN, WRITE, "before",
-     "Moves older audit rows to an archive artefact; the chain goes on verifying."},
+     "Moves older audit rows to an archive artefact, so many as one takes: with more in the answer there are others, "
+     "for"
+     " another call. Verifies first, as GET /v1/audit/verify does; the chain goes on verifying."},
     {"GET", "/v1/audit/who-saw/{}", api_audit_who_saw, ADMIN | AUDITOR, READ, NULL,
      "What was seen and done of a patient, by id: newest first."},
     {"GET", "/v1/audit/head", api_audit_head, ADMIN | AUDITOR, READ, NULL,
@@ -483,7 +487,10 @@ static void answer_problem(struct http_request *q, enum problem p, json_t *field
   json_decref(field);
   q->etag[0] = q->save_as[0] = q->set_cookie[0] = q->signature[0] = 0;
   if (p != P_login_wait) /* whoever says so knows how long */
-    q->retry_after_s = p == P_dicom_pending ? API_PENDING_S : p == P_overloaded ? API_OVERLOADED_S : 0;
+    q->retry_after_s = p == P_dicom_pending ? API_PENDING_S
+                       : p == P_overloaded  ? API_OVERLOADED_S
+                       : p == P_audit_busy  ? API_BUSY_S
+                                            : 0;
   answer_json(q, problem_status(p), "application/problem+json", body);
 }
 
@@ -757,6 +764,10 @@ static enum problem run_act(struct api_call *call, const struct route *route, co
   enum problem p = problem_of_errno(audit_last(store, &before));
   if (p == P_OK)
     p = route->handler(call);
+  if (p == P_OK && call->later) {
+    store_undo(store);
+    return P_OK;
+  }
   if (p == P_OK && key && (r = remember(call, key, hash)) < 0)
     p = problem_of_errno(r);
   if (p == P_OK)
@@ -877,6 +888,10 @@ static void handle(struct api *a, struct http_request *q, bool once_more) {
 
 void api_handle(struct http_request *q, void *arg) {
   handle(arg, q, true);
+}
+
+void api_again(struct api *a, struct http_request *q) {
+  handle(a, q, false);
 }
 
 void api_commit(void *arg) {

@@ -8,6 +8,7 @@
 #include "events.h"
 #include "http.h"
 #include "identifier.h"
+#include "inspect.h"
 #include "intake.h"
 #include "interpret.h"
 #include "login.h"
@@ -32,6 +33,11 @@ struct api {
   struct login *logins;
   struct passwords *passwords;
   struct reads *reads;
+  struct inspector *inspector;
+  struct {
+    int64_t last;   /* up to this row the trail was found whole, and that is believed */
+    uint64_t until; /* by boot_us() */
+  } vouched;
   const struct conf *conf;
   struct watch *watches; /* the open streams of events: api_events.c */
   sd_event_source *claim_timer, *alive_timer, *notice_timer;
@@ -70,7 +76,7 @@ struct api_call {
   json_t *item;                /* the object of a list that is being read (api_item), or NULL */
   const char *list;            /* the list's name */
   size_t place;                /* and its place there, from 0 */
-  bool later;                  /* the handler answers by itself, with api_answer() */
+  bool later;                  /* the handler answers by itself, with api_answer() or api_again(); its act is undone */
   int status;                  /* 200 unless a handler says otherwise */
   json_t *answer;              /* owned */
 };
@@ -122,6 +128,8 @@ enum problem api_readmit(struct api_call *call);
 
 /* Answers a request whose handler did not at once, when all that was kept so far is durable. Steals the answer. */
 void api_answer(struct api *a, struct http_request *q, enum problem p, int status, json_t *answer);
+/* Handles such a request once more, from its beginning: what its handler waited for is there. */
+void api_again(struct api *a, struct http_request *q);
 
 /* api_system.c */
 enum problem api_health(struct api_call *call);

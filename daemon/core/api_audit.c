@@ -73,21 +73,78 @@ enum problem api_audit_who_saw(struct api_call *call) {
   return answer_rows(call, r, items, limit);
 }
 
-enum problem api_audit_verify(struct api_call *call) {
-  struct audit_check c;
-  int r = audit_verify(call->api->store, call->api->artefacts, &c);
+/* ---- what takes long: the inspector's process looks, and the request waits ---- */
+
+#define VOUCHED_US (10 * 60 * WALL_SECOND)
+
+struct waiting {
+  struct api *api;
+  struct http_request *http;
+  int fd; /* of an export */
+};
+
+static enum problem problem_of_inspector(int err) {
+  return err == -EBUSY ? P_audit_busy : err == -ECANCELED || err == -EAGAIN ? P_overloaded : problem_of_errno(err);
+}
+
+static enum problem waiting_new(struct api_call *call, struct waiting **ret) {
+  struct waiting *w = malloc(sizeof *w);
+  if (!w)
+    return P_overloaded;
+  *w = (struct waiting){.api = call->api, .http = call->http, .fd = -1};
+  *ret = w;
+  return P_OK;
+}
+
+static void waiting_free(struct waiting *w) {
+  fd_finish(&w->fd);
+  free(w);
+}
+
+/* It waits, or what there was to start did not. */
+static enum problem waits(struct api_call *call, struct waiting *w, int r) {
+  call->later = r == 0;
   if (r < 0)
-    return problem_of_errno(r);
-  call->answer =
-      json_pack("{s:I, s:o, s:b, s:I, s:I, s:s, s:I, s:I, s:b, s:I, s:b, s:s*}", "archived", (json_int_t)c.archived,
-                "broken_at", c.broken_at ? json_integer(c.broken_at) : json_null(), "consistent", c.seal.consistent,
-                "erased", (json_int_t)c.erased, "first", (json_int_t)c.first, "head", c.head, "heads",
-                (json_int_t)c.heads, "last", (json_int_t)c.last, "ok", c.ok, "rows", (json_int_t)c.rows, "sealed",
-                c.seal.table[0] == 0, "table", c.seal.table[0] ? c.seal.table : NULL);
-  return call->answer ? P_OK : P_overloaded;
+    waiting_free(w);
+  return problem_of_inspector(r);
+}
+
+static void on_verified(void *arg, int err, const struct audit_check *c) {
+  struct waiting w = *(struct waiting *)arg;
+  json_t *answer = NULL;
+  free(arg);
+  if (err == 0)
+    answer =
+        json_pack("{s:I, s:o, s:b, s:I, s:I, s:s, s:I, s:I, s:b, s:I, s:b, s:s*}", "archived", (json_int_t)c->archived,
+                  "broken_at", c->broken_at ? json_integer(c->broken_at) : json_null(), "consistent",
+                  c->seal.consistent, "erased", (json_int_t)c->erased, "first", (json_int_t)c->first, "head", c->head,
+                  "heads", (json_int_t)c->heads, "last", (json_int_t)c->last, "ok", c->ok, "rows", (json_int_t)c->rows,
+                  "sealed", c->seal.table[0] == 0, "table", c->seal.table[0] ? c->seal.table : NULL);
+  api_answer(w.api, w.http, err < 0 ? problem_of_inspector(err) : answer ? P_OK : P_overloaded, 200, answer);
+}
+
+enum problem api_audit_verify(struct api_call *call) {
+  struct waiting *w;
+  enum problem p = waiting_new(call, &w);
+  return p == P_OK ? waits(call, w, inspect_verify(call->api->inspector, on_verified, w)) : p;
+}
+
+/* A damaged chain is not put away: it is what an investigation needs. */
+static void on_vouched(void *arg, int err, const struct audit_check *c) {
+  struct waiting w = *(struct waiting *)arg;
+  free(arg);
+  if (err < 0 || !c->ok) {
+    api_answer(w.api, w.http, err < 0 ? problem_of_inspector(err) : P_artefact_corrupt, 0, NULL);
+    return;
+  }
+  w.api->vouched.last = c->last;
+  w.api->vouched.until = boot_us() + VOUCHED_US;
+  api_again(w.api, w.http);
 }
 
 enum problem api_audit_archive(struct api_call *call) {
+  struct api *a = call->api;
+  struct waiting *w;
   const char *text;
   struct wall before;
   enum problem p = api_text(call, "before", 64, true, &text);
@@ -95,24 +152,23 @@ enum problem api_audit_archive(struct api_call *call) {
     p = P_invalid_field;
   if (p != P_OK)
     return p;
-  /* A damaged chain is not put away: it is what an investigation needs. */
-  struct audit_check c;
-  int r = audit_verify(call->api->store, call->api->artefacts, &c);
-  if (r < 0 || !c.ok)
-    return r < 0 ? problem_of_errno(r) : P_artefact_corrupt;
-  char sha[HASH_TEXT];
-  struct actor by = caller_actor(&call->caller);
-  int64_t n = audit_archive(call->api->store, call->api->artefacts, before.us, sha);
-  if (n == -ENODATA) {
-    call->answer = json_pack("{s:n, s:i}", "artefact", "rows", 0);
-    return call->answer ? P_OK : P_overloaded;
+  if (boot_us() >= a->vouched.until) {
+    p = waiting_new(call, &w);
+    return p == P_OK ? waits(call, w, inspect_verify(a->inspector, on_vouched, w)) : p;
   }
-  if (n >= 0)
-    n = (r = audit_add(call->api->store, &by, "audit.archive", sha, json_pack("{s:I}", "rows", (json_int_t)n))) < 0 ? r
-                                                                                                                    : n;
-  if (n < 0)
-    return problem_of_errno((int)n);
-  call->answer = json_pack("{s:s, s:I}", "artefact", sha, "rows", (json_int_t)n);
+  char sha[HASH_TEXT] = "";
+  bool more = false;
+  struct actor by = caller_actor(&call->caller);
+  int64_t n = audit_archive(a->store, a->artefacts, before.us, a->vouched.last, sha, &more);
+  int r = n < 0 && n != -ENODATA ? (int)n : 0;
+  if (n > 0)
+    r = audit_add(a->store, &by, "audit.archive", sha, json_pack("{s:I}", "rows", (json_int_t)n));
+  if (r < 0 || !more) /* the next one begins anew */
+    a->vouched.until = 0;
+  if (r < 0)
+    return problem_of_errno(r);
+  call->answer = json_pack("{s:s?, s:b, s:I}", "artefact", n > 0 ? sha : NULL, "more", (int)more, "rows",
+                           (json_int_t)(n > 0 ? n : 0));
   return call->answer ? P_OK : P_overloaded;
 }
 
@@ -172,36 +228,37 @@ static void export_finish(void *arg) {
   free(x);
 }
 
-static int export_write(void *arg, const void *bytes, size_t n) {
-  struct export *x = arg;
-  x->left += n;
-  return fd_write_all(x->fd, bytes, n);
+static void on_exported(void *arg, int err, uint64_t bytes) {
+  struct waiting *w = arg;
+  struct http_request *q = w->http;
+  struct export *x = err < 0 ? NULL : malloc(sizeof *x);
+  if (!x || lseek(w->fd, 0, SEEK_SET) < 0) {
+    free(x);
+    api_answer(w->api, q, err < 0 ? problem_of_inspector(err) : P_overloaded, 0, NULL);
+    waiting_free(w);
+    return;
+  }
+  *x = (struct export){.fd = w->fd, .left = bytes};
+  free(w);
+  str_copy(q->save_as, sizeof q->save_as, "audit.jsonl");
+  q->status = 200;
+  q->type = "application/x-ndjson";
+  q->stream = (struct http_stream){.read = export_read, .finish = export_finish, .arg = x, .bytes = bytes};
+  http_answer(q);
 }
 
 enum problem api_audit_export(struct api_call *call) {
   const char *text = http_query(call->http, "from");
   uint64_t from = 1;
+  struct waiting *w;
   call->field = "from";
   if (text && str_to_u64(text, 1, INT64_MAX, &from) < 0)
     return P_invalid_field;
-  struct export *x = calloc(1, sizeof *x);
-  if (!x)
-    return P_overloaded;
-  x->fd = artefacts_scratch(call->api->artefacts);
-  int r = x->fd < 0 ? x->fd : audit_export(call->api->store, call->api->artefacts, (int64_t)from, export_write, x);
-  if (r >= 0 && lseek(x->fd, 0, SEEK_SET) < 0)
-    r = -errno;
-  if (r < 0) {
-    if (x->fd >= 0)
-      close(x->fd);
-    free(x);
-    return problem_of_errno(r);
-  }
-  str_copy(call->http->save_as, sizeof call->http->save_as, "audit.jsonl");
-  call->http->status = 200;
-  call->http->type = "application/x-ndjson";
-  call->http->stream = (struct http_stream){.read = export_read, .finish = export_finish, .arg = x, .bytes = x->left};
-  return P_OK;
+  enum problem p = waiting_new(call, &w);
+  if (p != P_OK)
+    return p;
+  w->fd = artefacts_scratch(call->api->artefacts);
+  return waits(call, w, w->fd < 0 ? w->fd : inspect_export(call->api->inspector, (int64_t)from, w->fd, on_exported, w));
 }
 
 /* ---- archives whose time is over ---- */
@@ -214,6 +271,8 @@ static void on_erased(void *arg, int result) {
 }
 
 enum problem api_audit_erase(struct api_call *call) {
+  if (inspector_is_busy(call->api->inspector)) /* it may be reading them */
+    return P_audit_busy;
   struct actor by = caller_actor(&call->caller);
   const struct conf *c = call->api->conf;
   int64_t before = wall_now().us - (int64_t)(c->active_months + c->archive_months) * WALL_MONTH;

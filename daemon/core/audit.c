@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define AUDIT_ARCHIVE_MAX (256u << 20)
+#define AUDIT_ARCHIVE_MAX (256u << 20) /* of any version */
+#define ARCHIVE_ROWS 20000             /* of one that is made: one or the other is reached first */
+#define ARCHIVE_BYTES (16u << 20)
 
 /* The highest number that a row ever had, which SQLite keeps: rows taken from the new end leave a hole. */
 int audit_last(struct store *s, int64_t *ret_seq) {
@@ -138,6 +140,23 @@ static bool row_is_whole(const struct rows *r) {
       return false;
   }
   return true;
+}
+
+/* The chain goes on with this row. -EUCLEAN: it does not. */
+static int row_follow(struct audit_chain *chain, const struct rows *rows) {
+  const struct audit_row row = row_of(rows);
+  uint8_t hash[HASH_BYTES] = {0};
+  size_t n;
+  const void *said = rows_blob(rows, 7, &n);
+  int r = audit_row_hash(&row, chain->hash, hash);
+  if (r < 0)
+    return r == -EFBIG ? -EUCLEAN : r;
+  if (row.seq != chain->next || !row_is_whole(rows) || n != HASH_BYTES || !equal_secret(said, hash, HASH_BYTES))
+    return -EUCLEAN;
+  memcpy(chain->hash, hash, HASH_BYTES);
+  chain->at = row.at;
+  chain->next++;
+  return 0;
 }
 
 /* ---- heads ---- */
@@ -328,28 +347,17 @@ static int rows_verify(struct verify *v) {
   int r = 0;
   struct rows rows = store_query(v->store, "SELECT " AUDIT_COLUMNS " FROM audit ORDER BY seq", "");
   while (r == 0 && rows_next(&rows)) {
-    struct audit_row row = row_of(&rows);
-    uint8_t hash[HASH_BYTES] = {0};
-    size_t n;
-    const void *said = rows_blob(&rows, 7, &n);
-    r = audit_row_hash(&row, v->chain.hash, hash);
-    if (r == -EFBIG)
-      r = -EUCLEAN;
-    v->check.first = v->check.first ? v->check.first : row.seq;
-    v->check.last = row.seq;
+    const int64_t seq = rows_int(&rows, 0);
+    v->check.first = v->check.first ? v->check.first : seq;
+    v->check.last = seq;
     v->check.rows++;
-    if (r == 0 &&
-        (row.seq != v->chain.next || !row_is_whole(&rows) || n != HASH_BYTES || !equal_secret(said, hash, HASH_BYTES)))
-      r = -EUCLEAN;
+    r = row_follow(&v->chain, &rows);
     if (r < 0)
       break;
-    memcpy(v->chain.hash, hash, HASH_BYTES);
-    v->chain.at = row.at;
-    v->chain.next++;
     r = head_check(v, false);
     if (r == 0)
-      r = patients_verify(v, row.detail, row.seq);
-    v->check.broken_at = r < 0 ? row.seq : 0;
+      r = patients_verify(v, rows_text(&rows, 6), seq);
+    v->check.broken_at = r < 0 ? seq : 0;
   }
   int err = rows_finish(&rows);
   int64_t last = 0;
@@ -445,42 +453,66 @@ int audit_who_saw(struct store *s, const char *patient, int64_t before, int limi
 
 /* ---- the archive ---- */
 
-int64_t audit_archive(struct store *s, struct artefacts *a, int64_t before, char ret_sha256[static HASH_TEXT]) {
-  struct buf lines = BUF_INIT(AUDIT_ARCHIVE_MAX);
-  uint8_t last_hash[HASH_BYTES];
-  int64_t last = 0, count = 0;
-  /* Rows leave from the old end and without holes, so a clock that stepped back keeps its rows here longer. */
-  struct rows r = store_query(s, "SELECT " AUDIT_COLUMNS " FROM audit ORDER BY seq", "");
-  while (!lines.err && rows_next(&r) && rows_int(&r, 1) < before) {
+/* Where the chain stands before the oldest row in the database. */
+static int chain_begin(struct store *s, struct audit_chain *ret) {
+  struct rows r = store_query(s, "SELECT seq, hash FROM audit_anchor ORDER BY seq DESC LIMIT 1", "");
+  int err = 0;
+  *ret = (struct audit_chain){.next = 1};
+  if (rows_next(&r)) {
     size_t n;
-    const void *hash = rows_blob(&r, 7, &n);
+    const void *hash = rows_blob(&r, 1, &n);
     if (n == HASH_BYTES)
-      memcpy(last_hash, hash, HASH_BYTES);
-    _json_cleanup_ json_t *item = json_of(&r);
-    /* The exact microseconds are in the row's hash; the text carries them too. */
-    _free_cleanup_ char *text = json_canonical(item, NULL);
-    if (!text) {
-      lines.err = -ENOMEM;
-      break;
-    }
-    buf_text(&lines, text);
-    buf_u8(&lines, '\n');
-    last = rows_int(&r, 0);
-    count++;
+      memcpy(ret->hash, hash, HASH_BYTES);
+    else
+      err = -EUCLEAN;
+    ret->next = rows_int(&r, 0) + 1;
   }
-  int err = rows_finish(&r);
-  int64_t at = wall_now().us;
-  err = lines.err ? lines.err : err;
+  const int query_err = rows_finish(&r);
+  return err < 0 ? err : query_err;
+}
+
+/* The exact microseconds are in the row's hash; the text carries them too. */
+static int line_add(struct buf *lines, const struct rows *row) {
+  _json_cleanup_ json_t *item = json_of(row);
+  _free_cleanup_ char *text = json_canonical(item, NULL);
+  if (!text)
+    return -ENOMEM;
+  buf_text(lines, text);
+  buf_u8(lines, '\n');
+  return lines->err;
+}
+
+int64_t audit_archive(struct store *s, struct artefacts *a, int64_t before, int64_t last,
+                      char ret_sha256[static HASH_TEXT], bool *ret_more) {
+  _buf_cleanup_ struct buf lines = BUF_INIT(AUDIT_ARCHIVE_MAX);
+  struct audit_chain chain;
+  int64_t count = 0;
+  bool more = false;
+  int err = chain_begin(s, &chain);
+  if (err < 0)
+    return err;
+  /* Rows leave from the old end and without holes, so a clock that stepped back keeps its rows here longer. */
+  struct rows r = store_query(s, "SELECT " AUDIT_COLUMNS " FROM audit WHERE seq <= ? ORDER BY seq", "i", last);
+  while (err == 0 && !more && rows_next(&r) && rows_int(&r, 1) < before) {
+    more = count == ARCHIVE_ROWS || lines.len >= ARCHIVE_BYTES;
+    err = more ? 0 : row_follow(&chain, &r);
+    if (err == 0 && !more)
+      err = line_add(&lines, &r);
+    count += !more;
+  }
+  const int query_err = rows_finish(&r);
+  const int64_t at = wall_now().us;
+  err = err < 0 ? err : query_err;
   if (err == 0 && !count)
     err = -ENODATA;
   if (err == 0)
     err = artefact_put(a, s, "audit", lines.data, lines.len, at, ret_sha256);
-  buf_finish(&lines);
   if (err == 0)
-    err = store_run(s, "INSERT INTO audit_anchor VALUES(?,?,?,?)", "ibit", last, last_hash, sizeof last_hash, at,
-                    ret_sha256);
+    err = store_run(s, "INSERT INTO audit_anchor VALUES(?,?,?,?)", "ibit", chain.next - 1, chain.hash,
+                    sizeof chain.hash, at, ret_sha256);
   if (err >= 0)
-    err = store_run(s, "DELETE FROM audit WHERE seq <= ?", "i", last);
+    err = store_run(s, "DELETE FROM audit WHERE seq < ?", "i", chain.next);
+  *ret_more = more;
   return err < 0 ? err : count;
 }
 

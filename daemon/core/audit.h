@@ -60,9 +60,12 @@ int audit_who_saw(struct store *s, const char *patient, int64_t before, int limi
 /* Signs the newest row inside the caller's act, when there is one since the last head: 1, else 0. */
 int audit_head_sign(struct store *s);
 
-/* Moves the rows older than `before` into an artefact (one canonical JSON row a line) inside the caller's act.
- * Returns how many; -ENODATA when there are none. */
-int64_t audit_archive(struct store *s, struct artefacts *a, int64_t before, char ret_sha256[static HASH_TEXT]);
+/* Moves the oldest rows, of those older than `before` and numbered up to `last`, into an artefact (one canonical JSON
+ * row a line) inside the caller's act: as many as take well less than a second, and each only if it follows from the
+ * row before it. Returns how many, and whether there are more; -ENODATA when there are none, -EUCLEAN when one does not
+ * follow: then all of them stay. */
+int64_t audit_archive(struct store *s, struct artefacts *a, int64_t before, int64_t last,
+                      char ret_sha256[static HASH_TEXT], bool *ret_more);
 
 /* Erases the archives of which every row is older than `before`, from the oldest on, inside the caller's act: returns
  * how many rows, -ENODATA when there is no such archive, -EUCLEAN when one is not as it was. Their files go when the

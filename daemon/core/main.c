@@ -380,6 +380,8 @@ static int open_parts(struct program *p) {
     r = passwords_open(p->event, &a->passwords);
   if (r >= 0)
     r = reads_open(p->event, a->store, &a->reads);
+  if (r >= 0)
+    r = inspector_open(p->event, a->store, a->artefacts, &a->inspector);
   if (r < 0)
     return r;
   a->event = p->event;
@@ -438,6 +440,7 @@ static void close_parts(struct program *p) {
   struct api *a = &p->api;
   if (a->store)
     store_commit(a->store);
+  inspector_close(a->inspector); /* who waits for it is told while there is somebody who sends it */
   while (p->n_http)
     http_close(p->http[--p->n_http]);
   api_close(a);

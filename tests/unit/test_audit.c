@@ -280,8 +280,9 @@ static void test_raw(void **state) {
 /* ---- the archive ---- */
 
 static int64_t archive(struct store_bed *b, int64_t before, char sha[static HASH_TEXT]) {
+  bool more;
   bed_begin(b);
-  int64_t n = audit_archive(b->store, b->artefacts, before, sha);
+  int64_t n = audit_archive(b->store, b->artefacts, before, INT64_MAX, sha, &more);
   if (n < 0)
     store_undo(b->store);
   else
@@ -351,7 +352,7 @@ static void test_archive_undone(void **state) {
   char sha[HASH_TEXT];
   fill(b);
   bed_begin(b);
-  assert_int_equal(audit_archive(b->store, b->artefacts, INT64_MAX, sha), ROWS);
+  assert_int_equal(audit_archive(b->store, b->artefacts, INT64_MAX, INT64_MAX, sha, &(bool){0}), ROWS);
   store_undo(b->store);
   assert_int_equal(store_commit(b->store), 0);
   check_ok(b, 0, ROWS);
@@ -749,6 +750,59 @@ static void test_head_forged(void **state) {
   assert_int_equal(store_commit(b->store), 0);
 }
 
+/* As many rows as one takes, of those up to a number. */
+static void test_archive_pieces(void **state) {
+  struct store_bed *b = *state;
+  char sha[HASH_TEXT], long_text[4096];
+  bool more;
+  int64_t n;
+  memset(long_text, 'x', sizeof long_text - 1);
+  long_text[sizeof long_text - 1] = 0;
+  bed_begin(b);
+  for (int i = 0; i < 20003; i++)
+    assert_int_equal(audit_add(b->store, &nurse, "a", "", NULL), 0);
+  for (int i = 0; i < 5000; i++)
+    assert_int_equal(audit_add(b->store, &nurse, "b", "", json_pack("{s:s}", "x", long_text)), 0);
+  bed_keep(b);
+  static const struct {
+    int64_t last, rows;
+    bool more;
+  } calls[] = {{0, -ENODATA, false},    {2, 2, false},        {20002, 20000, false},
+               {INT64_MAX, 4000, true}, {25003, 1001, false}, {25003, -ENODATA, false}};
+  for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+    bed_begin(b);
+    n = audit_archive(b->store, b->artefacts, INT64_MAX, calls[i].last, sha, &more);
+    if (calls[i].more) /* by their bytes */
+      assert_in_range(n, 3800, 4200);
+    else if (i != 4)
+      assert_int_equal(n, calls[i].rows);
+    assert_int_equal(more, calls[i].more);
+    bed_keep(b);
+  }
+  check_ok(b, 25003, 25003);
+  bed_begin(b);
+  for (int i = 0; i < 20001; i++)
+    assert_int_equal(audit_add(b->store, &nurse, "a", "", NULL), 0);
+  bed_keep(b);
+  bed_begin(b);
+  assert_int_equal(audit_archive(b->store, b->artefacts, INT64_MAX, INT64_MAX, sha, &more), 20000);
+  assert_true(more);
+  bed_keep(b);
+  check_ok(b, 45003, 45004);
+}
+
+/* What does not follow is not put away, whoever vouched for it. */
+static void test_archive_damaged(void **state) {
+  struct store_bed *b = *state;
+  char sha[HASH_TEXT];
+  fill(b);
+  raw(b, "DROP TRIGGER audit_keeps; UPDATE audit SET actor = 'other' WHERE seq = 5", 5);
+  assert_int_equal(archive(b, INT64_MAX, sha), -EUCLEAN);
+  assert_int_equal(bed_int(b, "SELECT count(*) FROM audit"), ROWS);
+  assert_int_equal(bed_int(b, "SELECT count(*) FROM artefact"), 0);
+  raw(b, "UPDATE audit SET actor = 'ines' WHERE seq = 5", 5);
+}
+
 /* ---- archives whose time is over ---- */
 
 static int64_t erase(struct store_bed *b, int64_t before) {
@@ -1142,12 +1196,32 @@ static void test_export_large(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, bed_setup, bed_teardown)
   const struct CMUnitTest tests[] = {
-      TEST(chain),        TEST(list),         TEST(every_byte),        TEST(rows),
-      TEST(raw),          TEST(archive),      TEST(archive_undone),    TEST(clock_back),
-      TEST(archives),     TEST(archive_file), TEST(anchor_forged),     TEST(archive_rewritten),
-      TEST(origin),       TEST(who_saw),      TEST(list_forged),       TEST(heads),
-      TEST(head_forged),  TEST(erase),        TEST(erase_interrupted), TEST(erase_damaged),
-      TEST(erase_forged), TEST(export),       TEST(export_changed),    TEST(export_other),
+      TEST(chain),
+      TEST(list),
+      TEST(every_byte),
+      TEST(rows),
+      TEST(raw),
+      TEST(archive),
+      TEST(archive_undone),
+      TEST(clock_back),
+      TEST(archive_pieces),
+      TEST(archive_damaged),
+      TEST(archives),
+      TEST(archive_file),
+      TEST(anchor_forged),
+      TEST(archive_rewritten),
+      TEST(origin),
+      TEST(who_saw),
+      TEST(list_forged),
+      TEST(heads),
+      TEST(head_forged),
+      TEST(erase),
+      TEST(erase_interrupted),
+      TEST(erase_damaged),
+      TEST(erase_forged),
+      TEST(export),
+      TEST(export_changed),
+      TEST(export_other),
       TEST(export_large),
   };
   return cmocka_run_group_tests_name("audit", tests, NULL, NULL);

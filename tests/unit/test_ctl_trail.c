@@ -48,7 +48,7 @@ static void fill(void) {
     add(i % 2 ? "study.start" : "study.accept", i == 1 || i == 4 || i == 6);
     if (i == 2 || i == 4) {
       bed_begin(trail);
-      assert_int_equal(audit_archive(trail->store, trail->artefacts, INT64_MAX, sha), 2);
+      assert_int_equal(audit_archive(trail->store, trail->artefacts, INT64_MAX, INT64_MAX, sha, &(bool){0}), 2);
       if (i == 2)
         assert_int_equal(audit_erase(trail->store, trail->artefacts, INT64_MAX, "root"), 2);
       bed_keep(trail);

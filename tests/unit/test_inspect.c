@@ -191,7 +191,7 @@ static void test_snapshot(void **state) {
     char c;
     if (round == 8) { /* archives too */
       bed_begin(b);
-      assert_true(audit_archive(b->store, b->artefacts, INT64_MAX, sha) > 0);
+      assert_true(audit_archive(b->store, b->artefacts, INT64_MAX, INT64_MAX, sha, &(bool){0}) > 0);
       bed_keep(b);
     }
     add(b, round % 4 ? (unsigned)rand() % 150 : 0);
@@ -372,7 +372,7 @@ static char kept[512], kept_apart[520];
 static void hold(struct store_bed *b) {
   char sha[HASH_TEXT], name[128];
   bed_begin(b);
-  assert_true(audit_archive(b->store, b->artefacts, INT64_MAX, sha) > 0);
+  assert_true(audit_archive(b->store, b->artefacts, INT64_MAX, INT64_MAX, sha, &(bool){0}) > 0);
   bed_keep(b);
   snprintf(name, sizeof name, "artefacts/%.2s/%s", sha, sha);
   snprintf(kept, sizeof kept, "%s", bed_path(b, name));
@@ -521,7 +521,7 @@ static void test_export(void **state) {
   char sha[HASH_TEXT], lines[HASH_TEXT], got[HASH_TEXT];
   fill(b, 700);
   bed_begin(b);
-  assert_int_equal(audit_archive(b->store, b->artefacts, INT64_MAX, sha), 700);
+  assert_int_equal(audit_archive(b->store, b->artefacts, INT64_MAX, INT64_MAX, sha, &(bool){0}), 700);
   assert_int_equal(audit_head_sign(b->store), 0);
   bed_keep(b);
   fill(b, 300);
