@@ -602,7 +602,7 @@ const struct ctl_command ctl_commands[] = {
                   .help = "the row it begins with (1)"},
                  {.name = "force", .help = "even when the file is there already"}}},
     {.path = "audit archive",
-     .summary = "Move the older part of the audit trail to an archive artefact.",
+     .summary = "Move the older part of the audit trail to archives, and print each as it is made.",
      .run = cmd_audit_archive,
      .options = {{.name = "before",
                   .metavar = "TIME",

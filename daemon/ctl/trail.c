@@ -95,9 +95,15 @@ static void print_verdict(FILE *f, const json_t *a, const struct verdict *v) {
   print_field(f, "Base", v->consistent ? "cohérente" : "INCOHÉRENTE");
 }
 
+/* The daemon looks at millions of rows before it answers, and gives up after half an hour by itself. */
+static void wait_long(struct ctl *c) {
+  c->client.timeout_ms = 35 * 60 * 1000;
+}
+
 static int verify_daemon(struct ctl *c) {
   _answer_cleanup_ struct api_answer a = {0};
   struct verdict v;
+  wait_long(c);
   int r = api_get(c, &a, "/v1/audit/verify");
   if (r != CTL_OK)
     return r;
@@ -289,6 +295,7 @@ static int fetch_export(struct ctl *c, struct export *x, const char *path) {
   if (r != CTL_OK)
     return r;
   c->client.wake_fd = interrupt.fd;
+  wait_long(c);
   r = api_call(c, &request, &a);
   ctl_interrupt_close(c, &interrupt);
   if (r == CTL_REFUSED)
@@ -335,26 +342,46 @@ int cmd_audit_export(struct ctl *c) {
 
 /* ---- older rows --------------------------------------------------------------------------------------------- */
 
-int cmd_audit_archive(struct ctl *c) {
-  _answer_cleanup_ struct api_answer a = {0};
+/* The first instant of a day, here; any other time is as it was given. */
+static const char *archive_before(struct ctl *c, char text[static WALL_TEXT_MAX]) {
   const char *before = ctl_option(c, "before");
+  if (!wall_is_date(before))
+    return before;
+  struct tm tm = {.tm_mday = (int)strtol(before + 8, NULL, 10),
+                  .tm_mon = (int)strtol(before + 5, NULL, 10) - 1,
+                  .tm_year = (int)strtol(before, NULL, 10) - 1900,
+                  .tm_isdst = -1};
+  time_t at = mktime(&tm);
+  if (at < 0)
+    return NULL;
+  wall_format(wall_local((int64_t)at * WALL_SECOND), text);
+  return text;
+}
+
+/* Each answer is one archive, and told as it comes. */
+int cmd_audit_archive(struct ctl *c) {
   char text[WALL_TEXT_MAX];
-  if (wall_is_date(before)) { /* the first instant of that day, here */
-    struct tm tm = {.tm_mday = (int)strtol(before + 8, NULL, 10),
-                    .tm_mon = (int)strtol(before + 5, NULL, 10) - 1,
-                    .tm_year = (int)strtol(before, NULL, 10) - 1900,
-                    .tm_isdst = -1};
-    time_t at = mktime(&tm);
-    if (at < 0)
-      return ctl_usage(c, "--before : une date depuis 1970 est attendue");
-    wall_format(wall_local((int64_t)at * WALL_SECOND), text);
-    before = text;
-  }
-  int r = api_post(c, json_pack("{s:s}", "before", before), &a, "/v1/audit/archive");
-  if (r != CTL_OK || api_json(c, &a))
-    return r;
-  print_field(c->out, "Lignes", show_int(a.json, "rows"));
-  print_field(c->out, "Archive", json_text(a.json, "artefact"));
+  const char *before = archive_before(c, text);
+  int64_t rows = 0, total = 0;
+  bool more;
+  if (!before)
+    return ctl_usage(c, "--before : une date depuis 1970 est attendue");
+  wait_long(c);
+  do {
+    _answer_cleanup_ struct api_answer a = {0};
+    int r = api_post(c, json_pack("{s:s}", "before", before), &a, "/v1/audit/archive");
+    if (r != CTL_OK)
+      return r;
+    more = json_is_true(json_object_get(a.json, "more"));
+    if (json_int(a.json, "rows", more, INT64_MAX, &rows) < 0)
+      return api_unreached(c, -EPROTO, true);
+    total += rows;
+    if (!api_json(c, &a) && rows)
+      print_fieldf(c->out, "Archive", "%s (%lld lignes)", known(json_text(a.json, "artefact")), (long long)rows);
+    fflush(c->out);
+  } while (more);
+  if (!c->json)
+    print_fieldf(c->out, "Lignes", "%lld", (long long)total);
   return CTL_OK;
 }
 

@@ -558,8 +558,43 @@ static void test_erase(void **state) {
   free(log);
 }
 
+#define ARCHIVED(rows, artefact, more)                                        \
+  {                                                                           \
+    .expect = "POST /v1/audit/archive ", .status = 200,                       \
+    .body = "{\"artefact\":" artefact ",\"more\":" more ",\"rows\":" rows "}" \
+  }
+
+/* One call after the other until there is no more. */
+static void test_archive(void **state) {
+  (void)state;
+  pid_t pid =
+      SCRIPT(ARCHIVED("20000", "\"aa\"", "true"), ARCHIVED("20000", "\"bb\"", "true"), ARCHIVED("7", "\"cc\"", "false"),
+             ARCHIVED("0", "null", "false"), ARCHIVED("20000", "\"aa\"", "true"), ARCHIVED("7", "\"cc\"", "false"),
+             ARCHIVED("20000", "\"aa\"", "true"),
+             {.expect = "POST /v1/audit/archive ", .status = 503, .body = PROBLEM("audit_busy", "Attendre.")},
+             ARCHIVED("0", "null", "true"), ARCHIVED("-1", "null", "false"));
+  assert_int_equal(RUN("audit", "archive", "--before", "2025-01-01T00:00:00Z"), CTL_OK);
+  assert_string_equal(out_text, "Archive          : aa (20000 lignes)\nArchive          : bb (20000 lignes)\n"
+                                "Archive          : cc (7 lignes)\nLignes           : 40007\n");
+  assert_int_equal(RUN("audit", "archive", "--before", "2025-01-01T00:00:00Z"), CTL_OK);
+  assert_string_equal(out_text, "Lignes           : 0\n");
+  assert_int_equal(RUN("audit", "archive", "--before", "2025-01-01T00:00:00Z", "--json"), CTL_OK);
+  assert_string_equal(out_text, "{\"artefact\":\"aa\",\"more\":true,\"rows\":20000}\n"
+                                "{\"artefact\":\"cc\",\"more\":false,\"rows\":7}\n");
+  assert_int_equal(RUN("audit", "archive", "--before", "2025-01-01T00:00:00Z"), CTL_REFUSED);
+  assert_string_equal(out_text, "Archive          : aa (20000 lignes)\n");
+  assert_string_equal(err_text, "asaleectl: Attendre. (audit_busy)\n");
+  /* More, and nothing was done: that would go on for ever. */
+  assert_int_equal(RUN("audit", "archive", "--before", "2025-01-01T00:00:00Z"), CTL_UNREACHED);
+  assert_int_equal(RUN("audit", "archive", "--before", "2025-01-01T00:00:00Z"), CTL_UNREACHED);
+  char *log = played(pid);
+  has(log, "{\"before\":\"2025-01-01T00:00:00Z\"}");
+  free(log);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_archive),
       cmocka_unit_test(test_verify),
       cmocka_unit_test(test_verify_strange),
       cmocka_unit_test(test_verify_file),
