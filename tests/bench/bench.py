@@ -901,8 +901,29 @@ def bench_access(work):
 AUDITED = 100000
 
 
+def health(daemon):
+    """One answer's time at the 99th percentile, ms."""
+    return load("--unix", daemon.socket, "--path", "/v1/health", "--count", 2000)[2] / 1000
+
+
+def bench_audit_beside(work, store):
+    """Somebody asks for health while all of the trail is verified."""
+    d = Daemon(BUILD, work, store)
+    alone, beside = [], []
+    for _ in range(RUNS):
+        alone.append(health(d))
+        asked = threading.Thread(target=Client(d.socket).get, args=("/v1/audit/verify",))
+        asked.start()
+        beside.append(health(d))
+        asked.join()
+    d.stop()
+    row("/v1/health while it is verified, p99", Figure(beside, "ms", 3), "at rest", Figure(alone, "ms", 3), "a/b")
+
+
 def bench_audit(work):
-    out = subprocess.run([os.path.join(BUILD, "bench/audit_rate"), work, str(AUDITED), str(RUNS)], check=True,
+    store = os.path.join(work, "store")
+    os.makedirs(store, mode=0o700)
+    out = subprocess.run([os.path.join(BUILD, "bench/audit_rate"), store, str(AUDITED), str(RUNS)], check=True,
                          stdout=subprocess.PIPE, text=True).stdout.split()
     size, lines, whole, bare = int(out[0]), *([float(x) for x in out[k::3]] for k in (1, 2, 3))
     b = Figure(bare, "rows/s")
@@ -910,6 +931,7 @@ def bench_audit(work):
         "SHA-256 of as many bytes", b, "a/b")
     row("  an export of it, without a daemon", Figure(lines, "rows/s"), "SHA-256 of as many bytes", b, "a/b")
     row("  SHA-256 alone", Figure([x * size / AUDITED / 1e6 for x in bare], "MB/s"))
+    bench_audit_beside(work, store)
 
 
 # ---- 4 and 6: an acquisition, from the wire ----
