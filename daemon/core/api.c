@@ -14,7 +14,7 @@
 #define API_PENDING_S 2    /* after which something that is being made is asked for again, */
 #define API_OVERLOADED_S 5 /* what there is no room for now, */
 #define API_BUSY_S 10      /* or what takes minutes */
-#define ANSWERED_DAYS 7 /* how long an Idempotency-Key is remembered */
+#define ANSWERED_DAYS 7    /* how long an Idempotency-Key is remembered */
 
 enum { ANYONE = ~0 };
 #define NURSE ROLE_NURSE
