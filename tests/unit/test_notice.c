@@ -203,7 +203,7 @@ static void test_heard(void **state) {
   assert_string_equal(listed(b, &martin, 10), "(2) (1)");
   assert_string_equal(listed(b, &martin, 1), "(2) (1)");
   json_t *list;
-  static const char *const bad[] = {".", "1", "1.", ".1", "-1.1", "a.1", "1.1.1", "1.99999999999999999999"};
+  static const char *const bad[] = {".", "1", "a.1", "1.1.1", "1.99999999999999999999"};
   char next[NOTICE_CURSOR_MAX];
   for (size_t i = 0; i < COUNT(bad); i++)
     assert_int_equal(notice_list(b->store, &martin, bad[i], 10, &list, next), P_invalid_field);

@@ -418,17 +418,7 @@ static void test_queue(void **state) {
   assert_int_equal(queue(b, &martin, TO_INTERPRET, "none", 10, "", &page), P_OK);
   assert_int_equal(json_array_size(json_object_get(page, "items")), 0);
   json_decref(page);
-  static const char *const bad[] = {".",
-                                    "1",
-                                    "1.",
-                                    ".1",
-                                    "a.1",
-                                    "1.a",
-                                    "1.1.1",
-                                    "-1.1",
-                                    "1 .1",
-                                    "99999999999999999999.1",
-                                    "1.1111111111111111111111111111111111111111111111111111111111111111111"};
+  static const char *const bad[] = {".", "1", "a.1", "1.1.1", "99999999999999999999.1"};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
     assert_int_equal(queue(b, &martin, TO_INTERPRET, NULL, 10, bad[i], &page), P_invalid_field);
 }
