@@ -531,6 +531,10 @@ static const char *misfit(const char *value, enum ctl_kind kind, const struct ct
     return hash_is_text(value) ? NULL : "une clé publique a 64 chiffres hexadécimaux, en minuscules";
   case KIND_DIGEST:
     return hash_is_text(value) ? NULL : "une empreinte a 64 chiffres hexadécimaux, en minuscules";
+  case KIND_SHOWN:
+    return strspn(value, "0123456789abcdef") == n && n >= CTL_SHOWN_DIGITS && n < HASH_TEXT
+               ? NULL
+               : "l'empreinte de ce qui a été lu a 12 chiffres hexadécimaux ou plus, en minuscules";
   default:
     return NULL;
   }

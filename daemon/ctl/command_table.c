@@ -13,7 +13,7 @@
   }
 #define SHOWN                                                                             \
   {                                                                                       \
-    .name = "shown", .metavar = "SHA256", .kind = KIND_DIGEST, .required = true,          \
+    .name = "shown", .metavar = "DIGEST", .kind = KIND_SHOWN, .required = true,           \
     .help = "what was read, as claim, show and preview print it; refused when it changed" \
   }
 

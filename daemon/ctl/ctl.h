@@ -48,6 +48,7 @@ enum ctl_kind {
   KIND_CLAIM,      /* 64 hexadecimal digits */
   KIND_KEY,        /* the same, of a public key */
   KIND_DIGEST,     /* the same, a SHA-256 */
+  KIND_SHOWN,      /* one, or the CTL_SHOWN_DIGITS and more that it begins with */
   KIND_FOLLOWUP,   /* W-<n> */
   KIND_DELEGATION, /* D-<n> */
   KIND_ABSENCE,    /* A-<n> */
@@ -297,6 +298,9 @@ int redecode_unmatched(struct ctl *c);
 void print_record(FILE *f, const json_t *record);
 /* One version of an interpretation, after an empty line; nothing when there is none. */
 void print_interpretation(FILE *f, const json_t *interpretation);
+/* The beginning of the digest of what is shown: as much as a person copies. */
+#define CTL_SHOWN_DIGITS 12
+void print_shown(FILE *f, const json_t *object);
 /* A list of delegations. */
 void print_delegations(FILE *f, const json_t *items);
 /* What a study's answer says of a spirometry; nothing for another. */

@@ -9,6 +9,12 @@
 #include <string.h>
 #include <unistd.h>
 
+void print_shown(FILE *f, const json_t *object) {
+  const char *shown = json_text(object, "shown");
+  if (shown)
+    print_fieldf(f, "Empreinte", "%.*s", CTL_SHOWN_DIGITS, shown);
+}
+
 /* ---- claims ------------------------------------------------------------------------------------------------- */
 
 /* An answer that is not quite as it came. */
@@ -49,7 +55,7 @@ int cmd_claim(struct ctl *c) {
   print_field(c->out, "Examen", c->args[0]);
   print_field(c->out, path ? "Jeton dans" : "Jeton", path ? path : token);
   print_field(c->out, "Valable jusqu'au", show_time(json_text(a.json, "expires")));
-  print_field(c->out, "Empreinte", json_text(json_object_get(a.json, "study"), "shown"));
+  print_shown(c->out, json_object_get(a.json, "study"));
   return r;
 }
 
@@ -236,21 +242,47 @@ static void print_signed(FILE *f, const json_t *interpretation) {
 }
 
 /* Something that the reader saw is not so any more. */
-static void hint_shown(struct ctl *c, int r, const struct api_answer *a) {
+static void hint_shown(struct ctl *c) {
+  ctl_say(c, "relire l'examen tel qu'il est maintenant, et donner son empreinte par --shown (asaleectl show %s)",
+          c->args[0]);
+}
+
+static bool is_stale(const struct api_answer *a) {
   const char *code = json_text(a->json, "code");
-  if (r == CTL_REFUSED && code && !strcmp(code, "precondition_failed"))
-    ctl_say(c, "relire l'examen tel qu'il est maintenant, et donner son empreinte par --shown (asaleectl show %s)",
-            c->args[0]);
+  return code && !strcmp(code, "precondition_failed");
+}
+
+/* The digest of what was read, of which people copy the beginning: whole, if the study is still that. */
+static int read_shown(struct ctl *c, char shown[static HASH_TEXT]) {
+  _answer_cleanup_ struct api_answer a = {0};
+  const char *said = ctl_option(c, "shown");
+  if (strlen(said) == HASH_TEXT - 1) {
+    memcpy(shown, said, HASH_TEXT);
+    return CTL_OK;
+  }
+  int r = api_get(c, &a, "/v1/studies/%s", c->args[0]);
+  const char *now = json_text(a.json, "shown");
+  if (r != CTL_OK)
+    return r;
+  if (!now || !str_copy(shown, HASH_TEXT, now) || strncmp(now, said, strlen(said))) {
+    ctl_say(c, "ce n'est pas, ou ce n'est plus, ce que montre l'examen %s (precondition_failed)", c->args[0]);
+    hint_shown(c);
+    return CTL_REFUSED;
+  }
+  return CTL_OK;
 }
 
 int cmd_sign(struct ctl *c) {
   _answer_cleanup_ struct api_answer a = {0};
-  char claim[128];
+  char claim[128], shown[HASH_TEXT];
   int r = read_claim(c, claim);
   if (r == CTL_OK)
-    r = post_conclusion(c, "sign", json_pack("{s:s, s:s}", "shown", ctl_option(c, "shown"), "token", claim), &a);
+    r = read_shown(c, shown);
+  if (r == CTL_OK)
+    r = post_conclusion(c, "sign", json_pack("{s:s, s:s}", "shown", shown, "token", claim), &a);
   const json_t *interpretation = json_object_get(a.json, "interpretation");
-  hint_shown(c, r, &a);
+  if (r == CTL_REFUSED && is_stale(&a))
+    hint_shown(c);
   if (r == CTL_OK && !c->json && json_is_object(interpretation))
     print_signed(c->out, interpretation);
   return r;
@@ -258,14 +290,18 @@ int cmd_sign(struct ctl *c) {
 
 int cmd_amend(struct ctl *c) {
   _answer_cleanup_ struct api_answer a = {0};
+  char shown[HASH_TEXT];
+  int r = read_shown(c, shown);
+  if (r != CTL_OK)
+    return r;
   json_t *more = json_pack("{s:I, s:s, s:s}", "version", (json_int_t)ctl_number(c, "amends", 0), "reason",
-                           ctl_option(c, "reason"), "shown", ctl_option(c, "shown"));
-  int r = post_conclusion(c, "amend", more, &a);
+                           ctl_option(c, "reason"), "shown", shown);
+  r = post_conclusion(c, "amend", more, &a);
   const json_t *interpretation = json_object_get(a.json, "interpretation");
-  hint_shown(c, r, &a);
-  const char *code = json_text(a.json, "code");
-  if (r == CTL_REFUSED && code && !strcmp(code, "precondition_failed"))
+  if (r == CTL_REFUSED && is_stale(&a)) {
+    hint_shown(c);
     ctl_say(c, "--amends attend le numéro de la dernière version (asaleectl versions %s)", c->args[0]);
+  }
   if (r == CTL_OK && !c->json && json_is_object(interpretation))
     print_signed(c->out, interpretation);
   return r;
@@ -295,7 +331,7 @@ int cmd_preview(struct ctl *c) {
                known(show_int(covers, "patient_version")));
   for (size_t i = 0; i < json_array_size(records); i++)
     print_field(c->out, "Enregistrement", json_string_value(json_array_get(records, i)));
-  print_field(c->out, "Empreinte", json_text(a.json, "shown"));
+  print_shown(c->out, a.json);
   return CTL_OK;
 }
 

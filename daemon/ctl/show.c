@@ -323,8 +323,7 @@ static void print_study(FILE *f, const json_t *study) {
   print_records(f, json_object_get(study, "records"));
   print_spirometry(f, study);
   print_fundus(f, study);
-  if (json_text(study, "shown"))
-    print_field(f, "Empreinte", json_text(study, "shown"));
+  print_shown(f, study);
   print_interpretation(f, json_object_get(study, "interpretation"));
 }
 

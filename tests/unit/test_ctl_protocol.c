@@ -718,6 +718,37 @@ static void test_amend(void **state) {
   free(log);
 }
 
+/* The beginning of the digest stands for what the study shows now, and for nothing else. */
+static void test_shown(void **state) {
+  (void)state;
+  static const char whole[] = "1f0c8b7a92d30000000000000000000000000000000000000000000000000000";
+  pid_t pid = SCRIPT({.expect = "GET /v1/studies/S-1 ",
+                      .status = 200,
+                      .body = "{\"id\":\"S-1\",\"shown\":"
+                              "\"1f0c8b7a92d30000000000000000000000000000000000000000000000000000\"}"},
+                     {.expect = "POST /v1/studies/S-1/sign ", .status = 200, .body = SIGNED("1")},
+                     {.expect = "GET /v1/studies/S-1 ",
+                      .status = 200,
+                      .body = "{\"id\":\"S-1\",\"shown\":"
+                              "\"2f0c8b7a92d30000000000000000000000000000000000000000000000000000\"}"},
+                     {.expect = "GET /v1/studies/S-1 ", .status = 200, .body = "{\"id\":\"S-1\"}"},
+                     {.expect = "GET /v1/studies/S-1 ", .status = 404, .body = PROBLEM("not_found", "Inconnu.")});
+#define PART "--claim", CLAIM, "--shown", "1f0c8b7a92d3", "--conclusion", "normal", "--text", "x"
+  assert_int_equal(RUN("sign", "S-1", PART), CTL_OK);
+  for (int i = 0; i < 2; i++) {
+    assert_int_equal(RUN("sign", "S-1", PART), CTL_REFUSED);
+    has(err_text, "(precondition_failed)");
+    has(err_text, "asaleectl show S-1");
+  }
+  assert_int_equal(RUN("amend", "S-1", "--amends", "1", "--reason", "y", "--shown", "1f0c8b7a92d3", "--conclusion",
+                       "normal", "--text", "x"),
+                   CTL_REFUSED);
+  has(err_text, "(not_found)");
+  char *log = played(pid);
+  has(log, whole);
+  free(log);
+}
+
 static void test_preview(void **state) {
   (void)state;
   pid_t pid =
@@ -921,29 +952,14 @@ static void test_show(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_usage),
-      cmocka_unit_test(test_usage_ins),
-      cmocka_unit_test(test_json),
-      cmocka_unit_test(test_accounts),
-      cmocka_unit_test(test_professionals),
-      cmocka_unit_test(test_delegations),
-      cmocka_unit_test(test_absences),
-      cmocka_unit_test(test_protocols),
-      cmocka_unit_test(test_me),
-      cmocka_unit_test(test_ins),
-      cmocka_unit_test(test_lookup),
-      cmocka_unit_test(test_followups),
-      cmocka_unit_test(test_order),
-      cmocka_unit_test(test_notices),
-      cmocka_unit_test(test_queue),
-      cmocka_unit_test(test_findings),
-      cmocka_unit_test(test_amend),
-      cmocka_unit_test(test_preview),
-      cmocka_unit_test(test_draft),
-      cmocka_unit_test(test_return_and_refer),
-      cmocka_unit_test(test_versions),
-      cmocka_unit_test(test_forms),
-      cmocka_unit_test(test_show),
+      cmocka_unit_test(test_usage),    cmocka_unit_test(test_usage_ins),     cmocka_unit_test(test_json),
+      cmocka_unit_test(test_accounts), cmocka_unit_test(test_professionals), cmocka_unit_test(test_delegations),
+      cmocka_unit_test(test_absences), cmocka_unit_test(test_protocols),     cmocka_unit_test(test_me),
+      cmocka_unit_test(test_ins),      cmocka_unit_test(test_lookup),        cmocka_unit_test(test_followups),
+      cmocka_unit_test(test_order),    cmocka_unit_test(test_notices),       cmocka_unit_test(test_queue),
+      cmocka_unit_test(test_findings), cmocka_unit_test(test_amend),         cmocka_unit_test(test_shown),
+      cmocka_unit_test(test_preview),  cmocka_unit_test(test_draft),         cmocka_unit_test(test_return_and_refer),
+      cmocka_unit_test(test_versions), cmocka_unit_test(test_forms),         cmocka_unit_test(test_show),
   };
   return cmocka_run_group_tests_name("ctl_protocol", tests, bed_open, bed_close);
 }
