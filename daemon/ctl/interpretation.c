@@ -12,7 +12,7 @@
 void print_shown(FILE *f, const json_t *object) {
   const char *shown = json_text(object, "shown");
   if (shown)
-    print_fieldf(f, "Empreinte", "%.*s", CTL_SHOWN_DIGITS, shown);
+    print_fieldf(f, "Lecture", "%.*s", CTL_SHOWN_DIGITS, shown);
 }
 
 /* ---- claims ------------------------------------------------------------------------------------------------- */

@@ -150,7 +150,7 @@ step "The GP claims the ECG, reads it, signs; likewise the others"
 signs() {
   as martin claim "$1" --claim-file "$D/claim"
   as martin show "$1" | tee "$D/read"
-  as martin sign "$1" "${@:3}" --claim-file "$D/claim" --shown "$(sed -n 's/^Empreinte *: //p' "$D/read")" \
+  as martin sign "$1" "${@:3}" --claim-file "$D/claim" --shown "$(sed -n 's/^Lecture *: //p' "$D/read")" \
     --conclusion normal --text "$2"
 }
 signs "$study" "Rythme sinusal régulier, pas d'anomalie de repolarisation." rhythm=sinus

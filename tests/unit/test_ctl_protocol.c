@@ -759,7 +759,7 @@ static void test_preview(void **state) {
   assert_int_equal(RUN("preview", "S-1", "rhythm=sinus", "--conclusion", "normal", "--text", "lu"), CTL_OK);
   assert_string_equal(out_text, "Conclusion : normal\nRythme : sinusal\n\nlu[2J\n\nUne signature porterait sur :\n"
                                 "Patient          : 4711, identité en version 2\n"
-                                "Enregistrement   : aa\nEnregistrement   : bb\nEmpreinte        : cc\n");
+                                "Enregistrement   : aa\nEnregistrement   : bb\nLecture          : cc\n");
   char *log = played(pid);
   has(log, "{\"conclusion\":\"normal\",\"findings\":{\"rhythm\":\"sinus\"},\"text\":\"lu\"}");
   free(log);
