@@ -98,7 +98,8 @@ struct store_check {
 int store_sum(const struct store *s, const char *const *tables, uint8_t ret[static HASH_BYTES]);
 
 /* Reads every row of every table, what is not committed yet too, and compares. Reads the whole database twice: takes
- * seconds where there are millions of rows. An error (no memory, a disk that cannot be read) leaves the question open.
+ * long where there are millions of rows, and a running daemon does it over a snapshot (inspect.h). An error (no memory,
+ * a disk that cannot be read) leaves the question open.
  */
 int store_verify(struct store *s, struct store_check *ret);
 

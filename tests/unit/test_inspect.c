@@ -446,6 +446,15 @@ static void test_verify(void **state) {
   a = verify();
   assert_int_equal(a.check.rows, rows_of(b));
   check_store(b);
+  /* Whoever looked took nothing of what keeps others out. */
+  const pid_t pid = fork();
+  if (pid == 0) {
+    struct store *s;
+    _exit(store_open(b->dir, &s) != -EBUSY);
+  }
+  int status;
+  assert_int_equal(waitpid(pid, &status, 0), pid);
+  assert_int_equal(status, 0);
 }
 
 /* The copy judges as this process does. */
