@@ -349,6 +349,9 @@ static int catalogue_more(struct devices *d) {
     return errno == EAGAIN || errno == EINTR ? 1 : -errno;
   if (n > 0)
     return buf_add(&d->output, bytes, (size_t)n) < 0 ? d->output.err : 1;
+  /* In this order: a copy of this process that has just been made may still have the pipe, and what is closed before it
+   * is taken out goes on waking the loop as long as anybody has it. */
+  d->output_source = sd_event_source_disable_unref(d->output_source);
   fd_finish(&d->output_fd);
   siginfo_t info = {0};
   waitid(P_PID, (id_t)d->pid, &info, WEXITED); /* it has closed its output: it is ending */
@@ -359,12 +362,13 @@ static int catalogue_more(struct devices *d) {
 }
 
 static int on_catalogue(sd_event_source *source, int fd, uint32_t revents, void *arg) {
+  (void)source;
   (void)fd;
   (void)revents;
   struct devices *d = arg;
   int r = catalogue_more(d);
   if (r <= 0) {
-    d->output_source = sd_event_source_disable_unref(source);
+    d->output_source = sd_event_source_disable_unref(d->output_source);
     if (r == 0) {
       devices_bind(d); /* now it is known on which bus each instrument is */
       devices_check(d);

@@ -197,6 +197,21 @@ def test_killed(d, p):
     check_whole(p)
 
 
+def test_start(d, p):
+    """Asked for while the daemon has only just begun, with its own children about."""
+    for _ in range(12):
+        d.kill()
+        d.start(wait=False)
+        end = time.monotonic() + 0.3
+        while time.monotonic() < end:
+            try:
+                must(p.root.call("GET", "/v1/audit/verify").status in (200, 503))
+            except OSError:
+                pass
+        must(d.ready() and d.alive(), d.log()[-500:])
+    check_whole(p)
+
+
 def test_again(_d, p):
     """An archive is the same when it is asked for with the same key, however long it took."""
     work(p, 5)
@@ -245,7 +260,7 @@ def main():
     d = Asaleed(BUILD)
     try:
         p = Practice(d)
-        for test in (test_meanwhile, test_damage, test_gone, test_stop, test_killed, test_again, test_beside):
+        for test in (test_meanwhile, test_damage, test_gone, test_stop, test_killed, test_start, test_again, test_beside):
             name = "trail: " + test.__name__[5:].replace("_", " ")
             if d.alive():
                 tap.run(name, test, d, p)
