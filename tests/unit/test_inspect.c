@@ -262,7 +262,13 @@ static void test_snapshot_path(void **state) {
 
 static void forget_mark(struct store *s) {
   assert_int_equal(store_begin(s), 0);
-  assert_int_equal(store_run(s, "INSERT INTO answered VALUES('a', 'key-key-1', x'00', 200, '" MARK "', 1)", ""), 1);
+  assert_int_equal(
+      store_run(
+          s,
+          "INSERT INTO answered(actor, key, request, status, body, at) VALUES('a', 'key-key-1', x'00', 200, '" MARK
+          "', 1)",
+          ""),
+      1);
   assert_int_equal(store_keep(s), 0);
   assert_int_equal(store_commit(s), 0);
   assert_int_equal(store_settle(s), 0);
