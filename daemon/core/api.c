@@ -522,7 +522,9 @@ static enum problem authenticate_session(struct api_call *call, bool may_be_lock
   struct login_found found;
   if (!host_is_ours(call) || (strcmp(call->http->method, "GET") && !api_of_our_page(call)))
     return P_origin_refused;
-  enum login_state state = (call->again ? login_look : login_find)(call->api->logins, call->session, boot_us(), &found);
+  /* What a page asks for by itself, while nobody is there, must not keep the session from being locked. */
+  const bool is_used = !call->again && !http_header(call->http, "Asaleed-Background");
+  enum login_state state = (is_used ? login_find : login_look)(call->api->logins, call->session, boot_us(), &found);
   if (state == LOGIN_UNKNOWN)
     return P_unauthenticated;
   if (state == LOGIN_LOCKED && !may_be_locked)
@@ -1062,7 +1064,9 @@ void api_print_reference(void) {
       "password\n"
       "without a token, says `Content-Type: application/json`, and over TCP comes to a loopback name or to one of "
       "`hosts` in\n"
-      "asaleed.conf. A practice software (`lgc`) names the person it acts for in `Asaleed-Acting-For`. Every POST "
+      "asaleed.conf. A practice software (`lgc`) names the person it acts for in `Asaleed-Acting-For`. What a page "
+      "asks for\n"
+      "by itself, with nobody there, says `Asaleed-Background: 1`, and keeps no session from being locked. Every POST "
       "carries\n"
       "an `Idempotency-Key` of 8 to 64 characters: the same request gives the same answer again. Errors are RFC 9457\n"
       "problem details with a stable `code` and a French `detail`. A stream of events ends when its caller could not "

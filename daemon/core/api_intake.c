@@ -136,6 +136,8 @@ enum problem api_file_add(struct api_call *call) {
   int r = p == P_OK ? artefact_writer_start(call->api->artefacts, q->file, 0, (size_t)q->file_bytes, &u->writer) : 0;
   if (p == P_OK && r == 0)
     r = sd_event_add_defer(call->api->event, &u->work, on_upload, u);
+  if (p == P_OK && r >= 0) /* a slice a turn, after everybody else */
+    r = sd_event_source_set_priority(u->work, SD_EVENT_PRIORITY_IDLE);
   if (p == P_OK && r >= 0)
     r = sd_event_source_set_enabled(u->work, SD_EVENT_ON);
   if (p == P_OK && r < 0)

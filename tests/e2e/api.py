@@ -1292,15 +1292,17 @@ def test_locked(_d, _p):
 
     try:
         p = Practice(d)
-        b, other = Browser(d.socket), Browser(d.socket)
+        b, other, page = Browser(d.socket), Browser(d.socket), Browser(d.socket)
         given = p.root.post("/v1/users/martin/password")["password"]
         must(b.login("martin", given).status == 200)
         must(b.call("POST", "/v1/password", {"old": given, "new": CHOSEN}).status == 200)
-        must(other.login("martin", CHOSEN).status == 200)
+        must(other.login("martin", CHOSEN).status == 200 and page.login("martin", CHOSEN).status == 200)
         pass_(9)
         must(other.call("GET", "/v1/me").status == 200)
+        must(page.call("GET", "/v1/queue", Asaleed_Background="1").status == 200, "by itself it asks for what it may")
         pass_(18)
         must(other.call("GET", "/v1/me").status == 200)
+        check_problem(page.call("GET", "/v1/queue", Asaleed_Background="1"), 401, "session_locked")
         cookie, n = b.cookie, 0
         for method, path, _roles, fields in ROUTES:
             if path == "/v1/logout":
