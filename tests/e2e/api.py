@@ -1590,15 +1590,19 @@ def test_rights_live(d, p):
     study = p.nurse.post("/v1/orders", {"patient": PATIENT, "act": "ecg"})["study"]["id"]
     streams = [Stream(nurse, study), Stream(b.api, study, cookie="asaleed=" + b.cookie)]
     stays = Stream(p.nurse, study)
-    p.nurse.post(f"/v1/studies/{study}/acquire", {"device": "ecg1", "seconds": 6})
-    for s in (stays, *streams):
-        s.wait(b"event: preview")
-    p.root.post("/v1/users/passing/disable")
-    for s in streams:
-        s.wait_end("disabled")
-        must(s.again().status == 401 and b"acquired" not in s.data)
-    stays.data = b""
+    p.nurse.post(f"/v1/studies/{study}/acquire", {"device": "ecg1", "seconds": 60})
     stays.wait(b"event: preview")
+    worker, = [pid for pid in tree(d.process.pid) if command_of(pid)[0].endswith("/asaleed-driver")]
+    os.kill(worker, signal.SIGSTOP)  # the simulated instrument is faster than any: it must not be done meanwhile
+    try:
+        for s in streams:
+            s.wait(b"event: preview")
+        p.root.post("/v1/users/passing/disable")
+        for s in streams:
+            s.wait_end("disabled")
+            must(s.again().status == 401 and b'"state":"acquired"' not in s.data)
+    finally:
+        os.kill(worker, signal.SIGCONT)
     stays.wait(b'"state":"acquired"', 20)
     stays.close()
 
