@@ -28,9 +28,10 @@ struct inspector {
   struct artefacts *artefacts;
   sd_event_source *work, *child, *timer;
   struct job job;
-  bool busy;   /* there is a job, */
-  bool frozen; /* the store is frozen for it, */
-  pid_t pid;   /* and its process runs; 0 = none */
+  bool busy;     /* there is a job, */
+  bool frozen;   /* the store is frozen for it, */
+  bool strained; /* and must not be any more, */
+  pid_t pid;     /* and its process runs; 0 = none */
   int result;
 };
 
@@ -138,7 +139,10 @@ static int on_child(sd_event_source *source, const siginfo_t *info, void *arg) {
   if (info->si_code != CLD_EXITED || info->si_status != 0)
     log_error("inspect: its process was ended by %s %d", info->si_code == CLD_EXITED ? "exit" : "signal",
               info->si_status);
-  if (info->si_code != CLD_EXITED || info->si_status != 0 || read(x->result, &result, sizeof result) != sizeof result)
+  if (x->strained)
+    result = (struct result){.err = -ENOSPC};
+  else if (info->si_code != CLD_EXITED || info->si_status != 0 ||
+           read(x->result, &result, sizeof result) != sizeof result)
     result = (struct result){.err = -EIO};
   job_end(x, &result);
   return 0;
@@ -153,8 +157,18 @@ static int on_late(sd_event_source *source, uint64_t usec, void *arg) {
   return 0;
 }
 
+/* Within a commit: the process goes now, and the rest with on_child(). */
+static void on_strained(void *arg) {
+  struct inspector *x = arg;
+  x->strained = true;
+  log_error("inspect: ended, as the store's log takes too much of the disk meanwhile");
+  if (x->pid > 0)
+    kill(x->pid, SIGKILL);
+}
+
 static int job_start(struct inspector *x) {
-  int ends[2], r = store_freeze(x->store);
+  x->strained = false;
+  int ends[2], r = store_freeze(x->store, on_strained, x);
   pid_t self = getpid();
   if (r < 0)
     return r;

@@ -19,7 +19,8 @@ bool inspector_is_busy(const struct inspector *x);
 
 /* Both look at what is committed at the end of this turn of the loop. They return 0 and call back once, from a later
  * turn, or return -EBUSY and never call back. Errors are the function's own, or why there is no process (-EAGAIN,
- * -ENOMEM) or no snapshot (store_freeze()), or -EIO: the process crashed, was killed, or took longer than INSPECT_S. */
+ * -ENOMEM) or no snapshot (store_freeze()), -ENOSPC: meanwhile so much was written that the store had to be thawed, or
+ * -EIO: the process crashed, was killed, or took longer than INSPECT_S. */
 
 /* audit_verify(). */
 int inspect_verify(struct inspector *x, void (*done)(void *arg, int err, const struct audit_check *check), void *arg);

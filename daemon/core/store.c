@@ -3,6 +3,7 @@
 #include "log.h"
 #include "schema.h"
 #include "str.h"
+#include "wall.h"
 #include <endian.h>
 #include <errno.h>
 #define SQLITE_ENABLE_PREUPDATE_HOOK /* Debian's library has it */
@@ -12,9 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
-#define LOG_PAGES 1000 /* at which the log goes into the database by itself */
+#define LOG_PAGES 1000                       /* at which the log goes into the database by itself */
+#define LOG_FROZEN_MAX ((uint64_t)256 << 20) /* bytes that it may grow to while that must not be, */
+#define LOG_FROZEN_ROOM ((uint64_t)8 << 20)  /* and what the disk must have then beside what it takes to put it away */
+#define LOG_RETRY_US 60000000ull
 #define SNAPSHOT_CACHE "-16384"
 #define CACHE_SLOTS 1024 /* prepared statements; a power of two, several times what the program has */
 
@@ -52,8 +57,12 @@ struct store {
     sqlite3_stmt *statement;
   } cache[CACHE_SLOTS];
   bool in_transaction, in_act;
-  bool frozen, unsettled; /* the log must not go into the database now; it is to go there when it may */
-  int lost;               /* why SQLite itself rolled the open transaction back; 0 when it has not */
+  bool frozen, unsettled; /* the log must not go into the database now; it is to go there when it may, */
+  uint64_t settle_from;   /* by monotonic_us(): not sooner, as it could not */
+  int log_pages;          /* while it is frozen */
+  void (*strained)(void *);
+  void *strained_arg;
+  int lost; /* why SQLite itself rolled the open transaction back; 0 when it has not */
   struct waiter *waiters;
   size_t n_waiters, cap_waiters;
   int health;
@@ -791,12 +800,33 @@ static int log_put_away(struct store *s) {
 }
 
 static void log_put_away_late(struct store *s) {
-  if (!s->unsettled || s->frozen || s->in_transaction)
+  if (!s->unsettled || s->frozen || s->in_transaction || monotonic_us() < s->settle_from)
     return;
-  s->unsettled = false;
   int r = log_put_away(s);
+  s->unsettled = r < 0;
+  s->settle_from = r < 0 ? monotonic_us() + LOG_RETRY_US : 0;
   if (r < 0)
     log_errno(LOG_WARNING, r, "store: its log stays longer, with traces of what was erased");
+}
+
+static int on_log(void *arg, sqlite3 *db, const char *schema, int pages) {
+  (void)db;
+  (void)schema;
+  ((struct store *)arg)->log_pages = pages;
+  return SQLITE_OK;
+}
+
+/* Putting the log away may make the database as much larger as the log is: done too late there is no room for that, and
+ * so never again any. */
+static void log_watch(struct store *s) {
+  struct statvfs disk;
+  const uint64_t log = (uint64_t)s->log_pages * (4096 + 24);
+  const bool known = statvfs(sqlite3_db_filename(s->db, "main"), &disk) == 0;
+  if (!s->strained || (log <= LOG_FROZEN_MAX && known && disk.f_bavail * disk.f_frsize >= log + LOG_FROZEN_ROOM))
+    return;
+  void (*strained)(void *) = s->strained;
+  s->strained = NULL;
+  strained(s->strained_arg);
 }
 
 int store_commit(struct store *s) {
@@ -815,6 +845,8 @@ int store_commit(struct store *s) {
     s->health = r;
     if (r == 0)
       log_put_away_late(s);
+    if (s->frozen)
+      log_watch(s);
   }
   struct waiter *waiters = s->waiters;
   size_t n = s->n_waiters;
@@ -845,20 +877,24 @@ void store_on_commit(struct store *s, void (*done)(void *, int), void *arg) {
 }
 
 int store_settle(struct store *s) {
-  s->unsettled = s->in_transaction || s->frozen;
-  return s->unsettled ? -EBUSY : log_put_away(s);
+  int r = s->in_transaction || s->frozen ? -EBUSY : log_put_away(s);
+  s->unsettled = r < 0;
+  return r;
 }
 
 /* In WAL mode nothing but a checkpoint writes into the database's file. It is not enough to make none: after one that
  * was complete the next commit begins the log anew, over the frames of before. So it is the file alone that is read,
  * with all of the log in it. */
-int store_freeze(struct store *s) {
+int store_freeze(struct store *s, void (*strained)(void *arg), void *arg) {
   if (s->in_transaction || s->frozen)
     return -EBUSY;
   int r = log_put_away(s);
   if (r < 0)
     return r;
-  sqlite3_wal_autocheckpoint(s->db, 0);
+  sqlite3_wal_hook(s->db, on_log, s); /* in the place of SQLite's own, which puts the log away by itself */
+  s->log_pages = 0;
+  s->strained = strained;
+  s->strained_arg = arg;
   s->frozen = true;
   return 0;
 }
@@ -866,7 +902,9 @@ int store_freeze(struct store *s) {
 void store_thaw(struct store *s) {
   sqlite3_wal_autocheckpoint(s->db, LOG_PAGES);
   s->frozen = false;
+  s->strained = NULL;
   s->unsettled = true;
+  s->settle_from = 0;
   log_put_away_late(s);
 }
 
@@ -1021,8 +1059,8 @@ int store_open(const char *dir, struct store **ret) {
     return r;
   }
   sqlite3_wal_autocheckpoint(s->db, LOG_PAGES);
-  log_put_away(
-      s); /* of a run that was killed, with traces of what it had erased; a full disk is told at the first act */
+  s->unsettled = true; /* of a run that was killed, with traces of what it had erased */
+  log_put_away_late(s);
   sqlite3_preupdate_hook(s->db, on_row, s);
   sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
   *ret = s;

@@ -71,9 +71,11 @@ void store_on_commit(struct store *s, void (*done)(void *arg, int result), void 
 int store_settle(struct store *s);
 
 /* From here to store_thaw() the database's file stays as it is, and holds all that is committed now: what is committed
- * meanwhile goes into the log alone, which grows. -EBUSY while something waits for store_commit(), or when it is frozen
- * already; other errors: the log could not be put away before. */
-int store_freeze(struct store *s);
+ * meanwhile goes into the log alone, which grows. strained() is called, once, by the store_commit() after which the log
+ * must not grow any more, for its own size or for the room on the disk: then the store is to be thawed at once. -EBUSY
+ * while something waits for store_commit(), or when it is frozen already; other errors: the log could not be put away
+ * before. */
+int store_freeze(struct store *s, void (*strained)(void *arg), void *arg);
 void store_thaw(struct store *s); /* of a frozen store; the log becomes short again */
 
 /* The store as it was when it was frozen, to be read: for a copy of this process (fork()) alone, made before anything

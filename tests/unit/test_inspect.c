@@ -15,6 +15,7 @@
 #include <dlfcn.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 
 #define PATIENCE_US (60 * WALL_SECOND)
@@ -24,7 +25,8 @@ static struct {
   sd_event *event;
   struct inspector *inspector;
   bool no_fork, fast;
-  pid_t pid; /* of the process that was forked last */
+  pid_t pid;     /* of the process that was forked last */
+  uint64_t room; /* what the disk has, 0 = what it has */
 } bed;
 
 static const struct actor nurse = {.name = "ines"};
@@ -46,6 +48,15 @@ int sd_event_add_time_relative(sd_event *e, sd_event_source **ret, clockid_t clo
   assert_int_equal(usec, INSPECT_S * WALL_SECOND);
   return sd_event_add_time(e, ret, clock, monotonic_us() + (bed.fast ? FAST_US : usec), bed.fast ? 1 : accuracy,
                            callback, arg);
+}
+
+int statvfs(const char *path, struct statvfs *ret) {
+  int (*real)(const char *, struct statvfs *);
+  *(void **)(void *)&real = dlsym(RTLD_NEXT, "statvfs");
+  int r = real(path, ret);
+  if (r == 0 && bed.room)
+    ret->f_bavail = bed.room / ret->f_frsize;
+  return r;
 }
 
 /* ---- the bed ---- */
@@ -83,6 +94,7 @@ static int setup(void **state) {
 static int teardown(void **state) {
   struct store_bed *b = *state;
   bed.no_fork = bed.fast = false;
+  bed.room = 0;
   down(b);
   bed_up(b);
   return bed_teardown(state);
@@ -199,8 +211,8 @@ static void test_snapshot(void **state) {
       add_until_checkpoint(b);
     assert_int_equal(audit_verify(b->store, b->artefacts, &check), 0);
     assert_true(export_hash(b->store, b->artefacts, lines));
-    assert_int_equal(store_freeze(b->store), 0);
-    assert_int_equal(store_freeze(b->store), -EBUSY);
+    assert_int_equal(store_freeze(b->store, NULL, NULL), 0);
+    assert_int_equal(store_freeze(b->store, NULL, NULL), -EBUSY);
     hash_of(b, "asaleed.db", before);
     assert_int_equal(pipe(go), 0);
     assert_int_equal(pipe(done), 0);
@@ -244,7 +256,7 @@ static void test_snapshot_path(void **state) {
   snprintf(dir, sizeof dir, "%s/a?b#c%%64 é", b->dir);
   assert_int_equal(mkdir(dir, 0700), 0);
   assert_int_equal(store_open(dir, &s), 0);
-  assert_int_equal(store_freeze(s), 0);
+  assert_int_equal(store_freeze(s, NULL, NULL), 0);
   const pid_t pid = fork();
   if (pid == 0) {
     struct store_check check;
@@ -289,7 +301,7 @@ static void test_settle(void **state) {
   struct store_bed *b = *state;
   forget_mark(b->store);
   assert_true(mark_is_there(b));
-  assert_int_equal(store_freeze(b->store), 0);
+  assert_int_equal(store_freeze(b->store, NULL, NULL), 0);
   delete_mark(b->store);
   assert_int_equal(store_commit(b->store), 0);
   assert_int_equal(store_settle(b->store), -EBUSY);
@@ -304,7 +316,7 @@ static void test_settle(void **state) {
   assert_int_equal(store_commit(b->store), 0);
   assert_false(mark_is_there(b));
   forget_mark(b->store);
-  assert_int_equal(store_freeze(b->store), 0);
+  assert_int_equal(store_freeze(b->store, NULL, NULL), 0);
   delete_mark(b->store);
   assert_int_equal(store_settle(b->store), -EBUSY);
   store_thaw(b->store);
@@ -317,7 +329,7 @@ static void test_settle(void **state) {
   const pid_t pid = fork();
   if (pid == 0) {
     struct store *s;
-    if (store_open(b->dir, &s) == 0 && store_freeze(s) == 0) {
+    if (store_open(b->dir, &s) == 0 && store_freeze(s, NULL, NULL) == 0) {
       delete_mark(s);
       if (store_commit(s) == 0 && store_settle(s) == -EBUSY)
         raise(SIGKILL);
@@ -646,6 +658,36 @@ static void test_late(void **state) {
   check_store(b);
 }
 
+/* What is written while it looks leaves room for what ends it. */
+static void test_strained(void **state) {
+  struct store_bed *b = *state;
+  struct answer a = {0};
+  add(b, 50);
+  hold(b);
+  bed.room = 64 << 20;
+  assert_int_equal(inspect_verify(bed.inspector, on_verified, &a), 0);
+  wait_until_held();
+  add(b, 20);
+  assert_true(size_of(b, "asaleed.db-wal") > 0);
+  assert_int_equal(waitpid(bed.pid, NULL, WNOHANG), 0);
+  bed.room = (uint64_t)size_of(b, "asaleed.db-wal") + (8 << 20) - 65536; /* less than it wants beside the log */
+  add(b, 1);
+  wait_for(&a);
+  assert_int_equal(a.err, -ENOSPC);
+  assert_int_equal(size_of(b, "asaleed.db-wal"), 0);
+  assert_int_equal(inspect_verify(bed.inspector, on_verified, &a), 0); /* at the first commit, again */
+  bed.room = 1 << 20;
+  wait_until_held();
+  add(b, 1);
+  a = (struct answer){0};
+  wait_for(&a);
+  assert_int_equal(a.err, -ENOSPC);
+  bed.room = 0;
+  let_go();
+  assert_int_equal(verify().err, 0);
+  check_store(b);
+}
+
 static void test_no_process(void **state) {
   struct store_bed *b = *state;
   add(b, 50);
@@ -733,9 +775,9 @@ static void test_parent_killed(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-      T(test_snapshot),        T(test_snapshot_path), T(test_settle),        T(test_verify), T(test_verdict),
-      T(test_changed_beneath), T(test_export),        T(test_busy),          T(test_killed), T(test_late),
-      T(test_no_process),      T(test_close),         T(test_parent_killed),
+      T(test_snapshot),        T(test_snapshot_path), T(test_settle), T(test_verify),        T(test_verdict),
+      T(test_changed_beneath), T(test_export),        T(test_busy),   T(test_killed),        T(test_late),
+      T(test_strained),        T(test_no_process),    T(test_close),  T(test_parent_killed),
   };
   cmocka_set_message_output(CM_OUTPUT_TAP);
   return cmocka_run_group_tests(tests, NULL, NULL);
