@@ -2,6 +2,7 @@
 
 #include "access.h"
 #include "log.h"
+#include "reading.h"
 #include "str.h"
 #include "wall.h"
 #include <errno.h>
@@ -319,11 +320,7 @@ enum problem api_enter(struct api_call *call, const struct study *y) {
 enum problem api_enter_record(struct api_call *call, int64_t record) {
   struct study y;
   int64_t study = 0;
-  struct rows r = store_query(call->api->store,
-                              "WITH RECURSIVE became(id) AS (SELECT ?1 UNION ALL SELECT x.became FROM reassignment x"
-                              " JOIN became b ON x.record = b.id) SELECT study FROM record WHERE id = (SELECT max(id)"
-                              " FROM became)",
-                              "i", record);
+  struct rows r = store_query(call->api->store, "SELECT study FROM record WHERE id = " RECORD_NOW("?1"), "i", record);
   if (rows_next(&r))
     study = rows_int(&r, 0);
   int err = rows_finish(&r);

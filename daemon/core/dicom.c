@@ -3,6 +3,7 @@
 #include "child.h"
 #include "fundus.h"
 #include "log.h"
+#include "reading.h"
 #include "str.h"
 #include "wall.h"
 #include <asalee/export.h>
@@ -535,12 +536,13 @@ static enum problem why_not(struct dicom *d, const struct dicom_key *key) {
 
 /* Objects of a record that went to another patient have the wrong name: nobody gets them any more. */
 enum problem dicom_find(struct dicom *d, const struct dicom_key *key, char ret_sha256[static HASH_TEXT]) {
-  struct rows r = store_query(
-      d->parts.store,
-      "SELECT d.sha256, d.failure FROM dicom d" WITH_IDENTITY
-      " WHERE d.record = ?1 AND d.number = ?2 AND d.whole = ?3 AND (d.sha256 IS NOT NULL OR"
-      " d.program = ?4) AND d.record NOT IN (SELECT record FROM reassignment) ORDER BY d.sha256 IS NULL, d.id LIMIT 1",
-      "iiit", key->record, key->number, (int64_t)key->whole, PROGRAM);
+  struct rows r = store_query(d->parts.store,
+                              "SELECT d.sha256, d.failure FROM dicom d" WITH_IDENTITY
+                              " WHERE d.record = ?1 AND d.number = ?2 AND d.whole = ?3 AND (d.sha256 IS NOT NULL OR"
+                              " d.program = ?4) AND (SELECT study FROM record WHERE id = " RECORD_NOW(
+                                  "?1") ") = (SELECT study FROM record WHERE"
+                                        " id = ?1) ORDER BY d.sha256 IS NULL, d.id LIMIT 1",
+                              "iiit", key->record, key->number, (int64_t)key->whole, PROGRAM);
   bool there = rows_next(&r);
   enum problem p = P_OK;
   if (there && rows_is_null(&r, 0)) {

@@ -1,6 +1,7 @@
 #include "file.h"
 
 #include "people.h"
+#include "reading.h"
 #include "str.h"
 #include "wall.h"
 #include <errno.h>
@@ -83,11 +84,12 @@ enum problem file_next_pending(struct store *s, int64_t after, struct file *ret)
 #define STATE                                                                                                   \
   " CASE WHEN f.pending THEN 'waiting' WHEN e.what = 'attached' THEN 'attached' WHEN e.what = 'discarded' THEN" \
   " 'discarded' WHEN u.failure IS NOT NULL THEN 'refused' ELSE 'unmatched' END"
-#define STATE_COLUMNS                                                                                              \
-  "SELECT f.id, f.at, x.bytes, f.by, f.device, f.name, f.sha256, f.source," STATE ", u.id, u.failure, r.study"     \
-  " FROM file f JOIN artefact x ON x.sha256 = f.sha256"                                                            \
-  " LEFT JOIN unmatched u ON u.id = (SELECT max(v.id) FROM unmatched v JOIN acquisition a ON a.id = v.acquisition" \
-  " WHERE a.file = f.id) LEFT JOIN unmatched_end e ON e.unmatched = u.id LEFT JOIN record r ON r.id = e.record"
+#define STATE_COLUMNS                                                                                               \
+  "SELECT f.id, f.at, x.bytes, f.by, f.device, f.name, f.sha256, f.source," STATE ", u.id, u.failure, r.study"      \
+  " FROM file f JOIN artefact x ON x.sha256 = f.sha256"                                                             \
+  " LEFT JOIN unmatched u ON u.id = (SELECT max(v.id) FROM unmatched v JOIN acquisition a ON a.id = v.acquisition"  \
+  " WHERE a.file = f.id) LEFT JOIN unmatched_end e ON e.unmatched = u.id LEFT JOIN record r ON r.id = " RECORD_NOW( \
+      "e.record")
 
 static json_t *row_json(const struct rows *r, bool texts) {
   char id[STR_REF_MAX], tray[STR_REF_MAX], study[STR_REF_MAX], at[WALL_TEXT_MAX];

@@ -25,6 +25,14 @@ int reading_load(struct artefacts *a, const char *sha256, json_t **ret);
 /* When the earliest of its trials was made, as well as the host can tell; 0 when none says. */
 int64_t reading_taken(const json_t *record);
 
+/* SQL: what the record of this id became, by decoding it again and by moving it to whose it is: the newest, or itself.
+ * Whose it is, and who may see it, is what holds for that one. */
+#define RECORD_NOW(id_)                                                                                             \
+  "(WITH RECURSIVE became(id, n) AS (SELECT " id_ ", 0 UNION ALL SELECT x.became, b.n + 1 FROM reassignment x JOIN" \
+  " became b ON x.record = b.id WHERE b.n < 99 UNION ALL SELECT n.id, b.n + 1 FROM record o JOIN became b ON o.id"  \
+  " = b.id JOIN supersession s ON s.record = o.id JOIN record n ON n.acquisition = o.acquisition AND n.study ="     \
+  " o.study AND n.id > o.id AND n.at = s.at WHERE b.n < 99) SELECT id FROM became ORDER BY n DESC LIMIT 1)"
+
 /* The study has a record that stands. */
 bool reading_stands(struct store *s, int64_t study);
 

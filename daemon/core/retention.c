@@ -460,17 +460,18 @@ enum problem retention_archived(struct store *s, const struct caller *c, const s
 #define OF(kind_) "(SELECT CAST(id AS INTEGER) FROM erasing WHERE kind = '" kind_ "')"
 /* What is another patient's, or may still become so, comes from the acquisition `a` too: then it stays, with its
  * capture or file. */
-#define OTHERS                                                                                          \
-  "(EXISTS(SELECT 1 FROM record r WHERE r.acquisition = a.id AND r.study NOT IN " OF(                   \
-      "study") ") OR EXISTS(SELECT"                                                                     \
-               " 1 FROM unmatched u WHERE u.acquisition = a.id AND u.id NOT IN (SELECT unmatched FROM " \
-               "unmatched_end)))"
+#define OTHERS                                                                                                    \
+  "(EXISTS(SELECT 1 FROM record r WHERE r.acquisition = a.id AND r.id NOT IN " OF("record") ") OR EXISTS(SELECT 1" \
+  " FROM unmatched u WHERE u.acquisition = a.id AND u.id NOT IN (SELECT unmatched FROM unmatched_end)))"
 
 /* Found while the rows that say so are there. */
 static const char *const find[] = {
     "INSERT INTO erasing VALUES('patient', ?1)",
     "INSERT INTO erasing SELECT 'study', id FROM study WHERE id IN " STUDIES,
     "INSERT INTO erasing SELECT 'record', id FROM record WHERE study IN " OF("study"),
+    /* What was taken for another's, and became the patient's. */
+    "INSERT OR IGNORE INTO erasing SELECT 'record', r.id FROM record r WHERE r.acquisition IN (SELECT acquisition FROM"
+    " record WHERE id IN " OF("record") ") AND " RECORD_NOW("r.id") " IN " OF("record"),
     "INSERT INTO erasing SELECT 'acquisition', id FROM acquisition a WHERE file IS NULL AND (study IN " OF(
         "study") " OR id IN (SELECT acquisition FROM record WHERE id IN " OF("record") ")) AND NOT " OTHERS,
     "INSERT INTO erasing SELECT 'file', id FROM file f WHERE id IN " FILES
@@ -545,6 +546,9 @@ static const char *const erase[] = {
     "DELETE FROM dicom WHERE record IN " OF("record"),
     "DELETE FROM picture_label WHERE record IN " OF("record"),
     "DELETE FROM picture WHERE record IN " OF("record"),
+    /* What was the patient's only between two others stays whose it is. */
+    "INSERT INTO reassignment(record, became, at, by, reason) SELECT x.record, " RECORD_NOW(
+        "x.record") ", x.at, x.by, '' FROM reassignment x WHERE x.became IN " OF("record") " AND x.record NOT IN " OF("record"),
     "DELETE FROM reassignment WHERE record IN " OF("record") " OR became IN " OF("record"),
     "DELETE FROM unmatched_end WHERE unmatched IN " OF("unmatched"),
     "DELETE FROM unmatched WHERE id IN " OF("unmatched"),

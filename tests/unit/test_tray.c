@@ -13,6 +13,7 @@
 #include "buf.h"
 #include "file.h"
 #include "followup.h"
+#include "retention.h"
 #include "unmatched.h"
 
 /* ---- pieces ---- */
@@ -45,9 +46,7 @@ static json_t *make_record(const char *modality, int n) {
 static void put_file(struct store_bed *b, int n, int64_t *ret_id) {
   bool known;
   struct file f = {.at = 1, .bytes = sizeof n, .source = FILE_UPLOAD, .by = "ines", .name = "a.ecg"};
-  uint8_t hash[HASH_BYTES];
-  hash_sha256(&n, sizeof n, hash);
-  str_hex(hash, sizeof hash, f.sha256);
+  assert_int_equal(artefact_put(b->artefacts, b->store, "blob", &n, sizeof n, 1, f.sha256), 0);
   assert_int_equal(file_add(b->store, &f, ret_id, &known), 0);
   assert_false(known);
 }
@@ -262,9 +261,73 @@ static void test_who_may(void **state) {
                    1);
 }
 
+/* ---- whose it was when somebody is erased ---- */
+
+static int64_t moved(struct store_bed *b, int64_t record, int64_t from_order, int64_t to_order, const char *birth) {
+  struct study from = study_of(b, from_order), to;
+  const struct attach at = attach_to(&martin, to_order, birth);
+  assert_int_equal(ACT(b, attach_reassign(b->store, b->artefacts, &from, &record, 1, &at, &to)), P_OK);
+  return bed_int(b, "SELECT max(id) FROM record");
+}
+
+static int64_t now_of(struct store_bed *b, int64_t record) {
+  struct rows r = store_query(b->store, "SELECT " RECORD_NOW("?1"), "i", record);
+  assert_true(rows_next(&r));
+  const int64_t now = rows_int(&r, 0);
+  assert_int_equal(rows_finish(&r), 0);
+  return now;
+}
+
+static void erase(struct store_bed *b, const char *patient) {
+  static const struct conf conf = {.active_months = 60, .archive_months = 180};
+  struct retention_archive *x = NULL;
+  char sha256[HASH_TEXT], part[65536];
+  int64_t files;
+  assert_int_equal(retention_archive_start(b->store, b->artefacts, patient, &x), P_OK);
+  ssize_t n;
+  while ((n = retention_archive_read(x, part, sizeof part)) > 0)
+    ;
+  assert_int_equal(n, 0);
+  assert_int_equal(ACT(b, retention_archived(b->store, &martin, x)), P_OK);
+  retention_archive_sha256(x, sha256);
+  retention_archive_free(x);
+  assert_int_equal(ACT(b, retention_erase(b->store, b->artefacts, &conf, &martin, patient, sha256, &files)), P_OK);
+  assert_int_equal(retention_sweep(b->store, b->artefacts), 0);
+  assert_int_equal(store_commit(b->store), 0);
+}
+
+/* What was taken for P1's and became P2's goes with P2, wherever it lay; what P2 had only for a while stays P3's. */
+static void test_erased_between(void **state) {
+  struct store_bed *b = *state;
+  const int64_t first = order(b, "P1", "1950-01-01", "ecg"), second = order(b, "P2", "1960-02-02", "ecg"),
+                third = order(b, "P3", "1970-03-03", "ecg");
+  struct job j = {.order = first, .birth_date = "1950-01-01"};
+  int64_t record[2][3];
+  for (int k = 0; k < 2; k++) {
+    j.id = tray(b, "ecg", 800 + k, NULL, 0);
+    bed_begin(b);
+    assert_int_equal(act_attach(b, &j), P_OK);
+    bed_keep(b);
+    record[k][0] = bed_int(b, "SELECT max(id) FROM record");
+    record[k][1] = moved(b, record[k][0], first, second, "1960-02-02");
+    record[k][2] = k ? moved(b, record[k][1], second, third, "1970-03-03") : record[k][1];
+    for (int i = 0; i < 3; i++)
+      assert_int_equal(now_of(b, record[k][i]), record[k][2]);
+  }
+  clock_forward((int64_t)62 * 31 * 86400);
+  erase(b, "P2");
+  assert_int_equal(bed_int(b, "SELECT count(*) FROM record"), 2);
+  assert_int_equal(now_of(b, record[1][0]), record[1][2]);
+  assert_int_equal(bed_int(b, "SELECT count(*) FROM reassignment"), 1);
+  assert_int_equal(bed_int(b, "SELECT count(*) FROM artefact"), 2); /* P3's reading, and its file */
+  assert_int_equal(bed_int(b, "SELECT count(*) FROM unmatched"), 1);
+  practice_is_whole(b);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, practice_setup, bed_teardown)
 
 int main(void) {
-  const struct CMUnitTest tests[] = {TEST(store_fails), TEST(calibration_goes_along), TEST(who_may)};
+  const struct CMUnitTest tests[] = {TEST(store_fails), TEST(calibration_goes_along), TEST(who_may),
+                                     TEST(erased_between)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
