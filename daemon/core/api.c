@@ -756,7 +756,7 @@ static int remember(struct api_call *call, const char *key, const uint8_t hash[s
 static enum problem run_act(struct api_call *call, const struct route *route, const char *key,
                             const uint8_t hash[static HASH_BYTES], bool *ret_told) {
   struct store *store = call->api->store;
-  int64_t before = 0, after = 0;
+  int64_t before = 0;
   int r = store_begin(store);
   if (r < 0)
     return problem_of_errno(r);
@@ -770,8 +770,7 @@ static enum problem run_act(struct api_call *call, const struct route *route, co
   if (p == P_OK && key && (r = remember(call, key, hash)) < 0)
     p = problem_of_errno(r);
   if (p == P_OK)
-    p = problem_of_errno(audit_last(store, &after));
-  *ret_told = after > before;
+    p = problem_of_errno(audit_names(store, before, call->patients, ret_told));
   if (p == P_OK)
     p = problem_of_errno(store_keep(store));
   if (p != P_OK)

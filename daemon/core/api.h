@@ -171,6 +171,8 @@ enum problem api_saw_nobodys(struct api_call *call, enum acq_modality act);
 /* The study of the path, If-Match observed; and the answer after it was moved, of which those who watch learn. */
 enum problem api_study_find(struct api_call *call, struct study *ret);
 enum problem api_study_moved(struct api_call *call, const struct study *study);
+/* The study as it is told to the caller: its version and its time, which a correction changes, too. */
+enum problem api_study_seen(struct api_call *call, struct study *study);
 enum problem api_study_answer(struct api_call *call, const struct study *study); /* the answer alone */
 json_t *api_patient_json(const struct patient *p);
 enum problem api_patient_lookup(struct api_call *call);

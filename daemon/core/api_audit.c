@@ -163,7 +163,7 @@ enum problem api_audit_archive(struct api_call *call) {
   int r = n < 0 && n != -ENODATA ? (int)n : 0;
   if (n > 0)
     r = audit_add(a->store, &by, "audit.archive", sha, json_pack("{s:I}", "rows", (json_int_t)n));
-  if (r < 0 || !more) /* the next one begins anew */
+  if (r == -EUCLEAN || (r >= 0 && !more)) /* the next one begins anew */
     a->vouched.until = 0;
   if (r < 0)
     return problem_of_errno(r);

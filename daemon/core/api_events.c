@@ -171,6 +171,8 @@ static enum problem watch(struct api_call *call, int64_t stream, json_t *hello) 
 enum problem api_study_events(struct api_call *call) {
   struct study y;
   enum problem p = api_study_find(call, &y);
+  if (p == P_OK)
+    p = api_study_seen(call, &y);
   return p == P_OK ? watch(call, y.id, study_event_json(&y)) : p;
 }
 

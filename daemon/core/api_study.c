@@ -327,27 +327,27 @@ const char *api_reader(const struct api_call *call, const char *protocol, const 
 }
 
 /* Who is not told what was signed is not told that it was corrected: the study as it was when it was signed first. */
-static int as_signed(struct api_call *call, const struct study *y, int64_t *ret_version, int64_t *ret_updated) {
-  *ret_version = y->version;
-  *ret_updated = y->updated;
+enum problem api_study_seen(struct api_call *call, struct study *y) {
   if (y->state != INTERPRETED || mask_shows(&call->view, PART_CONCLUSION))
-    return 0;
+    return P_OK;
   struct rows r = store_query(call->api->store,
                               "SELECT sum(reason IS NOT NULL), max(iif(reason IS NULL, at, 0)) FROM interpretation"
                               " WHERE study = ?",
                               "i", y->id);
   if (rows_next(&r)) {
-    *ret_version -= rows_int(&r, 0);
-    *ret_updated = rows_int(&r, 1);
+    y->version -= rows_int(&r, 0);
+    y->updated = rows_int(&r, 1);
   }
-  return rows_finish(&r);
+  return problem_of_errno(rows_finish(&r));
 }
 
 static enum problem study_json(struct api_call *call, const struct study *y, json_t **ret) {
   struct patient patient;
   char ref[32], order[32];
-  int64_t version = 0, updated = 0;
+  struct study seen = *y;
   enum problem p = api_enter(call, y);
+  if (p == P_OK)
+    p = api_study_seen(call, &seen);
   if (p == P_OK)
     p = patient_find(call->api->store, y->patient, &patient);
   if (p != P_OK)
@@ -375,14 +375,15 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
   if (r >= 0)
     r = interpret_course(call->api->store, y->id, &call->view, &course);
   if (r >= 0)
-    r = as_signed(call, y, &version, &updated);
-  if (r >= 0)
     r = notice_pages(call->api->store, y->id, mask_shows(&call->view, PART_IDENTITY), &calls);
   json_t *failure = y->failure ? json_pack("{s:o, s:s, s:s}", "at", json_time(y->failed), "code",
                                            problem_code(y->failure), "detail", problem_detail(y->failure))
                                : json_null();
-  json_t *claim =
-      y->claim_by[0] ? json_pack("{s:s, s:o}", "by", y->claim_by, "expires", json_time(y->claim_expires)) : json_null();
+  /* Whose name it is tells who was asked. */
+  const bool asked = !strcmp(api_reader(call, y->protocol, y->act, role_name(y->reader)), role_name(y->reader));
+  json_t *claim = y->claim_by[0] ? json_pack("{s:s?, s:o}", "by", asked ? y->claim_by : NULL, "expires",
+                                             json_time(y->claim_expires))
+                                 : json_null();
   json_t *acquisition = session_json(call->api->sessions, y->id);
   json_t *who = mask_shows(&call->view, PART_IDENTITY)
                     ? json_pack("{s:s, s:s, s:s, s:s, s:s}", "birth_date", patient.birth_date, "family", patient.family,
@@ -394,7 +395,7 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
       "comment", comment ? comment : json_null(), "created", json_time(y->created), "dicom",
       dicom ? dicom : json_null(), "due", json_time(y->due), "id", ref, "identity_changed", changed, "last_failure",
       failure, "order", order, "patient", who, "reassigned", reassigned ? reassigned : json_array(), "records", records,
-      "state", study_state_name(y->state), "updated", json_time(updated), "version", (json_int_t)version);
+      "state", study_state_name(y->state), "updated", json_time(seen.updated), "version", (json_int_t)seen.version);
   if (study && interpretation)
     json_object_set_new(study, "interpretation", interpretation);
   if (study) {
@@ -441,7 +442,10 @@ enum problem api_study_find(struct api_call *call, struct study *y) {
     p = api_enter(call, y);
   if (p == P_OK)
     p = api_if_match(call, &if_match);
-  if (p == P_OK && if_match > 0 && if_match != y->version && strcmp(call->http->method, "GET"))
+  struct study seen = *y;
+  if (p == P_OK && if_match > 0 && strcmp(call->http->method, "GET"))
+    p = api_study_seen(call, &seen);
+  if (p == P_OK && if_match > 0 && if_match != seen.version && strcmp(call->http->method, "GET"))
     p = P_precondition_failed;
   return p;
 }
@@ -831,9 +835,10 @@ enum problem api_queue(struct api_call *call) {
     const char *protocol = json_text(item, "protocol");
     if (p == P_OK)
       p = api_saw(call, json_text(json_object_get(item, "patient"), "id"));
-    json_object_set_new(
-        item, "reader",
-        json_string(api_reader(call, protocol ? protocol : "", json_text(item, "act"), json_text(item, "reader"))));
+    const char *reader = api_reader(call, protocol ? protocol : "", json_text(item, "act"), json_text(item, "reader"));
+    if (json_is_object(json_object_get(item, "claim")) && strcmp(reader, json_text(item, "reader")))
+      json_object_set_new(json_object_get(item, "claim"), "by", json_null());
+    json_object_set_new(item, "reader", json_string(reader));
   }
   return p;
 }

@@ -12,6 +12,21 @@
 #define ARCHIVE_ROWS 20000             /* of one that is made: one or the other is reached first */
 #define ARCHIVE_BYTES (16u << 20)
 
+int audit_names(struct store *s, int64_t after, const json_t *patients, bool *ret) {
+  const json_t *one;
+  size_t i;
+  int err = 0;
+  *ret = true;
+  json_array_foreach(patients, i, one) {
+    struct rows r = store_query(s, "SELECT 1 FROM audit_patient WHERE patient = ? AND seq > ? LIMIT 1", "ti",
+                                json_string_value(one), after);
+    *ret &= rows_next(&r);
+    const int query_err = rows_finish(&r);
+    err = err < 0 ? err : query_err;
+  }
+  return err;
+}
+
 /* The highest number that a row ever had, which SQLite keeps: rows taken from the new end leave a hole. */
 int audit_last(struct store *s, int64_t *ret_seq) {
   struct rows r = store_query(s, "SELECT seq FROM sqlite_sequence WHERE name = 'audit'", "");

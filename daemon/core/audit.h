@@ -31,6 +31,8 @@ int audit_add(struct store *s, const struct actor *actor, const char *action, co
 
 /* The number of the newest row, wherever it is; 0 without any. */
 int audit_last(struct store *s, int64_t *ret_seq);
+/* Whether each of these patients (an array of ids) is named by a row after that number. */
+int audit_names(struct store *s, int64_t after, const json_t *patients, bool *ret);
 
 struct audit_check {
   bool ok;             /* the chain, the heads, who saw whom, and the store's seal */

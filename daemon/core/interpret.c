@@ -243,9 +243,8 @@ enum problem interpret_preview(struct store *s, const struct study *study, const
     p = P_invalid_field;
   const char *text = p == P_OK ? buf_cstr(&body) : NULL;
   if (p == P_OK)
-    *ret = json_pack("{s:s?, s:{s:s, s:I, s:O}, s:s}", "body", text, "covers", "patient", study->patient,
-                     "patient_version", (json_int_t)covered.patient.version, "records", covered.records, "shown",
-                     covered.shown);
+    *ret = json_pack("{s:s?, s:{s:s, s:I, s:O}}", "body", text, "covers", "patient", study->patient, "patient_version",
+                     (json_int_t)covered.patient.version, "records", covered.records);
   buf_finish(&body);
   return p == P_OK && !*ret ? P_overloaded : p;
 }

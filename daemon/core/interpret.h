@@ -31,7 +31,7 @@ enum problem interpret_sign(struct store *s, const struct caller *c, struct stud
 enum problem interpret_amend(struct store *s, const struct caller *c, struct study *study, int64_t version,
                              const char *reason, const char *shown, const struct conclusion *x, const json_t *aids,
                              const char **ret_field);
-/* The report as it would stand: {"body","covers","shown"}. */
+/* The report as it would stand: {"body","covers"}. */
 enum problem interpret_preview(struct store *s, const struct study *study, const struct conclusion *x,
                                const json_t *aids, const char **ret_field, json_t **ret);
 

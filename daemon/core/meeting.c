@@ -89,16 +89,19 @@ static int study_json(const struct agenda *a, int64_t id, int64_t signed_at, jso
   return r < 0 ? r : x ? 0 : -ENOMEM;
 }
 
-/* ?1 the patient, ?2 the follow-up, ?3 since when. Signed: the newest version that stands. */
-#define AGENDA_STUDIES                                                                                            \
-  "SELECT y.id, i.at FROM orders o JOIN study y ON y.orders = o.id LEFT JOIN interpretation i ON i.id = (SELECT"  \
-  " max(id) FROM interpretation WHERE study = y.id AND id NOT IN (SELECT interpretation FROM withdrawal))"        \
-  " WHERE o.patient = ?1 AND o.followup = ?2 AND (y.state IN ('to_interpret', 'interpreting') OR (y.state ="      \
-  " 'interpreted' AND date(i.at / 1000000, 'unixepoch', 'localtime') >= ?3) OR EXISTS(SELECT 1 FROM study_return" \
+/* ?1 the patient, ?2 the follow-up, ?3 since when. Signed: the newest version that stands, or unless ?4 the one that
+ * was no correction, which not everybody is told of. */
+#define AGENDA_STUDIES                                                                                               \
+  "SELECT y.id, i.at FROM orders o JOIN study y ON y.orders = o.id LEFT JOIN interpretation i ON i.id = (SELECT"     \
+  " max(id) FROM interpretation WHERE study = y.id AND (?4 OR reason IS NULL) AND id NOT IN (SELECT interpretation " \
+  "FROM withdrawal))"                                                                                                \
+  " WHERE o.patient = ?1 AND o.followup = ?2 AND (y.state IN ('to_interpret', 'interpreting') OR (y.state ="         \
+  " 'interpreted' AND date(i.at / 1000000, 'unixepoch', 'localtime') >= ?3) OR EXISTS(SELECT 1 FROM study_return"    \
   " x WHERE x.study = y.id AND date(x.at / 1000000, 'unixepoch', 'localtime') >= ?3)) ORDER BY y.id"
 
 static int studies_json(const struct agenda *a, const char *patient, int64_t followup, json_t *list) {
-  struct rows r = store_query(a->store, AGENDA_STUDIES, "tit", patient, followup, a->since);
+  struct rows r =
+      store_query(a->store, AGENDA_STUDIES, "titi", patient, followup, a->since, (int64_t)(a->caller->role == ROLE_GP));
   int err = list ? 0 : -ENOMEM;
   while (err == 0 && rows_next(&r)) {
     json_t *x = NULL;

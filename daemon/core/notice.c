@@ -79,9 +79,12 @@ enum problem notice_returned(struct store *s, const struct caller *c, const stru
 int notice_pass_on(struct store *s, int64_t followup, const char *from, const char *to) {
   int r =
       store_run(s,
-                "INSERT INTO notice(kind, study, recipient, text, at, by) SELECT n.kind, n.study, ?3, n.text, ?4, n.by"
-                " FROM notice n JOIN study y ON y.id = n.study JOIN orders o ON o.id = y.orders WHERE o.followup = ?1"
-                " AND n.recipient = ?2 AND n.kind = 'returned' AND n.id NOT IN (SELECT notice FROM notice_end)",
+                "INSERT INTO notice(kind, study, recipient, text, at, by) SELECT n.kind, n.study, u.rpps, n.text,"
+                " ?4, n.by FROM notice n JOIN study y ON y.id = n.study JOIN orders o ON o.id = y.orders LEFT JOIN"
+                " user u ON u.rpps = ?3 AND NOT u.disabled WHERE o.followup = ?1 AND n.kind = 'returned' AND"
+                " (n.recipient = ?2 OR (n.recipient IS NULL AND u.rpps IS NOT NULL)) AND n.id NOT IN (SELECT notice"
+                " FROM notice_end) AND NOT EXISTS(SELECT 1 FROM notice m WHERE m.study = n.study AND m.kind = n.kind"
+                " AND m.recipient IS u.rpps AND m.id NOT IN (SELECT notice FROM notice_end))",
                 "itti", followup, from, to, wall_now().us);
   return r < 0 ? r : 0;
 }

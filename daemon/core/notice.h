@@ -18,7 +18,8 @@ enum problem notice_urgent(struct store *s, const struct caller *c, const struct
 enum problem notice_returned(struct store *s, const struct caller *c, const struct study *study, const char *nurse,
                              const char *text);
 
-/* Another nurse has the follow-up: what the last one has not heard yet of studies that came back is for her. */
+/* Another nurse has the follow-up: what nobody has heard yet of studies that came back is for her, or for every GP
+ * where she has no account. */
 int notice_pass_on(struct store *s, int64_t followup, const char *from, const char *to);
 
 /* It was heard: by its recipient, or by any GP when it is for all. P_not_found for others. *ret_study: what it is

@@ -460,9 +460,10 @@ enum problem retention_archived(struct store *s, const struct caller *c, const s
 #define OF(kind_) "(SELECT CAST(id AS INTEGER) FROM erasing WHERE kind = '" kind_ "')"
 /* What is another patient's, or may still become so, comes from the acquisition `a` too: then it stays, with its
  * capture or file. */
-#define OTHERS                                                                                                    \
-  "(EXISTS(SELECT 1 FROM record r WHERE r.acquisition = a.id AND r.id NOT IN " OF("record") ") OR EXISTS(SELECT 1" \
-  " FROM unmatched u WHERE u.acquisition = a.id AND u.id NOT IN (SELECT unmatched FROM unmatched_end)))"
+#define OTHERS                                                                     \
+  "(EXISTS(SELECT 1 FROM record r WHERE r.acquisition = a.id AND r.id NOT IN " OF( \
+      "record") ") OR EXISTS(SELECT 1"                                             \
+                " FROM unmatched u WHERE u.acquisition = a.id AND u.id NOT IN (SELECT unmatched FROM unmatched_end)))"
 
 /* Found while the rows that say so are there. */
 static const char *const find[] = {
@@ -548,7 +549,8 @@ static const char *const erase[] = {
     "DELETE FROM picture WHERE record IN " OF("record"),
     /* What was the patient's only between two others stays whose it is. */
     "INSERT INTO reassignment(record, became, at, by, reason) SELECT x.record, " RECORD_NOW(
-        "x.record") ", x.at, x.by, '' FROM reassignment x WHERE x.became IN " OF("record") " AND x.record NOT IN " OF("record"),
+        "x.record") ", x.at, x.by, '' FROM reassignment x WHERE x.became IN " OF("record") " AND x.record NOT "
+                                                                                           "IN " OF("record"),
     "DELETE FROM reassignment WHERE record IN " OF("record") " OR became IN " OF("record"),
     "DELETE FROM unmatched_end WHERE unmatched IN " OF("unmatched"),
     "DELETE FROM unmatched WHERE id IN " OF("unmatched"),
@@ -559,8 +561,10 @@ static const char *const erase[] = {
     /* What is left of acquisitions with a study says when and by whom, not what. */
     "UPDATE acquisition SET capture = NULL WHERE capture IS NOT NULL AND id IN " OF("acquisition"),
     "UPDATE acquisition SET reason = NULL WHERE reason IS NOT NULL AND study IN " OF("study"),
-    "UPDATE study SET comment = NULL, clean = NULL, height_mm = NULL, claim = NULL, claim_by = NULL, claim_expires ="
-    " NULL, version = version + 1, state = iif(state IN ('interpreted', 'returned'), state, 'cancelled') WHERE id IN"
+    "UPDATE study SET comment = NULL, clean = NULL, height_mm = NULL, claim = NULL, claim_by = NULL, claim_expires "
+    "="
+    " NULL, version = version + 1, state = iif(state IN ('interpreted', 'returned'), state, 'cancelled') WHERE id "
+    "IN"
     " " OF("study"),
     "INSERT INTO change(at, kind, ref, state) SELECT (SELECT at FROM erasure WHERE NOT done AND what = 'patient'), "
     "'study', 'S-' || id,"
@@ -572,15 +576,18 @@ static const char *const erase[] = {
     "'patient' AND f.patient ="
     " ?1 AND f.id NOT IN (SELECT followup FROM followup_end)",
     /* Not known any more; nobody has seen the patient at 0. */
-    "INSERT INTO patient_version(patient, version, family, given, birth_date, sex, at) SELECT id, version + 1, '', '',"
+    "INSERT INTO patient_version(patient, version, family, given, birth_date, sex, at) SELECT id, version + 1, '', "
+    "'',"
     " '1850-01-01', 'U', 0 FROM patient WHERE id = ?1",
     "UPDATE patient SET version = version + 1 WHERE id = ?1",
     "DELETE FROM patient_version WHERE patient = ?1 AND version < (SELECT version FROM patient WHERE id = ?1)",
     /* Answers that are kept to be given again. An id has no character that JSON would write otherwise. */
     "DELETE FROM answered WHERE instr(body, '\"' || ?1 || '\"') OR instr(patients, '\"' || ?1 || '\"')",
     /* What others name too stays. */
-    "DELETE FROM erasing WHERE kind = 'artefact' AND id IN (SELECT sha256 FROM record UNION SELECT samples FROM record"
-    " UNION SELECT capture FROM acquisition UNION SELECT sha256 FROM picture UNION SELECT preview FROM picture UNION"
+    "DELETE FROM erasing WHERE kind = 'artefact' AND id IN (SELECT sha256 FROM record UNION SELECT samples FROM "
+    "record"
+    " UNION SELECT capture FROM acquisition UNION SELECT sha256 FROM picture UNION SELECT preview FROM picture "
+    "UNION"
     " SELECT sha256 FROM dicom UNION SELECT sha256 FROM unmatched UNION SELECT samples FROM unmatched UNION SELECT"
     " sha256 FROM file)",
     "DELETE FROM artefact WHERE sha256 IN (SELECT id FROM erasing WHERE kind = 'artefact')",

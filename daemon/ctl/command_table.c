@@ -11,10 +11,10 @@
   {.name = "claim", .metavar = "T", .kind = KIND_CLAIM, .group = 1, .help = "the claim token that claim printed"}, {  \
     .name = "claim-file", .metavar = "FILE", .kind = KIND_FILE, .group = 1, .help = "the file that claim wrote it to" \
   }
-#define SHOWN                                                                             \
-  {                                                                                       \
-    .name = "shown", .metavar = "DIGEST", .kind = KIND_SHOWN, .required = true,           \
-    .help = "what was read, as claim, show and preview print it; refused when it changed" \
+#define SHOWN                                                                    \
+  {                                                                              \
+    .name = "shown", .metavar = "DIGEST", .kind = KIND_SHOWN, .required = true,  \
+    .help = "what was read, as claim and show print it; refused when it changed" \
   }
 
 #define FAMILY \

@@ -331,7 +331,6 @@ int cmd_preview(struct ctl *c) {
                known(show_int(covers, "patient_version")));
   for (size_t i = 0; i < json_array_size(records); i++)
     print_field(c->out, "Enregistrement", json_string_value(json_array_get(records, i)));
-  print_shown(c->out, a.json);
   return CTL_OK;
 }
 

@@ -10,7 +10,7 @@ import sys
 import time
 
 sys.dont_write_bytecode = True
-from bed import Api, Asaleed, Practice, Tap, can_simulate, check_problem, luhn, must, signature  # noqa: E402
+from bed import Api, Asaleed, Practice, Tap, can_simulate, check_problem, luhn, must, request_bytes, signature  # noqa: E402
 
 BUILD = os.path.abspath(sys.argv[1])
 PROTOCOL = """[protocol suivi]
@@ -209,13 +209,31 @@ def test_unseen(d, p):
     after = p.nurse.call("GET", s)
     must(p.gp.get(s)["interpretation"]["version"] == 2 and p.gp.get(s)["version"] > after.json["version"])
     must(after.body == before.body and after.headers["etag"] == before.headers["etag"], before.body, after.body)
+    s_ = p.nurse.connect(5)
+    s_.sendall(request_bytes("GET", s + "/events", token=p.nurse.token, close=False))
+    got = b""
+    while b'"version"' not in got:
+        got += s_.recv(65536)
+    s_.close()
+    must(b'"version":%d' % before.json["version"] in got, got)
+    agenda = [y for x in p.nurse.get(f"/v1/meetings/agenda?gp={p.rpps['martin']}")["items"] for y in x["studies"]
+              if y["id"] == study]
+    must([y["signed"] for y in agenda] == [p.gp.get(s + "/interpretations")["items"][0]["signed"]], agenda)
+    # The tag that an administrator gets is one that he can act upon.
+    tag = p.admin.call("GET", s).headers["etag"]
+    a = p.admin.call("POST", s + "/reassign", {"order": "O-999", "birth_date": "1950-01-01", "records": ["R-999"], "reason": "x"},
+                     headers={"If-Match": tag})
+    must(a.status != 412, a)
     waiting = make_study(p, "P1")
     w, order = "/v1/studies/" + waiting, "/v1/orders/" + p.nurse.get("/v1/studies/" + waiting)["order"]
     check_problem(p.oph.call("GET", order), 404, "not_found")
     p.gp.post(w + "/refer", {"reader": "ophthalmologist"})
     must(p.oph.get(order)["study"]["id"] == waiting, "what was referred")
+    p.oph.post(w + "/claim")
     seen = p.nurse.get(w)
-    queued = next(q for q in p.nurse.get("/v1/queue")["items"] if q["study"] == waiting)
+    must(seen["claim"]["by"] is None and p.gp.get(w)["claim"]["by"] == "olga", "who was asked")
+    queued = next(q for q in p.nurse.get("/v1/queue?state=interpreting")["items"] if q["study"] == waiting)
+    must(queued["claim"]["by"] is None, queued)
     listed = next(y for y in p.nurse.get("/v1/followups/" + seen["followup"])["studies"] if y["id"] == waiting)
     must((seen["referrals"], seen["reader"], queued["reader"], listed["reader"]) == ([], "gp", "gp", "gp"), seen)
     seen = p.gp.get(w)

@@ -751,15 +751,14 @@ static void test_shown(void **state) {
 
 static void test_preview(void **state) {
   (void)state;
-  pid_t pid =
-      SCRIPT({.expect = "POST /v1/studies/S-1/report ",
-              .status = 200,
-              .body = "{\"body\":\"Conclusion : normal\\nRythme : sinusal\\n\\nlu\\u001b[2J\\n\",\"covers\":{"
-                      "\"patient\":\"4711\",\"patient_version\":2,\"records\":[\"aa\",\"bb\"]},\"shown\":\"cc\"}"});
+  pid_t pid = SCRIPT({.expect = "POST /v1/studies/S-1/report ",
+                      .status = 200,
+                      .body = "{\"body\":\"Conclusion : normal\\nRythme : sinusal\\n\\nlu\\u001b[2J\\n\",\"covers\":{"
+                              "\"patient\":\"4711\",\"patient_version\":2,\"records\":[\"aa\",\"bb\"]}}"});
   assert_int_equal(RUN("preview", "S-1", "rhythm=sinus", "--conclusion", "normal", "--text", "lu"), CTL_OK);
   assert_string_equal(out_text, "Conclusion : normal\nRythme : sinusal\n\nlu[2J\n\nUne signature porterait sur :\n"
                                 "Patient          : 4711, identité en version 2\n"
-                                "Enregistrement   : aa\nEnregistrement   : bb\nLecture          : cc\n");
+                                "Enregistrement   : aa\nEnregistrement   : bb\n");
   char *log = played(pid);
   has(log, "{\"conclusion\":\"normal\",\"findings\":{\"rhythm\":\"sinus\"},\"text\":\"lu\"}");
   free(log);

@@ -518,7 +518,6 @@ static void test_preview(void **state) {
   const json_t *covers = json_object_get(shown, "covers");
   assert_string_equal(json_text(covers, "patient"), "P1");
   assert_int_equal(json_array_size(json_object_get(covers, "records")), 1);
-  assert_string_equal(json_text(shown, "shown"), practice_shown(b, &y, NULL));
   json_decref(shown);
   x.conclusion = "normal";
   shown = NULL;
@@ -699,6 +698,22 @@ static void test_return(void **state) {
   assert_int_equal(
       bed_int(b, "SELECT count(*) FROM notice WHERE kind = 'returned' AND study = 2 AND recipient IS NULL"), 1);
   assert_int_equal(study(b, d).repeats, repeat);
+  /* Who takes over is told what nobody heard, once; what is for nobody who can hear it is for every GP. */
+#define UNHEARD "SELECT count(*) FROM notice WHERE kind = 'returned' AND id NOT IN (SELECT notice FROM notice_end) AND "
+  bed_begin(b);
+  assert_int_equal(
+      store_run(b->store, "INSERT INTO user(name, role, display, created, rpps) VALUES('ines','nurse','',1,'" INES "')",
+                ""),
+      1);
+  bed_keep(b);
+  for (int times = 0; times < 2; times++) {
+    assert_int_equal(followup_find(b->store, 1, &f), P_OK);
+    assert_int_equal(ACT(b, followup_transfer(b->store, &martin, &f, MARTIN, INES, "retour")), P_OK);
+    assert_int_equal(bed_int(b, UNHEARD "recipient = '" INES "'"), 2);
+    assert_int_equal(followup_find(b->store, 1, &f), P_OK);
+    assert_int_equal(ACT(b, followup_transfer(b->store, &martin, &f, MARTIN, IDA, "relais")), P_OK);
+    assert_int_equal(bed_int(b, UNHEARD "recipient IS NULL"), 2);
+  }
   assert_int_equal(bed_int(b, "SELECT count(*) FROM study WHERE orders = 1"), 3);
   /* Each reason that there is. */
   for (const struct interpret_reason *k = interpret_reasons; k->code; k++) {
