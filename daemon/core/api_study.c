@@ -227,10 +227,25 @@ enum problem api_patient_history(struct api_call *call) {
 
 /* ---- a study as JSON ---- */
 
-static int records_json(struct api_call *call, int64_t study, json_t *list) {
+/* Whose a file says it is: not the name, which the record has. */
+static int doubt_json(struct api_call *call, int64_t record, const struct patient *patient, json_t *item) {
+  const bool reasons = mask_shows(&call->view, PART_REPORT);
+  json_t *differs, *confirmed;
+  if (!mask_shows(&call->view, PART_IDENTITY))
+    return 0;
+  int r = attach_doubt(call->api->store, call->api->artefacts, record, patient, reasons, &differs, &confirmed);
+  if (r < 0)
+    return r;
+  r = json_object_set_new(item, "subject_differs", differs);
+  if (reasons && json_object_set_new(item, "confirmed", confirmed) < 0)
+    r = -1;
+  return r < 0 ? -ENOMEM : 0;
+}
+
+static int records_json(struct api_call *call, int64_t study, const struct patient *patient, json_t *list) {
   struct rows r = store_query(call->api->store,
                               "SELECT r.id, r.driver, r.driver_version, r.complete, r.clean, r.at, r.sha256,"
-                              " s.record IS NOT NULL FROM record r LEFT JOIN supersession s ON s.record = r.id"
+                              " s.record IS NOT NULL, r.taken FROM record r LEFT JOIN supersession s ON s.record = r.id"
                               " WHERE r.study = ? ORDER BY r.id",
                               "i", study);
   const bool whole = mask_shows(&call->view, PART_STATEMENTS);
@@ -238,11 +253,17 @@ static int records_json(struct api_call *call, int64_t study, json_t *list) {
   while (err == 0 && rows_next(&r)) {
     char ref[32];
     str_ref('R', rows_int(&r, 0), ref);
-    json_t *item = json_pack("{s:b, s:b, s:o, s:s, s:s, s:s, s:s?, s:b}", "clean", (int)rows_int(&r, 4), "complete",
-                             (int)rows_int(&r, 3), "created", json_time(rows_int(&r, 5)), "driver", rows_text(&r, 1),
-                             "driver_version", rows_text(&r, 2), "id", ref, "sha256", whole ? rows_text(&r, 6) : NULL,
-                             "superseded", (int)rows_int(&r, 7));
-    err = item && json_array_append_new(list, item) == 0 ? 0 : -ENOMEM;
+    json_t *item =
+        json_pack("{s:b, s:b, s:o, s:s, s:s, s:s, s:s?, s:b, s:o}", "clean", (int)rows_int(&r, 4), "complete",
+                  (int)rows_int(&r, 3), "created", json_time(rows_int(&r, 5)), "driver", rows_text(&r, 1),
+                  "driver_version", rows_text(&r, 2), "id", ref, "sha256", whole ? rows_text(&r, 6) : NULL,
+                  "superseded", (int)rows_int(&r, 7), "taken", json_time(rows_int(&r, 8)));
+    err = item ? doubt_json(call, rows_int(&r, 0), patient, item) : -ENOMEM;
+    if (err < 0) {
+      json_decref(item);
+      break;
+    }
+    err = json_array_append_new(list, item) == 0 ? 0 : -ENOMEM;
   }
   int query_err = rows_finish(&r);
   return err < 0 ? err : query_err;
@@ -355,7 +376,7 @@ static enum problem study_json(struct api_call *call, const struct study *y, jso
   str_ref('S', y->id, ref);
   str_ref('O', y->order, order);
   json_t *records = json_array(), *interpretation = NULL, *comment = NULL, *dicom = NULL;
-  int r = records_json(call, y->id, records);
+  int r = records_json(call, y->id, &patient, records);
   if (r >= 0)
     r = api_dicom_list(call, y->id, &dicom);
   bool changed = false;

@@ -55,6 +55,43 @@ enum problem attach_settle(struct store *s, struct artefacts *a, struct study *s
   return p == P_OK ? study_find(s, study->id, study) : p;
 }
 
+/* Whoever took a reading of the same acquisition into the same study: a record that was decoded again has no row of its
+ * own. */
+static int confirmed_json(struct store *s, int64_t record, json_t **ret) {
+  struct rows r = store_query(s,
+                              "SELECT e.at, e.by, e.reason FROM (SELECT record, at, by, reason FROM unmatched_end UNION"
+                              " ALL SELECT became, at, by, reason FROM reassignment) e JOIN record x ON x.id = e.record"
+                              " JOIN record r ON r.id = ?1 WHERE x.study = r.study AND x.acquisition = r.acquisition"
+                              " AND x.id <= r.id AND e.reason IS NOT NULL ORDER BY x.id DESC LIMIT 1",
+                              "i", record);
+  *ret = rows_next(&r) ? json_pack("{s:o, s:s, s:s}", "at", json_time(rows_int(&r, 0)), "by", rows_text(&r, 1),
+                                   "reason", rows_text(&r, 2))
+                       : json_null();
+  int err = rows_finish(&r);
+  return err == 0 && !*ret ? -ENOMEM : err;
+}
+
+int attach_doubt(struct store *s, struct artefacts *a, int64_t record, const struct patient *patient, bool reasons,
+                 json_t **ret_differs, json_t **ret_confirmed) {
+  char sha256[HASH_TEXT] = "";
+  _json_cleanup_ json_t *json = NULL;
+  *ret_differs = json_false();
+  *ret_confirmed = json_null();
+  /* What named another when it was attached is not clean, and stays so when it is decoded again. */
+  struct rows r = store_query(s, "SELECT sha256 FROM record WHERE id = ? AND patient_version IS NOT NULL AND NOT clean",
+                              "i", record);
+  const bool attached = rows_next(&r) && str_copy(sha256, sizeof sha256, rows_text(&r, 0));
+  int err = rows_finish(&r);
+  if (err < 0 || !attached)
+    return err;
+  err = reading_load(a, sha256, &json);
+  if (err == -ENOMEM)
+    return err;
+  const struct identity_check check = identity_check(json_object_get(json, "subject"), patient);
+  *ret_differs = err < 0 ? json_null() : json_boolean(identity_differs(&check));
+  return reasons && !json_is_false(*ret_differs) ? confirmed_json(s, record, ret_confirmed) : 0;
+}
+
 /* ---- from one study to another ---- */
 
 struct moving {

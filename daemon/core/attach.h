@@ -38,6 +38,12 @@ json_t *attach_detail(const struct attach *at, const struct attached *attached, 
  * Refreshes *study. */
 enum problem attach_settle(struct store *s, struct artefacts *a, struct study *study, int64_t now);
 
+/* Of a record that stands in its study's list: whether its file names somebody else than the patient, true only where
+ * that was so when it was attached; null when the file cannot be read any more. For `reasons` also who said that it is
+ * the patient's nevertheless, {"at","by","reason"} or null: free text about a patient. */
+int attach_doubt(struct store *s, struct artefacts *a, int64_t record, const struct patient *patient, bool reasons,
+                 json_t **ret_differs, json_t **ret_confirmed);
+
 /* Moves these records from their study to the order's: they were another patient's. What was interpreted of them is
  * withdrawn. Both studies are new versions then, *from among them. P_invalid_field: not all are records of the study
  * that stand, or the order is its own. */

@@ -235,14 +235,14 @@ static int show_record(struct ctl *c, const char *id, bool print, const char *ch
 /* ---- a study ------------------------------------------------------------------------------------------------ */
 
 static void print_records(FILE *f, const json_t *records) {
-  static const char *const heads[] = {"Enregistrement", "Le", "Pilote", "Complet", "Qualité", "Remarque", NULL};
+  static const char *const heads[] = {"Enregistrement", "Fait le", "Pilote", "Complet", "Qualité", "Remarque", NULL};
   struct table t;
   table_init(&t, heads);
   for (size_t i = 0; i < json_array_size(records); i++) {
     const json_t *record = json_array_get(records, i);
     const char *driver = json_text(record, "driver"), *version = json_text(record, "driver_version");
     table_add(&t, json_text(record, "id"));
-    table_add(&t, show_time(json_text(record, "created")));
+    table_add(&t, show_time(json_text(record, json_text(record, "taken") ? "taken" : "created")));
     table_addf(&t, "%s %s", driver ? driver : "?", version ? version : "");
     table_add(&t, json_is_true(json_object_get(record, "complete")) ? "oui" : "NON");
     table_add(&t, json_is_true(json_object_get(record, "clean")) ? "propre" : "à vérifier");
@@ -251,6 +251,23 @@ static void print_records(FILE *f, const json_t *records) {
   fputc('\n', f);
   table_print(&t, f, "Aucun enregistrement.");
   table_finish(&t);
+}
+
+/* Records that stand whose file names somebody else than the patient; never by the name. */
+static void print_doubts(FILE *f, const json_t *records) {
+  for (size_t i = 0; i < json_array_size(records); i++) {
+    const json_t *record = json_array_get(records, i), *differs = json_object_get(record, "subject_differs");
+    const json_t *confirmed = json_object_get(record, "confirmed");
+    const char *id = known(json_text(record, "id")), *by = json_text(confirmed, "by");
+    if (!differs || json_is_false(differs) || json_is_true(json_object_get(record, "superseded")))
+      continue;
+    if (json_is_null(differs))
+      print_fieldf(f, "Attention", "l'identité que porte le fichier ne peut pas être relue (%s)", id);
+    else
+      print_fieldf(
+          f, "Attention", "le fichier porte une autre identité que le patient (voir asaleectl show %s)%s%s%s%s", id,
+          by ? " ; confirmé par " : "", by ? by : "", by ? " : " : "", by ? known(json_text(confirmed, "reason")) : "");
+  }
 }
 
 /* Where it was sent back or on. */
@@ -264,10 +281,9 @@ static void print_course(FILE *f, const json_t *study) {
                  text && *text ? " : " : "", text ? text : "");
   }
   if (json_is_object(returned)) {
-    const char *text = json_text(returned, "text");
-    print_fieldf(f, "Renvoyé", "le %s par %s : %s%s%s", known(show_time(json_text(returned, "at"))),
-                 known(json_text(returned, "by")), known(json_text(returned, "label")), text && *text ? " ; " : "",
-                 text ? text : "");
+    const char *text = json_text(returned, "text"), *by = json_text(returned, "by"); /* not for the nurse */
+    print_fieldf(f, "Renvoyé", "le %s%s%s : %s%s%s", known(show_time(json_text(returned, "at"))), by ? " par " : "",
+                 by ? by : "", known(json_text(returned, "label")), text && *text ? " ; " : "", text ? text : "");
     print_field(f, "Refait par", json_text(returned, "repeat"));
   }
   if (json_text(study, "repeats"))
@@ -280,11 +296,14 @@ static void print_pages(FILE *f, const json_t *pages) {
   const json_t *page;
   json_array_foreach(pages, i, page) {
     const json_t *heard = json_object_get(page, "heard");
+    const char *at = known(show_time(json_text(page, "at"))), *text = json_text(page, "text");
+    const char *colon = text && *text ? " : " : "";
+    text = text ? text : "";
     if (json_is_object(heard))
-      print_fieldf(f, "Appel", "%s, entendu par %s le %s", known(show_time(json_text(page, "at"))),
-                   known(json_text(heard, "by")), known(show_time(json_text(heard, "at"))));
+      print_fieldf(f, "Appel", "%s, entendu par %s le %s%s%s", at, known(json_text(heard, "by")),
+                   known(show_time(json_text(heard, "at"))), colon, text);
     else
-      print_fieldf(f, "Appel", "%s, pas encore entendu", known(show_time(json_text(page, "at"))));
+      print_fieldf(f, "Appel", "%s, pas encore entendu%s%s", at, colon, text);
   }
 }
 
@@ -319,6 +338,8 @@ static void print_study(FILE *f, const json_t *study) {
   if (json_is_object(claim))
     print_fieldf(f, "En lecture par", "%s, jusqu'au %s", json_text(claim, "by") ? json_text(claim, "by") : "?",
                  show_time(json_text(claim, "expires")) ? show_time(json_text(claim, "expires")) : "?");
+  print_field(f, "Remarque", json_text(study, "comment"));
+  print_doubts(f, json_object_get(study, "records"));
   print_course(f, study);
   print_records(f, json_object_get(study, "records"));
   print_spirometry(f, study);

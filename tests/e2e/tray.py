@@ -278,10 +278,16 @@ def test_other_name(w):
     a = w.attach(tray, order, confirm=True, reason="Nom saisi par erreur sur l'appareil")
     must(a.status == 200, a.body)
     must(a.json["records"][0]["clean"] is False, "another name needs no confirmation", a.json["records"])
+    must(a.json["records"][0]["subject_differs"] is True and "confirmed" not in a.json["records"][0], a.json["records"])
+    seen = w.gp.get("/v1/studies/" + study)["records"][0]
+    must(seen["subject_differs"] is True and seen["confirmed"]["by"] == "ines" and
+         seen["confirmed"]["reason"] == "Nom saisi par erreur sur l'appareil" and seen["taken"], seen)
+    must("subject_differs" not in w.root.get("/v1/studies/" + study)["records"][0], "the administrator")
     trail = [x for x in w.root.get("/v1/audit?limit=50")["items"] if x["action"] == "study.attach" and x["subject"] == study]
     must(len(trail) == 1 and trail[0]["detail"]["identity"]["name"] == "differs" and trail[0]["detail"]["confirmed"], trail)
     order, _ = w.order()
-    must(w.attach(w.tray(ecg90a("dupont", step=6)), order).status == 200, "case alone does not differ")
+    a = w.attach(w.tray(ecg90a("dupont", step=6)), order)
+    must(a.status == 200 and a.json["records"][0]["subject_differs"] is False, "case alone does not differ", a.body)
 
 
 def test_discard(w):

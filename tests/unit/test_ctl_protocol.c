@@ -927,7 +927,18 @@ static void test_show(void **state) {
        .status = 200,
        .body = "{\"id\":\"S-3\",\"act\":\"ecg\",\"state\":\"interpreted\",\"records\":[],\"reader\":\"gp\","
                "\"interpretation\":{\"id\":\"I-2\",\"version\":2,\"signed\":\"2025-11-22T00:00:00Z\",\"conclusion\":"
-               "\"abnormal\"}}"});
+               "\"abnormal\"}}"},
+      {.expect = "GET /v1/studies/S-4 ",
+       .status = 200,
+       .body = "{\"id\":\"S-4\",\"act\":\"ecg\",\"state\":\"returned\",\"reader\":\"gp\",\"comment\":\"essoufflée\","
+               "\"pages\":[{\"at\":\"2025-11-22T00:00:00Z\",\"by\":\"ines\",\"heard\":null,\"text\":\"douleur\"},"
+               "{\"at\":\"2025-11-22T00:00:00Z\",\"by\":\"ines\",\"heard\":{\"at\":\"2025-11-22T00:00:00Z\",\"by\":"
+               "\"martin\"}}],\"returned\":{\"at\":\"2025-11-22T00:00:00Z\",\"label\":\"Qualité\"},\"records\":["
+               "{\"id\":\"R-3\",\"superseded\":true,\"subject_differs\":true},"
+               "{\"id\":\"R-4\",\"created\":\"2025-11-22T00:00:00Z\",\"taken\":\"2025-11-21T00:00:00Z\","
+               "\"subject_differs\":true,\"confirmed\":{\"by\":\"ines\",\"reason\":\"nom de jeune fille\"}},"
+               "{\"id\":\"R-5\",\"created\":\"2025-11-20T00:00:00Z\",\"taken\":null,\"subject_differs\":true},"
+               "{\"id\":\"R-6\",\"subject_differs\":null},{\"id\":\"R-7\",\"subject_differs\":false}]}"});
   assert_int_equal(RUN("show", "S-2"), CTL_OK);
   has(out_text, "\nSuivi            : W-3, protocole bpco\n");
   has(out_text, "\nURGENT depuis    : 22/11/2025 01:00\n");
@@ -946,6 +957,17 @@ static void test_show(void **state) {
   assert_int_equal(RUN("show", "S-3"), CTL_OK);
   has(out_text, "\nConclusion       : anormal\n");
   has_not(out_text, "Rythme");
+  assert_int_equal(RUN("show", "S-4"), CTL_OK);
+  has(out_text, "\nAppel            : 22/11/2025 01:00, pas encore entendu : douleur\n"
+                "Appel            : 22/11/2025 01:00, entendu par martin le 22/11/2025 01:00\n");
+  has(out_text, "\nRemarque         : essoufflée\n"
+                "Attention        : le fichier porte une autre identité que le patient (voir asaleectl show R-4) ; "
+                "confirmé par ines : nom de jeune fille\n"
+                "Attention        : le fichier porte une autre identité que le patient (voir asaleectl show R-5)\n"
+                "Attention        : l'identité que porte le fichier ne peut pas être relue (R-6)\n"
+                "Renvoyé          : le 22/11/2025 01:00 : Qualité\n");
+  has(out_text, "\nR-4             21/11/2025 01:00");
+  has(out_text, "\nR-5             20/11/2025 01:00");
   free(played(pid));
 }
 
