@@ -173,7 +173,8 @@ static const struct route {
     {"GET", "/v1/studies/{}/events", api_study_events, NURSE | GP | OPH | ADMIN | LGC, READ, NULL,
      "Server-sent events: state, identity, progress, contacts, preview, picture, failure. Resumes by Last-Event-ID."},
     {"GET", "/v1/queue", api_queue, NURSE | GP | OPH, READ, NULL,
-     "The reading queue, oldest due first (?state=to_interpret|interpreting, ?act=)."},
+     "The reading queue, oldest due first (?state=to_interpret|interpreting,"
+     " ?act=ecg|spirometry|fundus|measurement)."},
     {"GET", "/v1/records/{}", api_record_get, NURSE | GP | OPH | ADMIN | LGC, READ, NULL,
      "A record, less what the caller's role does not get."},
     {"GET", "/v1/records/{}/channels", api_record_channels, NURSE | GP | OPH | ADMIN | LGC, READ, NULL,

@@ -838,12 +838,13 @@ enum problem api_queue(struct api_call *call) {
     call->field = "state";
     return P_invalid_field;
   }
-  const char *mine = http_query(call->http, "mine");
-  struct queue_page page = {.state = state,
-                            .act = http_query(call->http, "act"),
-                            .mine = mine != NULL,
-                            .limit = limit,
-                            .cursor = cursor ? cursor : ""};
+  const char *mine = http_query(call->http, "mine"), *act = http_query(call->http, "act");
+  if (act && !act_modality(act)) {
+    call->field = "act";
+    return P_invalid_field;
+  }
+  struct queue_page page = {
+      .state = state, .act = act, .mine = mine != NULL, .limit = limit, .cursor = cursor ? cursor : ""};
   if (mine && (strcmp(mine, "1") || !call->caller.rpps[0])) {
     call->field = "mine";
     return P_invalid_field;

@@ -342,7 +342,10 @@ const struct ctl_command ctl_commands[] = {
      .run = cmd_queue,
      .options =
          {{.name = "state", .metavar = "to_interpret|interpreting", .kind = KIND_CHOICE, .help = "those in one state"},
-          {.name = "act", .metavar = "ACT", .kind = KIND_ID, .help = "those of one act"},
+          {.name = "act",
+           .metavar = "ecg|spirometry|fundus|measurement",
+           .kind = KIND_CHOICE,
+           .help = "those of one act"},
           {.name = "mine", .help = "those that the caller is to read"},
           LIMIT("how many at most (all of them)")}},
     {.path = "show",

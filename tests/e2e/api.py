@@ -853,7 +853,9 @@ def test_lists(d, p):
         for cursor in ("x", "-1", "1.2.3", "O-", "99999999999999999999", "%27", "%ff", "1%20"):
             check_problem(caller.call("GET", f"{path}?{name}={cursor}"), 400, "invalid_field", name)
     check_problem(p.gp.call("GET", "/v1/queue?state=ordered"), 400, "invalid_field", "state")
-    must(p.gp.get("/v1/queue?act=none")["items"] == [])
+    for bad in ("foo", "none", "", "ECG", "%27"):
+        check_problem(p.gp.call("GET", "/v1/queue?act=" + bad), 400, "invalid_field", "act")
+    must(p.gp.get("/v1/queue?act=measurement")["items"] == [])
 
 
 # ---- events ----

@@ -357,6 +357,7 @@ static void test_usage(void **state) {
       {{"file", "F-1", "--save", "/dev/null"}, "existe déjà"},
       {{"files", "--state", "to_interpret"}, "waiting|unmatched|attached|discarded|refused"},
       {{"queue", "--state", "waiting"}, "to_interpret|interpreting"},
+      {{"queue", "--act", "foo"}, "ecg|spirometry|fundus|measurement"},
       {{"media", "../sda1"}, "identifiant"},
       {{"unmatched", "show", "S-1"}, "U-12"},
       {{"redecode", "R-1"}, "U-12"},
