@@ -46,7 +46,8 @@ static const struct route {
     {"PUT", "/v1/patients/{}", api_patient_put, NURSE | GP | LGC, WRITE,
      "family given birth_date sex ins ins_oid ins_status",
      "Creates a patient under the practice software's id, or changes it (If-Match). ins is the national identity's"
-     " matricule with its key, ins_oid its authority's, ins_status provisional, retrieved, validated or qualified."},
+     " matricule with its key, ins_oid its authority's, ins_status provisional, retrieved, validated or qualified."
+     " Nobody is born before 1880 or after today."},
     {"POST", "/v1/patients/lookup", api_patient_lookup, NURSE | GP | LGC, WRITE, "datamatrix",
      "Whose INS DataMatrix this is, as a scanner gives it, with U+241D for each GS (0x1D): the patient, and whether "
      "each"

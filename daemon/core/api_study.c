@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define REASON_MAX 500
+#define BIRTH_DATE_FIRST "1880-01-01"
 #define LABELS_MAX 128 /* in one request */
 
 /* ---- patients ---- */
@@ -72,6 +73,13 @@ static enum problem take_ins(struct api_call *call, struct patient *patient) {
              : P_invalid_field;
 }
 
+/* Of somebody who may be alive; days as texts are in the order of time. */
+static bool is_birth_date(const char *text) {
+  char today[WALL_DATE_MAX];
+  wall_date(wall_now().us, today);
+  return wall_is_date(text) && strcmp(text, BIRTH_DATE_FIRST) >= 0 && strcmp(text, today) <= 0;
+}
+
 enum problem api_patient_put(struct api_call *call) {
   struct patient patient = {0};
   int64_t if_match;
@@ -85,7 +93,7 @@ enum problem api_patient_put(struct api_call *call) {
     p = P_invalid_field;
   if (p == P_OK)
     p = one_line(call, "birth_date", 10, patient.birth_date);
-  if (p == P_OK && !wall_is_date(patient.birth_date))
+  if (p == P_OK && !is_birth_date(patient.birth_date))
     p = P_invalid_field;
   if (p == P_OK && (call->field = "id", !patient_id_ok(call->id) || !str_copy(patient.id, sizeof patient.id, call->id)))
     p = P_invalid_field;

@@ -4,6 +4,7 @@ not behave, and marker names that must never reach the journal. TAP on standard 
 
 api.py BUILD
 """
+import datetime
 import hashlib
 import itertools
 import json
@@ -441,7 +442,9 @@ def test_fields(d, p):
     for rpps, code in (("1", "professional_unknown"), (RPPS["martin"], "professional_unknown")):
         check_problem(p.root.call("POST", "/v1/users/ines/professional", {"rpps": rpps}), 409, code)
     for bad in ({"sex": "X"}, {"sex": "f"}, {"birth_date": "1931-02-29"}, {"birth_date": "31-07-23"},
-                {"birth_date": "1849-12-31"}, {"family": "a\nb"}, {"family": "x" * 128}, {"given": "\t"}):
+                {"birth_date": "1849-12-31"}, {"birth_date": "1850-01-01"}, {"birth_date": "1879-12-31"},
+                {"birth_date": (datetime.date.today() + datetime.timedelta(2)).isoformat()},
+                {"family": "a\nb"}, {"family": "x" * 128}, {"given": "\t"}):
         body = {**IDENTITY, **bad}
         refused("/v1/patients/other", body, "invalid_field", field=next(iter(bad)), method="PUT")
     body = IDENTITY
