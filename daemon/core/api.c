@@ -233,9 +233,9 @@ static const struct route {
      "Recomputes the audit trail's hash chain and looks whether the store is as it was sealed, as of now: takes minutes"
      " where there are millions of rows, and one at a time."},
     {"POST", "/v1/audit/archive", api_audit_archive, ADMIN, WRITE, "before",
-     "Moves older audit rows to an archive artefact, so many as one takes: with more in the answer there are others, "
-     "for"
-     " another call. Verifies first, as GET /v1/audit/verify does; the chain goes on verifying."},
+     "Moves the audit rows from before a time that is past to an archive artefact, so many as one takes:"
+     " with more in the answer there are others, for another call. Verifies first, as GET /v1/audit/verify does; the "
+     "chain goes on verifying."},
     {"GET", "/v1/audit/who-saw/{}", api_audit_who_saw, ADMIN | AUDITOR, READ, NULL,
      "What was seen and done of a patient, by id: newest first."},
     {"GET", "/v1/audit/head", api_audit_head, ADMIN | AUDITOR, READ, NULL,

@@ -148,7 +148,7 @@ enum problem api_audit_archive(struct api_call *call) {
   const char *text;
   struct wall before;
   enum problem p = api_text(call, "before", 64, true, &text);
-  if (p == P_OK && wall_parse(text, &before) < 0)
+  if (p == P_OK && (wall_parse(text, &before) < 0 || before.us > wall_now().us))
     p = P_invalid_field;
   if (p != P_OK)
     return p;

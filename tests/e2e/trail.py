@@ -6,6 +6,7 @@ trail.py BUILD
 
 An archive's file that is a pipe nobody writes into keeps that process waiting for as long as a test wants.
 """
+import datetime
 import json
 import os
 import signal
@@ -18,7 +19,10 @@ from bed import Asaleed, Practice, Tap, check_problem, must, new_key, request_by
 
 BUILD = os.path.abspath(sys.argv[1])
 tap = Tap()
-LATER = "2100-01-01T00:00:00Z"
+
+
+def now():
+    return datetime.datetime.now(datetime.timezone.utc).isoformat()
 
 
 class Held:
@@ -26,7 +30,7 @@ class Held:
 
     def __init__(self, d, p):
         self.d = d
-        a = p.root.post("/v1/audit/archive", {"before": LATER})
+        a = p.root.post("/v1/audit/archive", {"before": now()})
         must(a["rows"] > 0 and not a["more"], a)
         self.path = f"{d.store}/artefacts/{a['artefact'][:2]}/{a['artefact']}"
         os.rename(self.path, self.path + ".apart")
@@ -110,7 +114,7 @@ def test_meanwhile(d, p):
     work(p, 100)
     for caller, method, path, body in ((p.root, "GET", "/v1/audit/verify", None),
                                        (p.auditor, "GET", "/v1/audit/export", None),
-                                       (p.root, "POST", "/v1/audit/archive", {"before": LATER}),
+                                       (p.root, "POST", "/v1/audit/archive", {"before": now()}),
                                        (p.root, "POST", "/v1/audit/erase", {})):
         a = caller.call(method, path, body)
         check_problem(a, 503, "audit_busy")
@@ -129,7 +133,7 @@ def test_damage(d, p):
     """What is found is told: to the waiting one, and to who would put it away."""
     held = Held(d, p)
     for caller, method, path, body in ((p.root, "GET", "/v1/audit/verify", None),
-                                       (p.root, "POST", "/v1/audit/archive", {"before": LATER}),
+                                       (p.root, "POST", "/v1/audit/archive", {"before": now()}),
                                        (p.auditor, "GET", "/v1/audit/export", None)):
         _, s = held.begin(caller, method, path, body)
         os.close(os.open(held.path, os.O_WRONLY))  # it reads on, and this is no file
@@ -165,7 +169,7 @@ def test_stop(d, p):
     """The daemon ends at once, and says so to who waits."""
     held = Held(d, p)
     for caller, method, path, body in ((p.root, "GET", "/v1/audit/verify", None),
-                                       (p.root, "POST", "/v1/audit/archive", {"before": LATER}),
+                                       (p.root, "POST", "/v1/audit/archive", {"before": now()}),
                                        (p.auditor, "GET", "/v1/audit/export", None)):
         pid, s = held.begin(caller, method, path, body)
         work(p, 20)
@@ -216,8 +220,9 @@ def test_again(_d, p):
     """An archive is the same when it is asked for with the same key, however long it took."""
     work(p, 5)
     key = new_key()
-    first = p.root.call("POST", "/v1/audit/archive", {"before": LATER}, key)
-    again = p.root.call("POST", "/v1/audit/archive", {"before": LATER}, key)
+    body = {"before": now()}
+    first = p.root.call("POST", "/v1/audit/archive", body, key)
+    again = p.root.call("POST", "/v1/audit/archive", body, key)
     must(first.status == again.status == 200 and first.body == again.body and first.json["rows"] >= 5, first, again)
     must(again.headers.get("idempotency-replayed") == "true", again.headers)
     v = check_whole(p)
@@ -246,7 +251,7 @@ def test_beside(d, p):
             lines = p.auditor.call("GET", "/v1/audit/export", timeout=60).body.splitlines()
             must(len(lines) >= v["rows"] + v["archived"] and b'"end"' in lines[-1], len(lines), v, lines[-1])
             if i % 3 == 2:
-                must(p.root.post("/v1/audit/archive", {"before": LATER})["rows"] > 0)
+                must(p.root.post("/v1/audit/archive", {"before": now()})["rows"] > 0)
     finally:
         stop.set()
         for t in threads:
