@@ -61,7 +61,9 @@ static const struct route {
     {"GET", "/v1/orders", api_orders, NURSE | GP | LGC, READ, NULL, "Orders, newest first (?patient=)."},
     {"GET", "/v1/orders/{}", api_order_get, NURSE | GP | OPH | LGC, READ, NULL, "An order."},
     {"GET", "/v1/studies/{}", api_study_get, NURSE | GP | OPH | ADMIN | LGC, READ, NULL,
-     "A study and where it stands."},
+     "A study and where it stands. Of a record: taken, when it was made where that was not while its acquisition ran;"
+     " subject_differs, whether its file names somebody else than the patient (null: the file cannot be read any more),"
+     " and confirmed, by whom it was taken nevertheless, with the reason."},
     {"POST", "/v1/studies/{}/acquire", api_study_acquire, NURSE | GP, WRITE,
      "device seconds phase height_cm pictures datamatrix",
      "Starts an acquisition; follow it on the study's events. Of a spirometry: phase is baseline, pre or post, and"
