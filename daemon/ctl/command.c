@@ -450,6 +450,12 @@ static bool is_finding(const char *value) {
   return true;
 }
 
+/* Digits; Corsica's begin with 2A or 2B. */
+static bool is_finess_shape(const char *text) {
+  const size_t department = !strncmp(text, "2A", 2) || !strncmp(text, "2B", 2) ? 2 : 0;
+  return strspn(text + department, "0123456789") + department == 9 && strlen(text) == 9;
+}
+
 /* Why a value does not fit, in French, or NULL. */
 static const char *misfit(const char *value, enum ctl_kind kind, const struct ctl_option *o) {
   static const char id[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
@@ -514,9 +520,13 @@ static const char *misfit(const char *value, enum ctl_kind kind, const struct ct
   case KIND_NOTICE:
     return is_numbered(value, "N") ? NULL : "un avis s'écrit N-12";
   case KIND_RPPS:
-    return rpps_is_valid(value) ? NULL : "un numéro RPPS a 11 chiffres, et celui-ci n'en est pas un";
+    return rpps_is_valid(value)                          ? NULL
+           : n == 11 && strspn(value, "0123456789") == n ? "la clé de contrôle de ce numéro RPPS est fausse"
+                                                         : "un numéro RPPS a 11 chiffres";
   case KIND_FINESS:
-    return finess_is_valid(value) ? NULL : "un numéro FINESS a 9 caractères, et celui-ci n'en est pas un";
+    return finess_is_valid(value)   ? NULL
+           : is_finess_shape(value) ? "la clé de contrôle de ce numéro FINESS est fausse"
+                                    : "un numéro FINESS a 9 chiffres (en Corse, 2A ou 2B et 7 chiffres)";
   case KIND_INS:
     return ins_is_valid(value) ? NULL : "un matricule INS a 15 caractères avec sa clé, et celui-ci n'en est pas un";
   case KIND_INS_OID:

@@ -30,9 +30,9 @@ static void test_usage(void **state) {
     const char *args[24], *say;
   } wrong[] = {
       {{"user", "link", "ines"}, "il manque RPPS"},
-      {{"user", "link", "ines", "1010000001"}, "RPPS"},  /* 10 digits */
-      {{"user", "link", "ines", "10100000017"}, "RPPS"}, /* its check digit */
-      {{"user", "link", "ines", "1010000001x"}, "RPPS"},
+      {{"user", "link", "ines", "1010000001"}, "un numéro RPPS a 11 chiffres"},
+      {{"user", "link", "ines", "10100000017"}, "la clé de contrôle de ce numéro RPPS est fausse"},
+      {{"user", "link", "ines", "1010000001x"}, "un numéro RPPS a 11 chiffres"},
       {{"user", "grant", "logiciel"}, "il manque PERSON"},
       {{"user", "revoke", "logiciel", "é"}, "nom de compte"},
       {{"user", "password"}, "il manque NAME"},
@@ -41,7 +41,11 @@ static void test_usage(void **state) {
       {{"professional", "put", NURSE, "--family", "A", "--given", "B", "--role", "admin", "--finess", FINESS},
        "nurse|gp|ophthalmologist"},
       {{"professional", "put", NURSE, "--family", "A", "--given", "B", "--role", "nurse", "--finess", "750000011"},
-       "FINESS"},
+       "la clé de contrôle de ce numéro FINESS est fausse"},
+      {{"professional", "put", NURSE, "--family", "A", "--given", "B", "--role", "nurse", "--finess", "2A0000011"},
+       "la clé de contrôle"},
+      {{"professional", "put", NURSE, "--family", "A", "--given", "B", "--role", "nurse", "--finess", "75000001"},
+       "un numéro FINESS a 9 chiffres"},
       {{"professional", "put", "10100000017", "--finess", FINESS}, "--family"},
       {{"delegation", "add", DELEGATION}, "--gp-adhesion"},
       {{"delegation", "add", DELEGATION, "--gp-adhesion", "2024-02-30"}, "AAAA-MM-JJ"},
