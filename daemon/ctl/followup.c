@@ -94,7 +94,7 @@ static void print_studies(FILE *f, const json_t *studies) {
   for (size_t i = 0; i < json_array_size(studies); i++) {
     const json_t *study = json_array_get(studies, i);
     table_add(&t, json_text(study, "id"));
-    table_add(&t, json_text(study, "act"));
+    table_add(&t, say_modality(json_text(study, "act")));
     table_add(&t, say_state(json_text(study, "state")));
     table_add(&t, show_time(json_text(study, "created")));
     table_add(&t, show_time(json_text(study, "accepted")));

@@ -320,7 +320,7 @@ static void print_study(FILE *f, const json_t *study) {
     print_field(f, "Attention", "l'identité du patient a été modifiée depuis l'enregistrement ou la signature");
   if (json_text(study, "followup"))
     print_fieldf(f, "Suivi", "%s, protocole %s", json_text(study, "followup"), known(json_text(study, "protocol")));
-  print_field(f, "Acte", json_text(study, "act"));
+  print_field(f, "Acte", say_modality(json_text(study, "act")));
   if (json_text(study, "urgent"))
     print_field(f, "URGENT depuis", show_time(json_text(study, "urgent")));
   print_pages(f, json_object_get(study, "pages"));

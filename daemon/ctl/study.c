@@ -20,7 +20,7 @@ int cmd_order(struct ctl *c) {
     return r;
   print_field(c->out, "Prescription", json_text(a.json, "id"));
   print_field(c->out, "Patient", show_patient(json_object_get(a.json, "patient")));
-  print_field(c->out, "Acte", json_text(a.json, "act"));
+  print_field(c->out, "Acte", say_modality(json_text(a.json, "act")));
   print_field(c->out, "Examen", order_study(a.json, &state));
   return CTL_OK;
 }
@@ -29,7 +29,7 @@ static void add_order(struct table *t, const json_t *o) {
   const char *state, *study = order_study(o, &state);
   table_add(t, json_text(o, "id"));
   table_add(t, show_patient(json_object_get(o, "patient")));
-  table_add(t, json_text(o, "act"));
+  table_add(t, say_modality(json_text(o, "act")));
   table_add(t, show_time(json_text(o, "ordered")));
   table_add(t, json_text(o, "ordered_by"));
   table_add(t, study);
@@ -63,7 +63,7 @@ static void add_queue(struct table *t, const json_t *q) {
   table_add(t, json_text(q, "study"));
   table_add(t, show_patient(patient));
   table_add(t, show_date(json_text(patient, "birth_date")));
-  table_add(t, json_text(q, "act"));
+  table_add(t, say_modality(json_text(q, "act")));
   table_add(t, say_state(json_text(q, "state")));
   table_add(t, json_int(q, "age_seconds", 0, INT64_MAX, &age) == 0 ? show_age(age) : NULL);
   const char *due = show_time(json_text(q, "due"));

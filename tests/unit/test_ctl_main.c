@@ -602,9 +602,9 @@ static void test_queue(void **state) {
       out_text,
       "Examen  Patient  Né(e) le    Acte  État           Attente  Échéance                      Qualité     Lecteur  "
       "Pris par\n"
-      "S-1     ÉÉÉ Zoé  02/03/1957  ecg   à interpréter  1 j 2 h  23/11/2025 01:00 (en retard)  à vérifier  médecin  "
+      "S-1     ÉÉÉ Zoé  02/03/1957  ECG   à interpréter  1 j 2 h  23/11/2025 01:00 (en retard)  à vérifier  médecin  "
       "—\n"
-      "S-1000  A Zoé    02/03/1957  ecg   à interpréter  1 j 2 h  23/11/2025 01:00 (en retard)  à vérifier  médecin  "
+      "S-1000  A Zoé    02/03/1957  ECG   à interpréter  1 j 2 h  23/11/2025 01:00 (en retard)  à vérifier  médecin  "
       "—\n");
   assert_string_equal(err_text, "");
   free(played(pid));

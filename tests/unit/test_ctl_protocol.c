@@ -538,9 +538,9 @@ static void test_followups(void **state) {
                     "23/11/2025 01:00  " DEPUTY "  " NURSE "     martin  congé\n\n"
                     "Examen  Acte  État        Créé le           Transmis le       Échéance          Lecteur          "
                     "Refait\n"
-                    "S-2     ecg   interprété  22/11/2025 01:00  22/11/2025 02:00  23/11/2025 02:00  ophtalmologiste  "
+                    "S-2     ECG   interprété  22/11/2025 01:00  22/11/2025 02:00  23/11/2025 02:00  ophtalmologiste  "
                     "S-1\n"
-                    "S-1     ecg   renvoyé     22/11/2025 01:00  —                 —                 médecin          "
+                    "S-1     ECG   renvoyé     22/11/2025 01:00  —                 —                 médecin          "
                     "—\n");
   assert_int_equal(RUN("followup", "transfer", "W-3", "--gp", DEPUTY, "--reason", "congé"), CTL_OK);
   assert_int_equal(RUN("followup", "transfer", "W-3", "--nurse", NURSE, "--gp", GP, "--reason", "retour"), CTL_OK);
@@ -631,7 +631,7 @@ static void test_queue(void **state) {
   assert_string_equal(
       out_text,
       "Examen  Patient  Né(e) le    Acte  État           Attente  Échéance  Qualité  Lecteur          Pris par\n"
-      "S-1     A B      02/03/1957  ecg   à interpréter  1 min    URGENT    propre   ophtalmologiste  olga\n");
+      "S-1     A B      02/03/1957  ECG   à interpréter  1 min    URGENT    propre   ophtalmologiste  olga\n");
   assert_int_equal(RUN("queue", "--mine"), CTL_OK);
   free(played(pid));
 }
