@@ -285,6 +285,23 @@ def test_other_name(w):
     must("subject_differs" not in w.root.get("/v1/studies/" + study)["records"][0], "the administrator")
     trail = [x for x in w.root.get("/v1/audit?limit=50")["items"] if x["action"] == "study.attach" and x["subject"] == study]
     must(len(trail) == 1 and trail[0]["detail"]["identity"]["name"] == "differs" and trail[0]["detail"]["confirmed"], trail)
+    w.gp.post(f"/v1/studies/{study}/redecode")
+    end = time.monotonic() + 20
+    while len(records := w.gp.get("/v1/studies/" + study)["records"]) < 2:
+        must(time.monotonic() < end, "the redecode never ended")
+        time.sleep(0.05)
+    must([(r["subject_differs"], r["superseded"]) for r in records] == [(True, True), (True, False)] and
+         records[1]["confirmed"] == seen["confirmed"], "decoded again", records)
+    path = f"{w.d.store}/artefacts/{records[1]['sha256'][:2]}/{records[1]['sha256']}"
+    os.rename(path, path + ".apart")
+    gone = w.gp.get("/v1/studies/" + study)["records"][1]
+    os.rename(path + ".apart", path)
+    must(gone["subject_differs"] is None and gone["confirmed"] == seen["confirmed"], "a file that is gone", gone)
+    other, there = w.order("P2")
+    w.gp.post(f"/v1/studies/{study}/reassign", {"order": other, "birth_date": "1948-01-31", "records": [records[1]["id"]],
+                                                "reason": "C'est M. Martin"})
+    moved = w.gp.get("/v1/studies/" + there)["records"][0]
+    must(moved["subject_differs"] is False and moved["confirmed"] is None, "it is his", moved)
     order, _ = w.order()
     a = w.attach(w.tray(ecg90a("dupont", step=6)), order)
     must(a.status == 200 and a.json["records"][0]["subject_differs"] is False, "case alone does not differ", a.body)
