@@ -16,9 +16,9 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define LOG_PAGES 1000                       /* at which the log goes into the database by itself */
-#define LOG_FROZEN_MAX ((uint64_t)256 << 20) /* bytes that it may grow to while that must not be, */
-#define LOG_FROZEN_ROOM ((uint64_t)8 << 20)  /* and what the disk must have then beside what it takes to put it away */
+#define LOG_PAGES 1000                      /* at which the log goes into the database by itself */
+#define LOG_FROZEN_MAX ((uint64_t)2 << 30)  /* bytes that it may grow to while that must not be, */
+#define LOG_FROZEN_ROOM ((uint64_t)8 << 20) /* and what the disk must have then beside what it takes to put it away */
 #define LOG_RETRY_US 60000000ull
 #define SNAPSHOT_CACHE "-16384"
 #define CACHE_SLOTS 1024 /* prepared statements; a power of two, several times what the program has */
