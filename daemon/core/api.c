@@ -1,21 +1,15 @@
 #include "api.h"
 
 #include "access.h"
-#include "log.h"
-#include "reading.h"
 #include "str.h"
 #include "wall.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
-#define CLAIMS_RETRY_US (5 * WALL_SECOND)
 #define API_PENDING_S 2    /* after which something that is being made is asked for again, */
 #define API_OVERLOADED_S 5 /* what there is no room for now, */
 #define API_BUSY_S 10      /* or what takes minutes */
-#define ANSWERED_DAYS 7    /* how long an Idempotency-Key is remembered */
 
 enum { ANYONE = ~0 };
 #define NURSE ROLE_NURSE
@@ -49,21 +43,20 @@ static const struct route {
      " matricule with its key, ins_oid its authority's, ins_status provisional, retrieved, validated or qualified."
      " Nobody is born before 1880 or after today."},
     {"POST", "/v1/patients/lookup", api_patient_lookup, NURSE | GP | LGC, WRITE, "datamatrix",
-     "Whose INS DataMatrix this is, as a scanner gives it, with U+241D for each GS (0x1D): the patient, and whether "
-     "each"
-     " trait agrees."},
+     "Whose INS DataMatrix this is, as a scanner gives it, with U+241D for each GS (0x1D): the patient, and whether"
+     " each trait agrees."},
     {"GET", "/v1/patients/{}", api_patient_get, NURSE | GP | OPH | LGC, READ, NULL, "A patient."},
     {"GET", "/v1/patients/{}/history", api_patient_history, GP | ADMIN, READ, NULL,
      "What was done to a patient's studies, newest first: from the audit trail."},
     {"POST", "/v1/orders", api_order_add, NURSE | GP, WRITE, "patient act followup",
-     "Orders an act for a patient, under the follow-up that opens it (\"W-3\"; may be left out where there is but one);"
-     " makes its study. A nurse needs the GP's delegation in force."},
+     "Orders an act for a patient, under the follow-up that opens it (\"W-3\"; may be left out where there is but"
+     " one); makes its study. A nurse needs the GP's delegation in force."},
     {"GET", "/v1/orders", api_orders, NURSE | GP | LGC, READ, NULL, "Orders, newest first (?patient=)."},
     {"GET", "/v1/orders/{}", api_order_get, NURSE | GP | OPH | LGC, READ, NULL, "An order."},
     {"GET", "/v1/studies/{}", api_study_get, NURSE | GP | OPH | ADMIN | LGC, READ, NULL,
      "A study and where it stands. Of a record: taken, when it was made where that was not while its acquisition ran;"
-     " subject_differs, whether its file names somebody else than the patient (null: the file cannot be read any more),"
-     " and confirmed, by whom it was taken nevertheless, with the reason."},
+     " subject_differs, whether its file names somebody else than the patient (null: the file cannot be read any"
+     " more), and confirmed, by whom it was taken nevertheless, with the reason."},
     {"POST", "/v1/studies/{}/acquire", api_study_acquire, NURSE | GP, WRITE,
      "device seconds phase height_cm pictures datamatrix",
      "Starts an acquisition; follow it on the study's events. Of a spirometry: phase is baseline, pre or post, and"
@@ -73,8 +66,8 @@ static const struct route {
      "Of a retinography that is acquiring: no more pictures will come, those there are make the record."},
     {"PUT", "/v1/studies/{}/pictures", api_study_pictures, NURSE | GP, WRITE, "pictures",
      "Of an acquired retinography: a list of what its pictures are. Each names record (\"R-3\") and picture (1), and"
-     " either laterality (R or L) and field (macula, disc or other), or exclude: the reason to leave it out. The newest"
-     " counts."},
+     " either laterality (R or L) and field (macula, disc or other), or exclude: the reason to leave it out. The"
+     " newest counts."},
     {"PUT", "/v1/studies/{}/pupil", api_study_pupil, NURSE | GP, WRITE, "dilated agents degree_mm",
      "Of an acquired retinography: whether the pupils are dilated (true or false), with which agents (a list of"
      " tropicamide, phenylephrine, cyclopentolate, atropine) and to what width, a text as \"6.5\"."},
@@ -83,16 +76,15 @@ static const struct route {
     {"POST", "/v1/studies/{}/repeat", api_study_repeat, NURSE | GP, WRITE, "reason",
      "Sets the records aside and starts over."},
     {"POST", "/v1/studies/{}/accept", api_study_accept, NURSE | GP, WRITE, "confirm comment height_cm",
-     "Sends the study to the reading queue; a record with points to check needs confirm, and so"
-     " does a retinography with a view missing or repeated. Its pictures are labelled first, and the pupil recorded."},
+     "Sends the study to the reading queue; a record with points to check needs confirm, and so does a retinography"
+     " with a view missing or repeated. Its pictures are labelled first, and the pupil recorded."},
     {"POST", "/v1/studies/{}/claim", api_study_claim, GP | OPH, WRITE, "",
      "Takes the study for interpretation: a token, for a time."},
     {"POST", "/v1/studies/{}/release", api_study_release, GP | OPH, WRITE, "token",
      "Gives the study back to the queue."},
     {"POST", "/v1/studies/{}/sign", api_study_sign, GP | OPH, WRITE, "token shown conclusion findings text",
-     "Signs the interpretation: conclusion, the act's findings (GET /v1/forms) and text. shown: as the study had it "
-     "that"
-     " the reader saw; it is refused when the identity, the records or the aids have changed since."},
+     "Signs the interpretation: conclusion, the act's findings (GET /v1/forms) and text. shown: as the study had it"
+     " that the reader saw; it is refused when the identity, the records or the aids have changed since."},
     {"POST", "/v1/studies/{}/amend", api_study_amend, GP | OPH, WRITE, "version shown conclusion findings text reason",
      "Signs the version after this one, which is the newest, and why. shown: as for sign."},
     {"POST", "/v1/studies/{}/report", api_study_report, GP | OPH, WRITE, "conclusion findings text",
@@ -101,8 +93,8 @@ static const struct route {
     {"PUT", "/v1/studies/{}/draft", api_draft_put, GP | OPH, WRITE, "conclusion findings text",
      "Keeps the caller's draft (If-Match once there is one). It outlives the claim, and ends with the signature."},
     {"POST", "/v1/studies/{}/return", api_study_return, GP | OPH, WRITE, "token code text",
-     "Gives it back to be made again, for a reason of DICOM CID 9303 (GET /v1/forms): a new study of the order repeats"
-     " it."},
+     "Gives it back to be made again, for a reason of DICOM CID 9303 (GET /v1/forms): a new study of the order"
+     " repeats it."},
     {"POST", "/v1/studies/{}/refer", api_study_refer, GP | OPH, WRITE, "token reader text",
      "Has the other role read it: gp or ophthalmologist. A GP needs no token while nobody has claimed it."},
     {"GET", "/v1/studies/{}/interpretations", api_interpretations, GP | OPH | LGC, READ, NULL,
@@ -119,8 +111,8 @@ static const struct route {
     {"GET", "/v1/events", api_events, GP, READ, NULL, "Server-sent events: notices as they are made."},
     {"GET", "/v1/followups", api_followups, NURSE | GP | LGC, READ, NULL, "Follow-ups, newest first (?patient=)."},
     {"POST", "/v1/followups", api_followup_open, NURSE | GP, WRITE, "patient protocol gp nurse",
-     "Opens a patient's follow-up under a protocol, with GP and nurse by their RPPS numbers; the caller's may be left "
-     "out."},
+     "Opens a patient's follow-up under a protocol, with GP and nurse by their RPPS numbers; the caller's may be left"
+     " out."},
     {"GET", "/v1/followups/{}", api_followup_get, NURSE | GP | LGC, READ, NULL,
      "A follow-up: who was in charge, what was made."},
     {"POST", "/v1/followups/{}/transfer", api_followup_transfer, GP | ADMIN, WRITE, "gp nurse reason",
@@ -137,35 +129,33 @@ static const struct route {
      "Acts that the protocols of open follow-ups make due again, the longest due first (?until=YYYY-MM-DD, in 30 days"
      " when left out): due, overdue, or ordered already."},
     {"GET", "/v1/meetings/agenda", api_meeting_agenda, NURSE | GP, READ, NULL,
-     "What a GP and a nurse have to talk about (?gp=, ?nurse=: RPPS numbers, the caller's may be left out; ?since=, "
-     "else"
-     " their last meeting): of each open follow-up of theirs the studies that wait, are being read, were returned or"
-     " signed, the overdue recalls, the notices that nobody heard. Conclusions only as far as the caller gets them."},
+     "What a GP and a nurse have to talk about (?gp=, ?nurse=: RPPS numbers, the caller's may be left out; ?since=,"
+     " else their last meeting): of each open follow-up of theirs the studies that wait, are being read, were"
+     " returned or signed, the overdue recalls, the notices that nobody heard. Conclusions only as far as the caller"
+     " gets them."},
     {"POST", "/v1/meetings", api_meeting_add, NURSE | GP, WRITE, "gp nurse held minute followups",
      "Keeps the minutes of a meeting for ever: the day it was held, what was said, and in followups (a list) what was"
-     " said of each: followup (\"W-3\") and minute. Both read these texts in full, whatever the protocol shows the "
-     "nurse"
-     " otherwise. What is about a patient belongs under its follow-up, with which it is erased."},
+     " said of each: followup (\"W-3\") and minute. Both read these texts in full, whatever the protocol shows the"
+     " nurse otherwise. What is about a patient belongs under its follow-up, with which it is erased."},
     {"GET", "/v1/meetings", api_meetings, NURSE | GP | ADMIN, READ, NULL,
      "Meetings without their texts, newest first: one's own, to the administrator all."},
     {"GET", "/v1/meetings/{}", api_meeting_get, NURSE | GP, READ, NULL, "The minutes, for who was there."},
     {"GET", "/v1/reports/monthly", api_report_monthly, GP | ADMIN | AUDITOR, READ, NULL,
-     "A month's figures (?month=YYYY-MM): per act, protocol and structure what was done, repeated, returned, read, how"
-     " long it took. Nobody is named, and figures of 1 to 4 are withheld. Signed with the site's key over the canonical"
-     " JSON of report; with ?format=csv a table for a spreadsheet, signed as it is in the header Asaleed-Signature."},
+     "A month's figures (?month=YYYY-MM): per act, protocol and structure what was done, repeated, returned, read,"
+     " how long it took. Nobody is named, and figures of 1 to 4 are withheld. Signed with the site's key over the"
+     " canonical JSON of report; with ?format=csv a table for a spreadsheet, signed as it is in the header"
+     " Asaleed-Signature."},
     {"GET", "/v1/protocols", api_protocols, EVERYBODY, READ, NULL, "The protocols of the site and what each opens."},
     {"GET", "/v1/professionals", api_professionals, EVERYBODY, READ, NULL, "The registered professionals."},
     {"GET", "/v1/professionals/{}", api_professional_get, EVERYBODY, READ, NULL, "One, by RPPS number."},
     {"PUT", "/v1/professionals/{}", api_professional_put, ADMIN, WRITE, "family given role finess",
-     "Registers a professional under the RPPS number, or corrects it: nurse, gp or ophthalmologist; FINESS number of "
-     "the"
-     " structure."},
+     "Registers a professional under the RPPS number, or corrects it: nurse, gp or ophthalmologist; FINESS number of"
+     " the structure."},
     {"GET", "/v1/delegations", api_delegations, EVERYBODY & ~LGC, READ, NULL, "Delegations, newest first (?rpps=)."},
     {"POST", "/v1/delegations", api_delegation_add, ADMIN, WRITE,
      "nurse gp protocol authorisation authorised from until nurse_adhesion gp_adhesion",
-     "Records that a GP delegates a protocol to a nurse: reference and date of the authorisation, first and last day, "
-     "when"
-     " each joined. Dates are YYYY-MM-DD."},
+     "Records that a GP delegates a protocol to a nurse: reference and date of the authorisation, first and last day,"
+     " when each joined. Dates are YYYY-MM-DD."},
     {"POST", "/v1/delegations/{}/end", api_delegation_end, ADMIN, WRITE, "reason", "Ends one before its last day."},
     {"GET", "/v1/absences", api_absences, EVERYBODY & ~LGC, READ, NULL, "Who is away, and who stands in."},
     {"POST", "/v1/absences", api_absence_add, GP | ADMIN, WRITE, "gp deputy first last",
@@ -176,8 +166,7 @@ static const struct route {
     {"GET", "/v1/studies/{}/events", api_study_events, NURSE | GP | OPH | ADMIN | LGC, READ, NULL,
      "Server-sent events: state, identity, progress, contacts, preview, picture, failure. Resumes by Last-Event-ID."},
     {"GET", "/v1/queue", api_queue, NURSE | GP | OPH, READ, NULL,
-     "The reading queue, oldest due first (?state=to_interpret|interpreting,"
-     " ?act=ecg|spirometry|fundus|measurement)."},
+     "The reading queue, oldest due first (?state=to_interpret|interpreting, ?act=ecg|spirometry|fundus|measurement)."},
     {"GET", "/v1/records/{}", api_record_get, NURSE | GP | OPH | ADMIN | LGC, READ, NULL,
      "A record, less what the caller's role does not get."},
     {"GET", "/v1/records/{}/channels", api_record_channels, NURSE | GP | OPH | ADMIN | LGC, READ, NULL,
@@ -199,19 +188,19 @@ static const struct route {
     {"POST", "/v1/unmatched/{}/attach", api_unmatched_attach, NURSE | GP, WRITE,
      "order birth_date datamatrix confirm reason",
      "Attaches it to an order's study. birth_date is that of the order's patient, as the caller knows it, or"
-     " datamatrix the patient's INS sheet as scanned. Where the"
-     " file says another patient it takes confirm and reason."},
+     " datamatrix the patient's INS sheet as scanned. Where the file says another patient it takes confirm and"
+     " reason."},
     {"POST", "/v1/unmatched/{}/discard", api_unmatched_discard, NURSE | GP, WRITE, "reason",
      "Sets it aside for good; nothing is deleted."},
     {"POST", "/v1/unmatched/{}/redecode", api_unmatched_redecode, GP | ADMIN, WRITE, "",
      "Has its file decoded again by the installed drivers, into a new row of the tray."},
     {"POST", "/v1/studies/{}/reassign", api_study_reassign, GP | ADMIN, WRITE,
      "order birth_date datamatrix records confirm reason",
-     "Moves records (a list, \"R-3\") that were another patient's to that patient's order. What was interpreted of them"
-     " is withdrawn; both studies show it."},
+     "Moves records (a list, \"R-3\") that were another patient's to that patient's order. What was interpreted of"
+     " them is withdrawn; both studies show it."},
     {"POST", "/v1/files", api_file_add, NURSE | GP | ADMIN | LGC, UPLOAD, NULL,
-     "Takes a file in: the body as it is, at most 64 MiB (?name=, ?device= whose file it is). 201, or 200 when the same"
-     " is there already."},
+     "Takes a file in: the body as it is, at most 64 MiB (?name=, ?device= whose file it is). 201, or 200 when the"
+     " same is there already."},
     {"GET", "/v1/files", api_files, NURSE | GP | ADMIN | LGC, READ, NULL,
      "Files that were taken in, newest first (?state=waiting|unmatched|attached|discarded|refused)."},
     {"GET", "/v1/files/{}", api_file_get, NURSE | GP | ADMIN | LGC, READ, NULL, "One of them, and what became of it."},
@@ -232,28 +221,26 @@ static const struct route {
     {"GET", "/v1/changes", api_changes, GP | ADMIN | LGC, READ, NULL, "What changed after ?since=, in order."},
     {"GET", "/v1/audit", api_audit, ADMIN | AUDITOR, READ, NULL, "The audit trail, newest first."},
     {"GET", "/v1/audit/verify", api_audit_verify, ADMIN | AUDITOR, READ, NULL,
-     "Recomputes the audit trail's hash chain and looks whether the store is as it was sealed, as of now: takes minutes"
-     " where there are millions of rows, and one at a time."},
+     "Recomputes the audit trail's hash chain and looks whether the store is as it was sealed, as of now: takes"
+     " minutes where there are millions of rows, and one at a time."},
     {"POST", "/v1/audit/archive", api_audit_archive, ADMIN, WRITE, "before",
-     "Moves the audit rows from before a time that is past to an archive artefact, so many as one takes:"
-     " with more in the answer there are others, for another call. Verifies first, as GET /v1/audit/verify does; the "
-     "chain goes on verifying."},
+     "Moves the audit rows from before a time that is past to an archive artefact, so many as one takes: with more in"
+     " the answer there are others, for another call. Verifies first, as GET /v1/audit/verify does; the chain goes on"
+     " verifying."},
     {"GET", "/v1/audit/who-saw/{}", api_audit_who_saw, ADMIN | AUDITOR, READ, NULL,
      "What was seen and done of a patient, by id: newest first."},
     {"GET", "/v1/audit/head", api_audit_head, ADMIN | AUDITOR, READ, NULL,
      "The newest signed head of the trail, to be kept elsewhere."},
     {"POST", "/v1/audit/head", api_audit_head_sign, ADMIN | AUDITOR, WRITE, "", "Signs the trail as it is now."},
     {"GET", "/v1/audit/export", api_audit_export, AUDITOR, READ, NULL,
-     "The trail from row ?from= on (1), archives included, with its signed heads: JSON lines that asaleectl audit "
-     "verify"
-     " --file checks elsewhere."},
+     "The trail from row ?from= on (1), archives included, with its signed heads: JSON lines that asaleectl audit"
+     " verify --file checks elsewhere."},
     {"POST", "/v1/audit/erase", api_audit_erase, ADMIN, WRITE, "",
      "Erases the archives of the trail whose retention period is over; the chain goes on verifying."},
     {"GET", "/v1/users", api_users, ADMIN, READ, NULL, "The accounts."},
     {"POST", "/v1/users", api_user_add, ADMIN, WRITE, "name role display",
-     "Makes an account; its token is shown once. The name has letters without accents, digits, . _ and -, and is none "
-     "of"
-     " those that the audit trail has for others: root, asaleed, unknown, or one that begins with uid-."},
+     "Makes an account; its token is shown once. The name has letters without accents, digits, . _ and -, and is none"
+     " of those that the audit trail has for others: root, asaleed, unknown, or one that begins with uid-."},
     {"POST", "/v1/users/{}/password", api_user_password, ADMIN, SECRET, "",
      "An initial password, shown once, to be changed at the first login; ends the account's sessions."},
     {"POST", "/v1/users/{}/professional", api_user_link, ADMIN, WRITE, "rpps",
@@ -273,153 +260,7 @@ static const struct route {
 };
 #define ROUTES (sizeof routes / sizeof *routes)
 
-/* ---- pieces for the handlers ---- */
-
-/* Every member is one of `fields`. */
-static enum problem check_members(struct api_call *call, json_t *object, const char *fields) {
-  const char *key;
-  json_t *value;
-  json_object_foreach(object, key, value) {
-    size_t n = strlen(key);
-    const char *at = n && !strchr(key, ' ') ? strstr(fields, key) : NULL;
-    while (at && ((at != fields && at[-1] != ' ') || (at[n] && at[n] != ' ')))
-      at = strstr(at + 1, key);
-    if (!at) {
-      call->field = key;
-      return P_unknown_field;
-    }
-  }
-  return P_OK;
-}
-
-static const json_t *api_object(const struct api_call *call) {
-  return call->item ? call->item : call->body;
-}
-
-enum problem api_saw(struct api_call *call, const char *patient) {
-  size_t i;
-  json_t *known;
-  if (!call->patients)
-    call->patients = json_array();
-  json_array_foreach(call->patients, i, known) {
-    if (!strcmp(json_string_value(known), patient))
-      return P_OK;
-  }
-  return json_array_append_new(call->patients, json_string(patient)) < 0 ? P_overloaded : P_OK;
-}
-
-enum problem api_enter(struct api_call *call, const struct study *y) {
-  const struct conf_act *act = study_act(call->api->conf, y);
-  enum problem p = access_study(call->api->store, &call->caller, y->id, y->patient);
-  if (p != P_OK)
-    return p;
-  call->view.before = act->sees_before;
-  call->view.after = act->sees_after;
-  call->view.is_signed = y->state == INTERPRETED;
-  return mask_shows(&call->view, PART_IDENTITY) || mask_shows(&call->view, PART_ACQUIRED) ? api_saw(call, y->patient)
-                                                                                          : P_OK;
-}
-
-/* What was moved to another patient's study is seen as that one, wherever it was before. */
-enum problem api_enter_record(struct api_call *call, int64_t record) {
-  struct study y;
-  int64_t study = 0;
-  struct rows r = store_query(call->api->store, "SELECT study FROM record WHERE id = " RECORD_NOW("?1"), "i", record);
-  if (rows_next(&r))
-    study = rows_int(&r, 0);
-  int err = rows_finish(&r);
-  enum problem p = err < 0 ? problem_of_errno(err) : study ? study_find(call->api->store, study, &y) : P_not_found;
-  return p == P_OK ? api_enter(call, &y) : p;
-}
-
-enum problem api_saw_nobodys(struct api_call *call, enum acq_modality act) {
-  call->view = view_of_any(call->caller.role, call->api->conf, act);
-  if (!call->patients)
-    call->patients = json_array();
-  return call->patients ? P_OK : P_overloaded;
-}
-
-#define FILE_RECORDS_MAX 64 /* of one file; one that holds more is nobody's to see whole */
-
-enum problem api_enter_file(struct api_call *call, int64_t file) {
-  int64_t records[FILE_RECORDS_MAX + 1];
-  size_t n = 0;
-  struct rows r = store_query(call->api->store,
-                              "SELECT r.id FROM record r JOIN acquisition a ON a.id = r.acquisition WHERE a.file = ?"
-                              " ORDER BY r.id DESC",
-                              "i", file);
-  while (n <= FILE_RECORDS_MAX && rows_next(&r))
-    records[n++] = rows_int(&r, 0);
-  int err = rows_finish(&r);
-  enum problem p = err < 0 ? problem_of_errno(err) : n > FILE_RECORDS_MAX ? P_overloaded : P_OK;
-  for (size_t i = 0; i < n && p == P_OK; i++)
-    p = api_enter_record(call, records[i]);
-  return p;
-}
-
-enum problem api_text(struct api_call *call, const char *name, size_t max, bool required, const char **ret) {
-  const json_t *value = json_object_get(api_object(call), name);
-  call->field = name;
-  if (!value || json_is_null(value)) {
-    *ret = NULL;
-    return required ? P_missing_field : P_OK;
-  }
-  if (!json_is_string(value) || json_string_length(value) > max || (required && !json_string_length(value)))
-    return P_invalid_field;
-  *ret = json_string_value(value);
-  return P_OK;
-}
-
-enum problem api_number(struct api_call *call, const char *name, int64_t min, int64_t max, int64_t otherwise,
-                        int64_t *ret) {
-  call->field = name;
-  *ret = otherwise;
-  if (!json_object_get(api_object(call), name))
-    return P_OK;
-  return json_int(api_object(call), name, min, max, ret) < 0 ? P_invalid_field : P_OK;
-}
-
-enum problem api_bool(struct api_call *call, const char *name, bool *ret) {
-  const json_t *value = json_object_get(api_object(call), name);
-  call->field = name;
-  *ret = json_is_true(value);
-  return !value || json_is_boolean(value) ? P_OK : P_invalid_field;
-}
-
-enum problem api_items(struct api_call *call, const char *name, size_t min, size_t max, size_t *ret) {
-  const json_t *value = json_object_get(call->body, name);
-  call->field = name;
-  *ret = json_array_size(value);
-  if (!value || json_is_null(value))
-    return min ? P_missing_field : P_OK;
-  return json_is_array(value) && *ret >= min && *ret <= max ? P_OK : P_invalid_field;
-}
-
-enum problem api_item(struct api_call *call, const char *name, size_t i, const char *fields) {
-  call->item = json_array_get(json_object_get(call->body, name), i);
-  call->list = name;
-  call->place = i;
-  call->field = "";
-  return json_is_object(call->item) ? check_members(call, call->item, fields) : P_invalid_field;
-}
-
-enum problem api_limit(struct api_call *call, int *ret) {
-  const char *text = http_query(call->http, "limit");
-  uint64_t v = 50;
-  call->field = "limit";
-  if (text && str_to_u64(text, 1, 200, &v) < 0)
-    return P_invalid_field;
-  *ret = (int)v;
-  return P_OK;
-}
-
-bool api_id(const char *text, char letter, int64_t *ret) {
-  uint64_t v;
-  if (text[0] != letter || text[1] != '-' || text[2] == '0' || str_to_u64(text + 2, 1, INT64_MAX, &v) < 0)
-    return false;
-  *ret = (int64_t)v;
-  return true;
-}
+/* ---- answering ---- */
 
 json_t *api_list(json_t *items, const char *next) {
   return json_pack("{s:o, s:s?}", "items", items, "next", next);
@@ -428,30 +269,6 @@ json_t *api_list(json_t *items, const char *next) {
 void api_etag(struct api_call *call, int64_t version) {
   snprintf(call->http->etag, sizeof call->http->etag, "\"%lld\"", (long long)version);
 }
-
-enum problem api_if_match(struct api_call *call, int64_t *ret) {
-  const char *text = http_header(call->http, "If-Match");
-  char digits[24];
-  uint64_t v;
-  *ret = 0;
-  if (!text)
-    return P_OK;
-  if (!strcmp(text, "*")) {
-    *ret = -1;
-    return P_OK;
-  }
-  size_t n = strlen(text);
-  if (n < 3 || n - 2 >= sizeof digits || text[0] != '"' || text[n - 1] != '"')
-    return P_precondition_failed; /* a tag that this service never gave */
-  memcpy(digits, text + 1, n - 2);
-  digits[n - 2] = 0;
-  if (str_to_u64(digits, 1, INT64_MAX, &v) < 0)
-    return P_precondition_failed;
-  *ret = (int64_t)v;
-  return P_OK;
-}
-
-/* ---- answering ---- */
 
 static void answer_json(struct http_request *q, int status, const char *type, json_t *value) {
   size_t n;
@@ -504,69 +321,7 @@ static void on_durable(void *arg, int result) {
   http_answer(q);
 }
 
-/* ---- who calls ---- */
-
-/* Over TCP a browser gets here by whatever name leads to this machine, somebody else's too (DNS rebinding). */
-static bool host_is_ours(const struct api_call *call) {
-  const struct http_request *q = call->http;
-  return q->peer != (uid_t)-1 || login_host_is_ours(http_header(q, "Host"), call->api->conf->hosts);
-}
-
-bool api_of_our_page(const struct api_call *call) {
-  const struct http_request *q = call->http;
-  return host_is_ours(call) &&
-         login_origin_ok(http_header(q, "Origin"), http_header(q, "Sec-Fetch-Site"), http_header(q, "Host"));
-}
-
-/* A browser's session. What it writes must come from our own pages. may_be_locked: what is asked for is its end. */
-static enum problem authenticate_session(struct api_call *call, bool may_be_locked) {
-  struct login_found found;
-  if (!host_is_ours(call) || (strcmp(call->http->method, "GET") && !api_of_our_page(call)))
-    return P_origin_refused;
-  /* What a page asks for by itself, while nobody is there, must not keep the session from being locked. */
-  const bool is_used = !call->again && !http_header(call->http, "Asaleed-Background");
-  enum login_state state = (is_used ? login_find : login_look)(call->api->logins, call->session, boot_us(), &found);
-  if (state == LOGIN_UNKNOWN)
-    return P_unauthenticated;
-  if (state == LOGIN_LOCKED && !may_be_locked)
-    return P_session_locked;
-  call->must_change = found.must_change;
-  return people_by_name(call->api->store, found.account, &call->caller);
-}
-
-void api_from(struct api_call *call) {
-  struct caller *c = &call->caller;
-  const char *session = call->session[0] ? ", session" : "";
-  if (call->http->peer == (uid_t)-1)
-    snprintf(c->from, sizeof c->from, "loopback%s", session);
-  else
-    snprintf(c->from, sizeof c->from, "uid %u%s", (unsigned)call->http->peer, session);
-}
-
-static enum problem authenticate(struct api_call *call, bool may_be_locked) {
-  struct http_request *q = call->http;
-  const char *header = http_header(q, "Authorization");
-  enum problem p = P_unauthenticated;
-  int cookie = header ? -ENOENT : login_cookie_read(http_header(q, "Cookie"), call->session);
-  if (header) {
-    if (!strncmp(header, "Bearer ", 7))
-      p = people_by_token(call->api->store, header + 7, &call->caller);
-  } else if (cookie != -ENOENT) {
-    p = cookie == 0 ? authenticate_session(call, may_be_locked) : P_unauthenticated;
-  } else if (q->peer == 0 || q->peer == geteuid()) {
-    /* The machine's own administrator, by the kernel's word. */
-    call->caller = (struct caller){.name = "root", .role = ROLE_ADMIN};
-    if (q->peer != 0) /* the trail names who it was: the account the daemon runs under */
-      snprintf(call->caller.name, sizeof call->caller.name, "uid-%u", (unsigned)q->peer);
-    p = P_OK;
-  }
-  const char *person = http_header(q, "Asaleed-Acting-For");
-  if (p == P_OK && person)
-    p = people_act_for(call->api->store, &call->caller, person);
-  api_from(call);
-  call->view = view_of(call->caller.role);
-  return p;
-}
+/* ---- who may call ---- */
 
 /* A password can be guessed there, by whoever it is, and a wrong one makes its owner wait. */
 static bool takes_password(const struct route *route) {
@@ -584,19 +339,13 @@ static enum problem admit(struct api_call *call, const struct route *route) {
     return P_origin_refused;
   if (route->roles == (unsigned)ANYONE)
     return P_OK;
-  enum problem p = authenticate(call, route->handler == api_logout);
+  enum problem p = api_authenticate(call, route->handler == api_logout);
   if (p == P_OK && !(route->roles & call->caller.role))
     p = P_forbidden;
   if (p == P_OK && call->must_change && route->handler != api_password && route->handler != api_logout &&
       route->handler != api_me)
     p = P_password_to_change;
   return p;
-}
-
-uint64_t boot_us(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_BOOTTIME, &t);
-  return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
 /* ---- the body ---- */
@@ -621,7 +370,7 @@ static enum problem read_body(struct api_call *call, const struct route *route) 
     return r == -ENOMEM ? P_overloaded : P_bad_request;
   if (!call->body && !(call->body = json_object()))
     return P_overloaded;
-  return check_members(call, call->body, route->fields);
+  return api_members(call, call->body, route->fields);
 }
 
 /* ---- idempotency ---- */
@@ -904,151 +653,6 @@ void api_commit(void *arg) {
   api_watches_look(a);
 }
 
-/* ---- timers ---- */
-
-static void on_expired(void *arg, int64_t study) {
-  api_moved(arg, study);
-}
-
-static void claims_at(struct api *a, int64_t us) {
-  sd_event_source_set_time(a->claim_timer, (uint64_t)us);
-  sd_event_source_set_enabled(a->claim_timer, SD_EVENT_ONESHOT);
-}
-
-static void on_expired_durable(void *arg, int result) {
-  if (result < 0)
-    claims_at(arg, wall_now().us + CLAIMS_RETRY_US);
-}
-
-static int answered_forget(struct store *store, int64_t now) {
-  int r = store_begin(store);
-  if (r == 0)
-    r = store_run(store, "DELETE FROM answered WHERE at < ?", "i", now - ANSWERED_DAYS * 86400 * WALL_SECOND);
-  if (r >= 0)
-    return store_keep(store);
-  store_undo(store);
-  return r;
-}
-
-/* Claims end on time, and the keys of old requests are forgotten. Runs when the next claim ends, and on each claim. */
-static int on_claims(sd_event_source *source, uint64_t usec, void *arg) {
-  (void)source;
-  (void)usec;
-  struct api *a = arg;
-  int64_t now = wall_now().us, next = worklist_expire(a->store, now, on_expired, a);
-  if (next < 0)
-    log_errno(LOG_ERROR, (int)next, "claims: cannot give back those that ran out");
-  else if (next > 0)
-    claims_at(a, next);
-  if (next < 0 || answered_forget(a->store, now) < 0)
-    claims_at(a, now + CLAIMS_RETRY_US);
-  else
-    store_on_commit(a->store, on_expired_durable, a);
-  return 0;
-}
-
-struct notice_news {
-  struct api *api;
-  int64_t notice;
-};
-
-static void on_notice_durable(void *arg, int result) {
-  struct notice_news *n = arg;
-  char ref[STR_REF_MAX];
-  str_ref('N', n->notice, ref);
-  if (result == 0)
-    hub_publish(n->api->hub, API_NOTICES, "notice", json_pack("{s:s}", "notice", ref));
-  free(n);
-}
-
-void api_notice_made(struct api *a, int64_t notice) {
-  struct notice_news *n = malloc(sizeof *n);
-  if (n) { /* without memory nobody is told now; who asks is told */
-    *n = (struct notice_news){a, notice};
-    store_on_commit(a->store, on_notice_durable, n);
-  }
-  api_notices_at(a, 0);
-}
-
-/* By the clock that nobody sets. */
-void api_notices_at(struct api *a, int64_t us) {
-  const int64_t wait = us - wall_now().us;
-  sd_event_source_set_time_relative(a->notice_timer, wait > 0 ? (uint64_t)wait : 0);
-  sd_event_source_set_enabled(a->notice_timer, SD_EVENT_ONESHOT);
-}
-
-static void on_notices_durable(void *arg, int result) {
-  if (result < 0)
-    api_notices_at(arg, wall_now().us + CLAIMS_RETRY_US);
-}
-
-static void on_made(void *arg, int64_t notice) {
-  struct notice_news *n = malloc(sizeof *n);
-  if (n) {
-    *n = (struct notice_news){arg, notice};
-    store_on_commit(n->api->store, on_notice_durable, n);
-  }
-}
-
-/* Once a day the site signs the trail's head. */
-static int head_daily(struct store *s, int64_t now) {
-  struct rows rows = store_query(s, "SELECT coalesce(max(at), 0) FROM audit_head", "");
-  int64_t last = rows_next(&rows) ? rows_int(&rows, 0) : 0;
-  int r = rows_finish(&rows);
-  if (r < 0 || (last <= now && now - last < 86400 * WALL_SECOND))
-    return r;
-  if ((r = store_begin(s)) < 0)
-    return r;
-  r = audit_head_sign(s);
-  if (r >= 0)
-    r = store_keep(s);
-  if (r < 0)
-    store_undo(s);
-  return r;
-}
-
-static int on_notices(sd_event_source *source, uint64_t usec, void *arg) {
-  (void)source;
-  (void)usec;
-  struct api *a = arg;
-  int64_t now = wall_now().us, next = notice_due(a->store, a->conf, now, on_made, a);
-  if (next < 0)
-    log_errno(LOG_ERROR, (int)next, "notices: cannot be made now");
-  int r = head_daily(a->store, now);
-  if (r < 0)
-    log_errno(LOG_ERROR, r, "audit: no head can be signed now");
-  api_notices_at(a, next < 0 ? now + CLAIMS_RETRY_US : next > now ? next : now + WALL_SECOND);
-  store_on_commit(a->store, on_notices_durable, a);
-  return 0;
-}
-
-static int on_alive(sd_event_source *source, uint64_t usec, void *arg) {
-  (void)usec;
-  struct api *a = arg;
-  if (!hub_has_readers(a->hub))
-    return 0;
-  hub_keep_alive(a->hub);
-  sd_event_source_set_time_relative(source, API_ALIVE_US);
-  return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-}
-
-int api_open(struct api *a) {
-  int r = sd_event_add_time(a->event, &a->claim_timer, CLOCK_REALTIME, 0, 1000000, on_claims, a);
-  if (r >= 0)
-    r = sd_event_add_time(a->event, &a->notice_timer, CLOCK_MONOTONIC, 0, 1000000, on_notices, a);
-  if (r >= 0)
-    r = sd_event_add_time_relative(a->event, &a->alive_timer, CLOCK_MONOTONIC, API_ALIVE_US, 1000000, on_alive, a);
-  if (r >= 0)
-    r = sd_event_source_set_enabled(a->alive_timer, SD_EVENT_OFF);
-  return r < 0 ? r : 0;
-}
-
-void api_close(struct api *a) {
-  sd_event_source_disable_unref(a->claim_timer);
-  sd_event_source_disable_unref(a->alive_timer);
-  sd_event_source_disable_unref(a->notice_timer);
-}
-
 /* ---- the reference page ---- */
 
 void api_print_reference(void) {
@@ -1057,24 +661,20 @@ void api_print_reference(void) {
     const char *name;
   } names[] = {{ROLE_NURSE, "nurse"}, {ROLE_GP, "gp"},   {ROLE_OPHTHALMOLOGIST, "ophthalmologist"},
                {ROLE_ADMIN, "admin"}, {ROLE_LGC, "lgc"}, {ROLE_AUDITOR, "auditor"}};
-  printf(
-      "# asaleed API v1\n\n"
-      "JSON over HTTP/1.1 on a Unix socket or a loopback port. `Authorization: Bearer TOKEN`, or the cookie that\n"
-      "`POST /v1/login` gives to a browser; on the Unix socket root needs none. What carries that cookie, or a "
-      "password\n"
-      "without a token, says `Content-Type: application/json`, and over TCP comes to a loopback name or to one of "
-      "`hosts` in\n"
-      "asaleed.conf. A practice software (`lgc`) names the person it acts for in `Asaleed-Acting-For`. What a page "
-      "asks for\n"
-      "by itself, with nobody there, says `Asaleed-Background: 1`, and keeps no session from being locked. Every POST "
-      "carries\n"
-      "an `Idempotency-Key` of 8 to 64 characters: the same request gives the same answer again. Errors are RFC 9457\n"
-      "problem details with a stable `code` and a French `detail`. A stream of events ends when its caller could not "
-      "open\n"
-      "it any more; an account has %d of them at most (a practice software as many for each person it acts for), all\n"
-      "together %d: one more is refused as `overloaded`.\n\n"
-      "| method | path | roles | body | what |\n|---|---|---|---|---|\n",
-      API_STREAMS_EACH, API_STREAMS_MAX);
+  printf("# asaleed API v1\n\n"
+         "JSON over HTTP/1.1 on a Unix socket or a loopback port. `Authorization: Bearer TOKEN`, or the cookie\n"
+         "that `POST /v1/login` gives to a browser; on the Unix socket root needs none. What carries that\n"
+         "cookie, or a password without a token, says `Content-Type: application/json`, and over TCP comes to\n"
+         "a loopback name or to one of `hosts` in asaleed.conf. A practice software (`lgc`) names the person\n"
+         "it acts for in `Asaleed-Acting-For`. What a page asks for by itself, with nobody there, says\n"
+         "`Asaleed-Background: 1`, and keeps no session from being locked. Every POST carries an\n"
+         "`Idempotency-Key` of 8 to 64 characters: the same request gives the same answer again. Errors are\n"
+         "RFC 9457 problem details with a stable `code` and a French `detail`. A stream of events ends when\n"
+         "its caller could not open it any more; an account has %d of them at most (a practice software as\n"
+         "many for each person it acts for), all together %d: one more is refused as `overloaded`.\n"
+         "\n"
+         "| method | path | roles | body | what |\n|---|---|---|---|---|\n",
+         API_STREAMS_EACH, API_STREAMS_MAX);
   for (size_t i = 0; i < ROUTES; i++) {
     char path[64], roles[96] = "";
     const char *hole = strstr(routes[i].path, "{}");

@@ -85,6 +85,9 @@ struct api_call {
  * handler of a route that writes runs inside an act. */
 typedef enum problem (*api_handler)(struct api_call *call);
 
+/* api_request.c */
+/* Every member of the object is one of these names, with spaces between them; P_unknown_field. */
+enum problem api_members(struct api_call *call, const json_t *object, const char *names);
 /* The members of the body: a text of at most max bytes, not empty when required; NULL when absent and not required. */
 enum problem api_text(struct api_call *call, const char *name, size_t max, bool required, const char **ret);
 enum problem api_number(struct api_call *call, const char *name, int64_t min, int64_t max, int64_t otherwise,
@@ -107,10 +110,6 @@ void api_moved(struct api *a, int64_t study);
 /* Inside an act: whoever waits for notices learns of this one once it is durable, and the clock is set anew. */
 void api_notice_made(struct api *a, int64_t notice);
 void api_notices_at(struct api *a, int64_t us); /* when they are looked at again; 0 = now */
-void api_from(struct api_call *call);           /* where the call comes from, for the trail */
-/* Its headers say that a page of ours sends it (login_origin_ok()), under a name of ours. */
-bool api_of_our_page(const struct api_call *call);
-uint64_t boot_us(void); /* CLOCK_BOOTTIME */
 /* Who reads it, for whom is told what readers do with it; else whom the protocol says. */
 const char *api_reader(const struct api_call *call, const char *protocol, const char *act, const char *reader);
 void api_etag(struct api_call *call, int64_t version);
@@ -131,6 +130,22 @@ void api_answer(struct api *a, struct http_request *q, enum problem p, int statu
 /* Handles such a request once more, from its beginning: what its handler waited for is there. */
 void api_again(struct api *a, struct http_request *q);
 
+/* api_caller.c */
+/* Sets caller, view and session. may_be_locked: also a session that waits for its password. */
+enum problem api_authenticate(struct api_call *call, bool may_be_locked);
+void api_from(struct api_call *call); /* where the call comes from, for the trail */
+/* Its headers say that a page of ours sends it (login_origin_ok()), under a name of ours. */
+bool api_of_our_page(const struct api_call *call);
+uint64_t boot_us(void); /* CLOCK_BOOTTIME */
+/* api_enter.c */
+/* The answer shows something of this patient. */
+enum problem api_saw(struct api_call *call, const char *patient);
+/* The caller may know of this study: call->view is what it gets of it, and its patient is seen. */
+enum problem api_enter(struct api_call *call, const struct study *study);
+enum problem api_enter_record(struct api_call *call, int64_t record); /* its study, where it is now */
+enum problem api_enter_file(struct api_call *call, int64_t file);     /* those of all records that were made of it */
+/* The answer shows a reading that nobody has said yet whose it is: that it was seen is written all the same. */
+enum problem api_saw_nobodys(struct api_call *call, enum acq_modality act);
 /* api_system.c */
 enum problem api_health(struct api_call *call);
 enum problem api_drivers(struct api_call *call);
@@ -160,14 +175,6 @@ enum problem api_queue(struct api_call *call);
 /* Takes out of a row's detail in the trail what the caller does not get: free text about a patient, and the hash of a
  * capture, which covers what the instrument says. */
 void api_trail_mask(const struct api_call *call, json_t *detail);
-/* The answer shows something of this patient. */
-enum problem api_saw(struct api_call *call, const char *patient);
-/* The caller may know of this study: call->view is what it gets of it, and its patient is seen. */
-enum problem api_enter(struct api_call *call, const struct study *study);
-enum problem api_enter_record(struct api_call *call, int64_t record); /* its study, where it is now */
-enum problem api_enter_file(struct api_call *call, int64_t file);     /* those of all records that were made of it */
-/* The answer shows a reading that nobody has said yet whose it is: that it was seen is written all the same. */
-enum problem api_saw_nobodys(struct api_call *call, enum acq_modality act);
 /* The study of the path, If-Match observed; and the answer after it was moved, of which those who watch learn. */
 enum problem api_study_find(struct api_call *call, struct study *ret);
 enum problem api_study_moved(struct api_call *call, const struct study *study);
